@@ -1,0 +1,1 @@
+"""The face that speaks HTTP: supervisor, gateway, control and worker processes."""

@@ -1,0 +1,1 @@
+"""Domain logic of the workbench: knows no web framework, no Jupyter server, no face. Importing it loads nothing heavy."""

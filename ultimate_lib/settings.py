@@ -1,0 +1,454 @@
+"""Settings: frozen, read once from `ultimate.toml` and the environment. The only reader of either.
+
+    settings = load()                       # ULTIMATE_CONFIG, ./ultimate.toml, or the user's configuration folder
+    settings.server.port                    # 8082
+    settings.origin("server.port")          # "ultimate.toml:3", "ULTIMATE_SERVER_PORT" or "default"
+
+Every value `key` in `[section]` can also be given as `ULTIMATE_SECTION_KEY`; the environment wins over the file.
+A wrong file raises `Invalid` that names the file, the line, the value and what would be right.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+from zoneinfo import ZoneInfo
+
+import msgspec
+import platformdirs
+from msgspec import Meta, Struct
+
+from ultimate_lib.errors import Invalid
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+APP_NAME = "ultimate-proxy"
+CONFIG_NAME = "ultimate.toml"
+
+Port = Annotated[int, Meta(ge=0, le=65535)]
+Positive = Annotated[float, Meta(gt=0)]
+Count = Annotated[int, Meta(ge=1)]
+
+
+class Server(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where the proxy listens and how the world names it."""
+
+    bind: str = "127.0.0.1"
+    port: Port = 8082
+    gateways: Count | Literal["auto"] = 1  # processes; limits and guard are exact in memory with one
+    public_url: str = ""  # how users reach this server; links, OIDC and the Host check use it
+    root_path: str = ""  # path prefix in front of every route
+    trusted_proxies: tuple[str, ...] = ()  # addresses whose X-Forwarded-* headers are believed
+    insecure_http: bool = False  # allow plain HTTP on an address other than loopback
+    tls_cert: str = ""
+    tls_key: str = ""
+    local_key: bool = True  # write local.json with a key for this OS user (loopback only)
+    drain_s: Positive = 120.0  # how long a draining process waits for open calls
+
+
+class Data(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where data live."""
+
+    folder: str = ""  # empty: the platform's data folder
+    lake_url: str = ""  # empty: `lake` in the data folder
+    store_url: str = ""  # empty: `store.sqlite` in the data folder
+
+
+class Record(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How calls are recorded."""
+
+    sync: Literal["interval", "commit"] = "interval"
+    sync_interval_s: Positive = 0.25  # upper bound of what a power cut may lose with sync = "interval"
+    on_disk_full: Literal["drop", "block"] = "drop"
+    commit_interval_s: Positive = 5.0  # journal to lake
+    segment_bytes: Count = 32 * 1024 * 1024
+    segment_age_s: Positive = 5.0
+
+
+class Limits(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Framing limits and time-outs of a call."""
+
+    body_bytes: Count = 32 * 1024 * 1024
+    header_bytes: Count = 32 * 1024
+    connect_s: Positive = 10.0
+    first_byte_s: Positive = 600.0
+    idle_s: Positive = 300.0  # between chunks of a stream
+    total_s: Positive = 3600.0
+
+
+class Billing(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The calendar by which days, weeks and budgets are cut."""
+
+    time_zone: str = "UTC"
+    week_start: Literal["monday", "sunday", "saturday"] = "monday"
+    fiscal_year_start: Annotated[int, Meta(ge=1, le=12)] = 1  # month
+    currency: Annotated[str, Meta(pattern=r"^[A-Z]{3}$")] = "USD"
+    unpriced: Literal["refuse", "allow"] = "refuse"  # calls without a known price under a hard USD budget
+
+
+class Tiers(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Models that opus, sonnet and haiku names map to, as `provider/model`; empty: names are left alone."""
+
+    big: str = ""
+    middle: str = ""
+    small: str = ""
+
+
+class Log(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Logging, JSON lines on standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["json", "text"] = "json"
+
+
+class ProviderEntry(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One `[providers.NAME]`. Empty fields come from the preset (`preset`, else the preset of the same name)."""
+
+    preset: str = ""
+    protocol: str = ""  # anthropic-messages | openai-chat | openai-responses
+    base_url: str = ""
+    api_key_env: str = ""  # name of the environment variable that holds the key
+    api_key_file: str = ""  # path of a file that holds the key
+    auth: Literal["", "bearer", "x-api-key", "api-key", "client", "none"] = ""
+    price_id: str = ""  # provider id in the price list
+    stream_usage: Literal["", "inject", "native", "none"] = ""
+    billing: Literal["", "metered", "subscription", "local"] = ""
+
+
+class Deployment(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One place that serves a model alias."""
+
+    provider: str
+    model: str
+    weight: Annotated[float, Meta(gt=0)] = 1.0
+    priority: Annotated[int, Meta(ge=0)] = 0  # lower is tried first
+
+
+class ModelEntry(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One `[models."alias"]`."""
+
+    deployments: Annotated[tuple[Deployment, ...], Meta(min_length=1)]
+
+
+class Environment(Mapping[str, str]):
+    """A read-only copy of the environment that never shows its values."""
+
+    def __init__(self, values: Mapping[str, str]) -> None:
+        self._values = dict(values)
+
+    def __getitem__(self, name: str) -> str:
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        return f"Environment({len(self._values)} variables)"
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """Everything that configuration says. Frozen; a reload makes a new one."""
+
+    server: Server = Server()
+    data: Data = Data()
+    record: Record = Record()
+    limits: Limits = Limits()
+    billing: Billing = Billing()
+    tiers: Tiers = Tiers()
+    log: Log = Log()
+    providers: dict[str, ProviderEntry] = {}
+    models: dict[str, ModelEntry] = {}
+    config_path: Path | None = None
+    environment: Environment = Environment({})
+    origins: dict[str, str] = {}
+
+    @property
+    def data_dir(self) -> Path:
+        """The data folder (not created here)."""
+        if self.data.folder:
+            return Path(self.data.folder).expanduser().absolute()
+        return Path(platformdirs.user_data_dir(APP_NAME, appauthor=False))
+
+    @property
+    def lake_url(self) -> str:
+        """Folder or object-store URL of the lake."""
+        return self.data.lake_url or str(self.data_dir / "lake")
+
+    @property
+    def store_url(self) -> str:
+        """SQLAlchemy URL of the store."""
+        return self.data.store_url or f"sqlite:///{self.data_dir / 'store.sqlite'}"
+
+    @property
+    def journal_dir(self) -> Path:
+        """Folder of the journal, always local."""
+        return self.data_dir / "journal"
+
+    @property
+    def run_dir(self) -> Path:
+        """Folder of process state: sockets, snapshots, pid."""
+        return self.data_dir / "run"
+
+    @property
+    def local_url(self) -> str:
+        """How a program on this machine reaches the proxy."""
+        scheme = "https" if self.server.tls_cert else "http"
+        host = self.server.bind
+        if host in {"", "0.0.0.0", "::"}:  # noqa: S104 - compared with, not bound to
+            host = "127.0.0.1"
+        if ":" in host:
+            host = f"[{host}]"
+        return f"{scheme}://{host}:{self.server.port}{self.server.root_path}"
+
+    def origin(self, path: str) -> str:
+        """Say where a value came from: `file:line`, the variable's name, or `default`."""
+        return self.origins.get(path, "default")
+
+
+_SECTIONS: dict[str, type[Struct]] = {
+    "server": Server,
+    "data": Data,
+    "record": Record,
+    "limits": Limits,
+    "billing": Billing,
+    "tiers": Tiers,
+    "log": Log,
+}
+_TABLES: dict[str, type[Struct]] = {"providers": ProviderEntry, "models": ModelEntry}
+_BARE_VARIABLES = {"BIG_MODEL": "tiers.big", "MIDDLE_MODEL": "tiers.middle", "SMALL_MODEL": "tiers.small"}
+_NOT_SETTINGS = {"ULTIMATE_CONFIG"}
+
+
+def find_config(environ: Mapping[str, str], folder: Path) -> Path | None:
+    """Return the configuration file in force: ULTIMATE_CONFIG, `folder`, then the user's configuration folder."""
+    named = environ.get("ULTIMATE_CONFIG")
+    if named:
+        path = Path(named).expanduser().absolute()
+        if not path.is_file():
+            msg = f"ULTIMATE_CONFIG names {path}, which is not a file."
+            raise Invalid(msg, hint="Create it, or unset ULTIMATE_CONFIG.", code="config_missing")
+        return path
+    for candidate in (
+        folder / CONFIG_NAME,
+        Path(platformdirs.user_config_dir(APP_NAME, appauthor=False)) / CONFIG_NAME,
+    ):
+        if candidate.is_file():
+            return candidate.absolute()
+    return None
+
+
+def load(
+    path: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> Settings:
+    """Read the configuration file (`path`, else the one `find_config` finds) and the environment.
+
+    `overrides` maps dotted names to values given on a command line; they win over both. Raises `Invalid`.
+    """
+    environ = os.environ if environ is None else environ
+    path = path.expanduser().absolute() if path is not None else find_config(environ, Path.cwd())
+    text = _read(path) if path is not None else ""
+    where = _Where(path, text)
+    tree = where.parse()
+    origins = {name: f"{path}:{line}" for name, line in where.lines.items()}
+    for dotted, value, source in _from_environment(environ):
+        _put(tree, dotted, value)
+        origins[dotted] = source
+        where.sources[dotted] = source
+    for dotted, value in (overrides or {}).items():
+        _put(tree, dotted, value)
+        origins[dotted] = "command line"
+        where.sources[dotted] = "command line"
+    values = _convert(tree, where)
+    settings = Settings(config_path=path, environment=Environment(environ), origins=origins, **values)
+    _check(settings, where)
+    return settings
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        msg = f"{path}: cannot be read ({error})."
+        raise Invalid(msg, hint="Give a readable UTF-8 file.", code="config_unreadable") from error
+
+
+def _from_environment(environ: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
+    for name, value in sorted(environ.items()):
+        if name in _BARE_VARIABLES:
+            yield _BARE_VARIABLES[name], value, name
+            continue
+        if not name.startswith("ULTIMATE_") or name in _NOT_SETTINGS:
+            continue
+        section, _, key = name.removeprefix("ULTIMATE_").lower().partition("_")
+        kind = _SECTIONS.get(section)
+        if kind is None or key not in kind.__struct_fields__:
+            known = [f"ULTIMATE_{s.upper()}_{k.upper()}" for s, t in _SECTIONS.items() for k in t.__struct_fields__]
+            close = difflib.get_close_matches(name, known, n=1)
+            msg = f"The environment variable {name} is not a setting."
+            hint = f"Did you mean {close[0]}?" if close else "Unset it; `ultimate-proxy check` lists the settings."
+            raise Invalid(msg, hint=hint, code="config_unknown")
+        yield f"{section}.{key}", value, name
+
+
+def _put(tree: dict[str, Any], dotted: str, value: Any) -> None:
+    section, key = dotted.split(".", 1)
+    table = tree.setdefault(section, {})
+    if isinstance(table, dict):
+        table[key] = value
+
+
+class _Where:
+    """The configuration text, and on which line each dotted name stands in it."""
+
+    _HEADER = re.compile(r"^\s*\[{1,2}\s*(?P<name>[^\]]+?)\s*\]{1,2}\s*(#.*)?$")
+    _KEY = re.compile(r"""^\s*(?P<key>(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')(?:\s*\.\s*[A-Za-z0-9_-]+)*)\s*=""")
+    _PART = re.compile(r"""\s*(?:"([^"]*)"|'([^']*)'|([A-Za-z0-9_-]+))\s*\.?""")
+
+    def __init__(self, path: Path | None, text: str) -> None:
+        self.path = path
+        self.text = text
+        self.lines: dict[str, int] = {}
+        self.sources: dict[str, str] = {}
+        table = ""
+        for number, line in enumerate(text.splitlines(), start=1):
+            header = self._HEADER.match(line)
+            if header:
+                table = self._dotted(header["name"])
+                self.lines.setdefault(table, number)
+                continue
+            key = self._KEY.match(line)
+            if key:
+                name = self._dotted(key["key"])
+                self.lines.setdefault(f"{table}.{name}" if table else name, number)
+
+    def _dotted(self, text: str) -> str:
+        return ".".join(next(part for part in match if part) for match in self._PART.findall(text) if any(match))
+
+    def parse(self) -> dict[str, Any]:
+        try:
+            return tomllib.loads(self.text)
+        except tomllib.TOMLDecodeError as error:
+            found = re.search(r"line (\d+)", str(error))
+            line = int(found[1]) if found else max(1, len(self.text.splitlines()))
+            rows = self.text.splitlines()
+            value = rows[line - 1].strip() if 0 < line <= len(rows) else ""
+            msg = f"{self.path}:{line}: not valid TOML: {value!r} ({error})."
+            raise Invalid(msg, hint="Correct this line.", code="config_syntax") from error
+
+    def wrong(self, dotted: str, problem: str, hint: str, *, value: object = None) -> Invalid:
+        """Return the error for the value at `dotted`, with the nearest place that is known."""
+        place = self.sources.get(dotted, "")
+        name = dotted
+        while not place and name:
+            if name in self.lines:
+                place = f"{self.path}:{self.lines[name]}"
+            name = name.rpartition(".")[0]
+        shown = "" if value is None else f" = {value!r}"
+        return Invalid(
+            f"{place or self.path or 'settings'}: {dotted}{shown}: {problem}", hint=hint, code="config_value"
+        )
+
+
+def _convert(tree: dict[str, Any], where: _Where) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    known = [*_SECTIONS, *_TABLES]
+    for section, table in tree.items():
+        if section not in known:
+            close = difflib.get_close_matches(section, known, n=1)
+            hint = f"Did you mean [{close[0]}]?" if close else f"Known sections: {', '.join(known)}."
+            raise where.wrong(section, "there is no such section.", hint)
+        if not isinstance(table, dict):
+            raise where.wrong(section, "must be a table.", f"Write [{section}].", value=table)
+        if section in _SECTIONS:
+            values[section] = _one(table, _SECTIONS[section], section, where)
+        else:
+            values[section] = {}
+            for name, entry in table.items():
+                if not isinstance(entry, dict):
+                    raise where.wrong(
+                        f"{section}.{name}", "must be a table.", f"Write [{section}.{name}].", value=entry
+                    )
+                values[section][name] = _one(entry, _TABLES[section], f"{section}.{name}", where)
+    return values
+
+
+def _one(table: dict[str, Any], kind: type[Struct], dotted: str, where: _Where) -> Struct:
+    for key in table:
+        if key not in kind.__struct_fields__:
+            close = difflib.get_close_matches(key, kind.__struct_fields__, n=1)
+            hint = f"Did you mean '{close[0]}'?" if close else f"Known: {', '.join(kind.__struct_fields__)}."
+            raise where.wrong(f"{dotted}.{key}", "there is no such setting.", hint)
+    fields = {field.name: field for field in msgspec.structs.fields(kind)}
+    ready = {}
+    for key, value in table.items():
+        from_text = f"{dotted}.{key}" in where.sources and isinstance(value, str)
+        raw: Any = value
+        if from_text and isinstance(fields[key].default, tuple):
+            raw = [part.strip() for part in value.split(",") if part.strip()]
+        try:
+            ready[key] = msgspec.convert(raw, type=fields[key].type, strict=not from_text)
+        except msgspec.ValidationError as error:
+            problem = str(error).split(" - at ")[0].replace("`", "'")
+            hint = (
+                f"The default is {fields[key].default!r}."
+                if fields[key].default is not msgspec.NODEFAULT
+                else "See the configuration page of the documentation."
+            )
+            raise where.wrong(f"{dotted}.{key}", f"{problem}.", hint, value=value) from error
+    try:
+        return kind(**ready)
+    except TypeError as error:
+        raise where.wrong(dotted, f"{error}.", "Add the missing value.") from error
+
+
+def _check(settings: Settings, where: _Where) -> None:
+    """Refuse combinations that cannot work, before anything starts."""
+    server = settings.server
+    try:
+        ZoneInfo(settings.billing.time_zone)
+    except (KeyError, ValueError, OSError) as error:
+        raise where.wrong(
+            "billing.time_zone",
+            "there is no such time zone.",
+            "Use an IANA name such as 'Europe/Berlin'.",
+            value=settings.billing.time_zone,
+        ) from error
+    if bool(server.tls_cert) != bool(server.tls_key):
+        raise where.wrong("server.tls_cert", "tls_cert and tls_key go together.", "Give both, or neither.")
+    loopback = server.bind in {"127.0.0.1", "::1", "localhost"} or server.bind.startswith("127.")
+    if not loopback and not server.tls_cert and not server.insecure_http:
+        raise where.wrong(
+            "server.bind",
+            "plain HTTP on an address other than loopback would show keys to the network.",
+            "Set tls_cert and tls_key, or pass --insecure-http behind a proxy that ends TLS.",
+            value=server.bind,
+        )
+    if server.root_path and not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", server.root_path):
+        raise where.wrong(
+            "server.root_path",
+            "must begin with '/' and not end with it.",
+            "Write '/llm', say.",
+            value=server.root_path,
+        )
+    if server.public_url and not re.fullmatch(r"https?://[^/\s]+(/[^\s?#]*)?", server.public_url):
+        raise where.wrong(
+            "server.public_url",
+            "is not an http(s) address.",
+            "Write 'https://llm.example.org'.",
+            value=server.public_url,
+        )
+    for alias, entry in settings.models.items():
+        for deployment in entry.deployments:
+            if not deployment.model:
+                raise where.wrong(f"models.{alias}", "a deployment names no model.", "Give provider and model.")
