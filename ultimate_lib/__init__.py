@@ -1,1 +1,1 @@
-"""Domain logic of the workbench: knows no web framework, no Jupyter server, no face. Importing it loads nothing heavy."""
+"""Domain logic of the workbench: knows no web framework, no Jupyter, no face. Importing it loads nothing heavy."""
