@@ -1,0 +1,127 @@
+"""Configuration is read once; what is wrong names the file, the line, the value and the remedy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from ultimate_lib import settings
+from ultimate_lib.errors import Invalid
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / settings.CONFIG_NAME
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_without_any_configuration_the_defaults_hold() -> None:
+    read = settings.load(environ={})
+    assert read.server.port == 8082
+    assert read.server.bind == "127.0.0.1"
+    assert read.config_path is None
+    assert read.origin("server.port") == "default"
+
+
+def test_environment_wins_over_file_and_command_line_over_both(tmp_path: Path) -> None:
+    path = write(tmp_path, "[server]\nport = 1001\nroot_path = '/a'\n\n[billing]\ntime_zone = 'Asia/Kolkata'\n")
+    read = settings.load(environ={"ULTIMATE_SERVER_PORT": "1002", "ULTIMATE_SERVER_TRUSTED_PROXIES": "10.0.0.1, ::1"})
+    assert (read.server.port, read.server.root_path, read.billing.time_zone) == (1002, "/a", "Asia/Kolkata")
+    assert read.server.trusted_proxies == ("10.0.0.1", "::1")
+    assert read.origin("server.port") == "ULTIMATE_SERVER_PORT"
+    assert read.origin("server.root_path") == f"{path}:3"
+    assert read.origin("billing.time_zone") == f"{path}:6"
+    read = settings.load(environ={"ULTIMATE_SERVER_PORT": "1002"}, overrides={"server.port": 1003})
+    assert (read.server.port, read.origin("server.port")) == (1003, "command line")
+
+
+def test_the_file_is_found_in_the_order_promised(tmp_path: Path) -> None:
+    home = tmp_path / "home" / ".config" / settings.APP_NAME
+    home.mkdir(parents=True)
+    third = write(home, "")
+    assert settings.load(environ={}).config_path == third
+    second = write(tmp_path, "")
+    assert settings.load(environ={}).config_path == second
+    first = tmp_path / "named.toml"
+    first.write_text("")
+    assert settings.load(environ={"ULTIMATE_CONFIG": str(first)}).config_path == first
+
+
+WRONG = [
+    ('[server]\n\nport = "80a"\n', 3, "server.port = '80a'", "8082"),
+    ("[server]\nport = 70000\n", 2, "70000", "65535"),
+    ("[servr]\n", 1, "no such section", "[server]"),
+    ('[providers.openai]\n\n\nbas_url = "x"\n', 4, "no such setting", "base_url"),
+    ("[server\n", 1, "not valid TOML", ""),
+    ('[billing]\ntime_zone = "Mars/Base"\n', 2, "Mars/Base", "IANA"),
+    ('[server]\nbind = "0.0.0.0"\n', 2, "plain HTTP", "--insecure-http"),
+    ('[server]\ntls_cert = "a.pem"\n', 2, "go together", "both"),
+    ('[server]\nroot_path = "llm/"\n', 2, "root_path", "/llm"),
+    ('[server]\npublic_url = "llm.example.org"\n', 2, "public_url", "https://"),
+    ('[models."claude fast"]\n', 1, "deployments", ""),
+    ('[record]\nsync = "sometimes"\n', 2, "sometimes", "interval"),
+    ("server = 3\n", 1, "must be a table", "[server]"),
+]
+
+
+@pytest.mark.parametrize(("text", "line", "named", "remedy"), WRONG, ids=[case[2] for case in WRONG])
+def test_a_wrong_file_names_line_value_and_remedy(
+    tmp_path: Path, text: str, line: int, named: str, remedy: str
+) -> None:
+    path = write(tmp_path, text)
+    with pytest.raises(Invalid) as caught:
+        settings.load(environ={})
+    assert str(caught.value).startswith(f"{path}:{line}:")
+    assert named in str(caught.value)
+    assert remedy in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("environ", "named"),
+    [
+        ({"ULTIMATE_SERVER_PROT": "3"}, "ULTIMATE_SERVER_PORT"),
+        ({"ULTIMATE_SERVER_PORT": "abc"}, "ULTIMATE_SERVER_PORT"),
+        ({"ULTIMATE_CONFIG": "/does/not/exist.toml"}, "/does/not/exist.toml"),
+    ],
+)
+def test_a_wrong_variable_is_named(environ: dict[str, str], named: str) -> None:
+    with pytest.raises(Invalid, match=named):
+        settings.load(environ=environ)
+
+
+def test_secrets_of_the_environment_never_show() -> None:
+    read = settings.load(environ={"ANTHROPIC_API_KEY": "sk-very-secret"})
+    assert read.environment["ANTHROPIC_API_KEY"] == "sk-very-secret"
+    assert "sk-very-secret" not in repr(read)
+
+
+def test_settings_are_frozen() -> None:
+    with pytest.raises(AttributeError):
+        settings.load(environ={}).server.port = 1  # type: ignore[misc]
+
+
+def test_every_setting_can_come_from_the_environment() -> None:
+    for section, kind in settings._SECTIONS.items():
+        for field in msgspec.structs.fields(kind):
+            value = field.default
+            text = ",".join(value) if isinstance(value, tuple) else str(value)
+            if (section, field.name) in {("server", "insecure_http"), ("server", "local_key")}:
+                text = text.lower()
+            read = settings.load(environ={f"ULTIMATE_{section.upper()}_{field.name.upper()}": text})
+            assert getattr(getattr(read, section), field.name) == value
+
+
+def test_local_url_names_an_address_that_can_be_dialled() -> None:
+    read = settings.load(environ={}, overrides={"server.bind": "::1", "server.root_path": "/llm"})
+    assert read.local_url == "http://[::1]:8082/llm"
+    read = settings.load(environ={}, overrides={"server.bind": "0.0.0.0", "server.insecure_http": True})
+    assert read.local_url == "http://127.0.0.1:8082"
