@@ -1,4 +1,4 @@
-"""The real `anthropic` and `openai` packages through the port: each call is one row, right to the token and nano-dollar."""
+"""The real anthropic and openai packages through the port: each call one row, right to token and nano-dollar."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import anthropic
 import openai
@@ -81,9 +80,7 @@ def test_anthropic_plain(proxy: Running) -> None:
 def test_anthropic_stream_with_cache(proxy: Running) -> None:
     client = anthropic.Anthropic(base_url=proxy.url, api_key=proxy.key, max_retries=0)
     told = script(input_tokens=500, cache_read_tokens=2000, cache_write_tokens=300, output_tokens=64, chunks=8)
-    with client.messages.stream(
-        model=CLAUDE, max_tokens=400, messages=[{"role": "user", "content": told}]
-    ) as stream:
+    with client.messages.stream(model=CLAUDE, max_tokens=400, messages=[{"role": "user", "content": told}]) as stream:
         text = "".join(stream.text_stream)
         message = stream.get_final_message()
         call_id = stream.response.headers["x-ultimate-call-id"]
@@ -168,9 +165,7 @@ def test_the_rest_interface_tells_the_same_sums(proxy: Running) -> None:
         )
     until = time.monotonic() + 10
     while True:
-        answer = proxy.get(
-            "/api/analytics/aggregate?metrics=requests,cost_usd,input_tokens&filter=project:sums"
-        )
+        answer = proxy.get("/api/analytics/aggregate?metrics=requests,cost_usd,input_tokens&filter=project:sums")
         total = answer["rows"][0] if answer["rows"] else {}
         if total.get("requests") == 3 or time.monotonic() > until:
             break

@@ -1,0 +1,114 @@
+r"""Looking into a JSON body without building it: repeated keys, where a value stands, what it holds.
+
+JSON parsers differ on a repeated key: ours takes the last, an upstream may take the first. A call whose deciding keys
+stand twice is therefore refused, however they are spelled (`"mod\u0065l"` is `model`).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+
+from ultimate_lib.errors import Invalid
+
+DECIDING = (b"model", b"max_tokens", b"max_completion_tokens", b"max_output_tokens", b"n", b"stream")
+_QUOTED = tuple(b'"%b"' % key for key in DECIDING)
+_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\]]', re.DOTALL)
+_COLON = re.compile(rb"\s*:\s*")
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_IMAGE = re.compile(rb'"type"\s*:\s*"(?:image|image_url|input_image)"')
+_DOCUMENT = re.compile(rb'"type"\s*:\s*"(?:document|file|input_file)"')
+_ENCODED = re.compile(rb'"(?:data|url|image_url|file_data)"\s*:\s*"[^"\\\s]{512,}"')
+_QUOTE = ord('"')
+_MEDIA_TOKENS = 1500
+_BYTES_A_TOKEN = 4
+
+_list_decoder = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+def model_span(body: bytes) -> tuple[int, int]:
+    """Return where the top-level model's JSON string starts and ends.
+
+    Raises `Invalid` when a deciding key stands twice at the top level. The body must be a valid JSON object with a
+    string `model`.
+    """
+    if b"\\u00" not in body and all(body.count(key) <= 1 for key in _QUOTED):
+        # A key without escapes is spelled exactly so; it stands once, so this is the top-level one.
+        start = body.find(_QUOTED[0]) + len(_QUOTED[0])
+    else:
+        start = _scan(body)
+    colon = _COLON.match(body, start)
+    value = _STRING.match(body, colon.end()) if colon else None
+    if value is None:
+        raise Invalid("The request names no model.", hint="Set 'model'.", code="model_missing")
+    return value.start(), value.end()
+
+
+def _scan(body: bytes) -> int:
+    """Walk the top level and return where the key `model` ends; nested values are jumped over token by token."""
+    depth = 0
+    found: dict[bytes, int] = {}
+    for token in _TOKEN.finditer(body):
+        text = token.group()
+        first = text[0]
+        if first == _QUOTE:
+            if depth == 1 and _COLON.match(body, token.end()):
+                key = msgspec.json.decode(text, type=str).encode() if b"\\" in text else text[1:-1]
+                if key in found:
+                    raise Invalid(
+                        f"The request has '{key.decode()}' twice at its top level.",
+                        hint="Send each key once.",
+                        code="duplicate_key",
+                    )
+                if key in DECIDING:
+                    found[key] = token.end()
+        elif first in b"{[":
+            depth += 1
+        else:
+            depth -= 1
+    return found.get(b"model", len(body))
+
+
+def items(raw: msgspec.Raw | None) -> list[msgspec.Raw] | None:
+    """Return the members of a JSON array, undecoded; None when it is not an array."""
+    if not raw:
+        return None
+    try:
+        return _list_decoder.decode(raw)
+    except msgspec.DecodeError:
+        return None
+
+
+def media(body: bytes) -> tuple[bool, bool]:
+    """Say whether the body carries images and documents."""
+    images = b'"image' in body or b'"input_image' in body
+    documents = b'"document"' in body or b'"file"' in body or b'"input_file"' in body
+    return (
+        images and _IMAGE.search(body) is not None,
+        documents and _DOCUMENT.search(body) is not None,
+    )
+
+
+def estimate_tokens(body: bytes, *, encoded: bool) -> int:
+    """Estimate the input tokens of a body: bytes less base64 over four, and a flat sum for each picture or file."""
+    size = len(body)
+    parts = 0
+    if encoded:
+        for match in _ENCODED.finditer(body):
+            size -= match.end() - match.start()
+            parts += 1
+    return size // _BYTES_A_TOKEN + parts * _MEDIA_TOKENS
+
+
+def whole(value: Any) -> int | None:
+    """Return a non-negative whole number that JSON wrote as int or float (1e3), else None."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+        return None
+    return int(value)
+
+
+def text(value: Any) -> str | None:
+    """Return a non-empty string, else None."""
+    return value if isinstance(value, str) and value else None
