@@ -138,7 +138,7 @@ def anthropic_stream() -> bytes:
             "output_tokens": 1, "service_tier": "standard"}}},
         {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
         {"type": "ping"},
-        *({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "message_ of four tok "}}
+        *({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "message_ of tokens "}}
           for _ in range(5)),
         {"type": "content_block_stop", "index": 0},
         {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {

@@ -1,0 +1,157 @@
+"""From usage, model and date to a cost in nano-dollars, part by part."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from ultimate_lib.pricing.table import Dated, Model, PriceTable, Rate
+    from ultimate_lib.records import Usage
+
+_FEMTO_A_NANO = 1_000_000
+_STANDARD_TIERS = frozenset({None, "", "standard", "default", "auto", "standard_only", "on_demand"})
+_MOST_CACHED = 10_000
+
+
+class Cost(NamedTuple):
+    """A call's cost in nano-dollars; the five parts sum to `total`."""
+
+    total: int
+    input: int
+    cache_read: int
+    cache_write: int
+    output: int
+    other: int
+    listed: int
+    price_id: str
+    source: str  # provider | table
+
+
+class PriceBook:
+    """Costs by (price id of the provider, model, instant). Lookups are kept, so a known model costs microseconds."""
+
+    def __init__(self, table: PriceTable) -> None:
+        self._table = table
+        self._found: dict[tuple[str, str], tuple[str, Model] | None] = {}
+
+    @property
+    def edition(self) -> str:
+        """Which price list this is."""
+        return self._table.edition
+
+    def knows(self, price_id: str, model: str) -> bool:
+        """Say whether the list has a price for a provider's model."""
+        return self._find(price_id, model) is not None
+
+    def cost(self, price_id: str, model: str, usage: Usage, at_us: int) -> Cost | None:
+        """Return what a call cost, or None: unknown model, unknown usage, or a tier without a price.
+
+        A bill that the provider itself sent is believed; the list then says how it splits.
+        """
+        listed = self._listed(price_id, model, usage, at_us)
+        if usage.cost_nano_usd is None:
+            return listed
+        return _billed(usage.cost_nano_usd, listed)
+
+    def _find(self, price_id: str, model: str) -> tuple[str, Model] | None:
+        key = (price_id, model)
+        if key not in self._found:
+            if len(self._found) >= _MOST_CACHED:  # model names come from clients
+                self._found.clear()
+            self._found[key] = self._table.find(price_id, model)
+        return self._found[key]
+
+    def _listed(self, price_id: str, model: str, usage: Usage, at_us: int) -> Cost | None:
+        found = self._find(price_id, model)
+        if found is None or usage.input_tokens is None:
+            return None
+        owner, info = found
+        price = _active(info.prices, at_us)
+        rates = price.rates
+        if usage.service_tier not in _STANDARD_TIERS:
+            variants = [v for v in info.variants if v.tier == usage.service_tier and v.active(at_us)]
+            if not variants:
+                return None
+            rates = {**rates, **variants[0].rates}
+        parts = _parts(rates, usage)
+        if parts is None:
+            return None
+        total = sum(parts)
+        return Cost(total, *parts, total, f"{owner}/{info.id}@{_since(price)}", "table")
+
+
+def _active(prices: tuple[Dated, ...], at_us: int) -> Dated:
+    """Return the price in force; the list's rule: the last that is active, else the first."""
+    for price in reversed(prices):
+        if price.active(at_us):
+            return price
+    return prices[0]
+
+
+def _since(price: Dated) -> str:
+    if price.since_us is None:
+        return "listed"
+    return datetime.fromtimestamp(price.since_us / 1_000_000, UTC).date().isoformat()
+
+
+def _parts(rates: dict[str, Rate], usage: Usage) -> tuple[int, int, int, int, int] | None:
+    """Return nano-dollars for (input, cache read, cache write, output, other), or None where a rate is missing."""
+    total = usage.input_tokens or 0
+    read, write_5m = usage.cache_read_tokens or 0, usage.cache_write_5m_tokens or 0
+    write_1h, audio_in = usage.cache_write_1h_tokens or 0, usage.audio_input_tokens or 0
+    audio_out = usage.audio_output_tokens or 0
+
+    def rate(*keys: str) -> int | None:
+        for key in keys:
+            if key in rates:
+                return rates[key].at(total)
+        return None
+
+    per_input = rate("input_mtok")
+    per_write = rate("cache_write_mtok", "input_mtok")
+    per_hour = rate("cache_write_1h_mtok")
+    if per_hour is None and per_input is not None and per_write is not None and "cache_write_mtok" in rates:
+        per_hour = max(2 * per_input, per_write)  # an hour costs twice the input price where no list says it
+    elif per_hour is None:
+        per_hour = per_write
+    counted = (
+        (max(total - read - write_5m - write_1h - audio_in, 0), per_input),
+        (read, rate("cache_read_mtok", "input_mtok")),
+        (write_5m, per_write),
+        (write_1h, per_hour),
+        (max((usage.output_tokens or 0) - audio_out, 0), rate("output_mtok")),
+        (audio_in, rate("input_audio_mtok", "input_mtok")),
+        (audio_out, rate("output_audio_mtok", "output_mtok")),
+        (usage.server_tool_requests or 0, rate("web_searches_kcount")),
+        (1, rate("requests_kcount") or 0),
+    )
+    if any(count and price is None for count, price in counted):
+        return None
+    if usage.output_tokens is None and "output_mtok" in rates:
+        return None
+    femto = [count * (price or 0) for count, price in counted]
+    return (
+        _nano(femto[0]),
+        _nano(femto[1]),
+        _nano(femto[2] + femto[3]),
+        _nano(femto[4]),
+        _nano(sum(femto[5:])),
+    )
+
+
+def _nano(femto: int) -> int:
+    return (femto + _FEMTO_A_NANO // 2) // _FEMTO_A_NANO
+
+
+def _billed(bill: int, listed: Cost | None) -> Cost:
+    """Split the provider's own bill in the proportions of the list; what does not divide is `other`."""
+    if listed is None or listed.total <= 0:
+        return Cost(
+            bill, 0, 0, 0, 0, bill, listed.listed if listed else bill, listed.price_id if listed else "", "provider"
+        )
+    own, read, write, output = (
+        part * bill // listed.total for part in (listed.input, listed.cache_read, listed.cache_write, listed.output)
+    )
+    rest = bill - own - read - write - output
+    return Cost(bill, own, read, write, output, rest, listed.listed, listed.price_id, "provider")
