@@ -13,6 +13,7 @@ from typing import Any
 from ultimate_lib.pricing.table import Clause, Dated, Model, PriceTable, Provider, Rate
 
 _FEMTO_A_TOKEN = Decimal(10) ** 9  # USD per million tokens → femto-dollars a token
+_DEMO_SELLS = ("anthropic", "openai", "google", "mistral")  # the scripted provider costs what its models cost
 _FEMTO_A_PIECE = Decimal(10) ** 12  # USD per thousand pieces → femto-dollars a piece
 
 
@@ -55,16 +56,15 @@ def load() -> PriceTable:
         )
         return Model(info.id, clause(info.match), prices, variants)
 
-    return PriceTable(
-        edition(),
-        {
-            provider.id: Provider(
-                tuple(model(info) for info in provider.models),
-                tuple(provider.fallback_model_providers or ()),
-            )
-            for provider in data.providers
-        },
-    )
+    providers = {
+        provider.id: Provider(
+            tuple(model(info) for info in provider.models),
+            tuple(provider.fallback_model_providers or ()),
+        )
+        for provider in data.providers
+    }
+    providers["demo"] = Provider((), _DEMO_SELLS)
+    return PriceTable(edition(), providers)
 
 
 def _dated(prices: Any, constraint: Any, tier: str) -> Dated:

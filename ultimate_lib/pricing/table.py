@@ -7,10 +7,12 @@ call whose input exceeds its threshold (the "cliff" rule of the providers' price
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 Clause = list[Any]
 """`[kind, text]`, or `["or" | "and", [clauses]]`, as the price list matches model names."""

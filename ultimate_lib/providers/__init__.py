@@ -1,0 +1,15 @@
+"""Providers: who is called, where, with which key. Data from presets, configuration and bare environment keys.
+
+providers = configured(settings, demo_url="http://127.0.0.1:40001")
+routes = Routes(settings, providers, book)
+route = routes.find("anthropic-messages", "claude-sonnet-4-5")
+route.provider.base_url, route.model
+"""
+
+from __future__ import annotations
+
+from ultimate_lib.providers.configured import Provider, configured, masked
+from ultimate_lib.providers.presets import PRESETS, Preset
+from ultimate_lib.providers.routing import Route, Routes
+
+__all__ = ["PRESETS", "Preset", "Provider", "Route", "Routes", "configured", "masked"]

@@ -1,0 +1,174 @@
+"""Which providers are in force: presets, overlaid by `[providers.*]` and switched on by keys in the environment."""
+
+from __future__ import annotations
+
+import re
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ultimate_lib import protocols
+from ultimate_lib.errors import Invalid
+from ultimate_lib.providers.presets import PRESETS, Preset
+
+if TYPE_CHECKING:
+    from ultimate_lib.settings import ProviderEntry, Settings
+
+OWN_KEY_PREFIX = "cp_"
+_ADDRESS = re.compile(r"https?://[^\s/?#]+(/[^\s?#]*)?")
+
+
+class Provider(msgspec.Struct, frozen=True, kw_only=True):
+    """A provider in force. `api_key` never shows."""
+
+    name: str
+    protocol: str  # a protocol's name, or "any"
+    base_url: str
+    auth: str
+    price_id: str
+    stream_usage: str
+    billing: str
+    origin: str  # where it was configured
+    api_key: str = ""
+
+    def __repr__(self) -> str:
+        return f"Provider({self.name!r}, {self.protocol!r}, {self.base_url!r}, key={masked(self.api_key)!r})"
+
+    def speaks(self, protocol: str) -> bool:
+        """Say whether calls of a protocol can pass through to it."""
+        return self.protocol in {protocol, "any"}
+
+    def address(self, endpoint: str) -> str:
+        """Return the URL of an endpoint such as `/v1/messages`; OpenAI-shaped base URLs hold the version already."""
+        if self.protocol.startswith("openai"):
+            return self.base_url + endpoint.removeprefix("/v1")
+        return self.base_url + endpoint
+
+
+def masked(key: str) -> str:
+    """Return a key so that its owner recognises it and nobody else can use it."""
+    if not key:
+        return ""
+    return f"{key[:3]}…{key[-4:]}" if len(key) >= 16 else "…"  # noqa: PLR2004 - shorter keys would show half of themselves
+
+
+def presets() -> dict[str, Preset]:
+    """Return all presets by name, a stranger's (entry point `ultimate_proxy.provider`) among them."""
+    found = {preset.name: preset for preset in PRESETS}
+    for point in entry_points(group="ultimate_proxy.provider"):
+        found.setdefault(point.name, point.load())
+    return found
+
+
+def configured(settings: Settings, *, demo_url: str = "") -> dict[str, Provider]:
+    """Return the providers in force, in the order of the presets, then of the file.
+
+    Raises `Invalid` that names the place of what is wrong. `demo_url` is where the scripted provider listens.
+    """
+    known = presets()
+    found: dict[str, Provider] = {}
+    for preset in known.values():
+        entry = settings.providers.get(preset.name)
+        if entry is not None:
+            found[preset.name] = _from_entry(preset.name, entry, known, settings)
+        elif preset.name == "demo":
+            if demo_url:
+                found["demo"] = _from_preset(msgspec.structs.replace(preset, base_url=demo_url), "", "built in")
+        elif preset.base_url:
+            variable = next((name for name in preset.key_variables if settings.environment.get(name)), None)
+            if variable is not None:
+                found[preset.name] = _from_preset(preset, _environment_key(settings, variable), variable)
+    for name, entry in settings.providers.items():
+        if name not in found:
+            found[name] = _from_entry(name, entry, known, settings)
+    return found
+
+
+def _from_preset(preset: Preset, key: str, origin: str) -> Provider:
+    return Provider(
+        name=preset.name,
+        protocol=preset.protocol,
+        base_url=preset.base_url.rstrip("/"),
+        auth=preset.auth,
+        price_id=preset.price_id,
+        stream_usage=preset.stream_usage,
+        billing=preset.billing,
+        origin=origin,
+        api_key=key,
+    )
+
+
+def _from_entry(name: str, entry: ProviderEntry, known: dict[str, Preset], settings: Settings) -> Provider:
+    origin = settings.origin(f"providers.{name}")
+    preset = known.get(entry.preset or name)
+    if entry.preset and preset is None:
+        raise Invalid(
+            f"{origin}: providers.{name}.preset = '{entry.preset}': there is no such preset.",
+            hint=f"Known: {', '.join(sorted(known))}.",
+        )
+    if preset is None:
+        preset = Preset(name=name, protocol=entry.protocol, base_url=entry.base_url)
+    protocol = entry.protocol or preset.protocol
+    if protocol not in {*protocols.names(), "any"}:
+        raise Invalid(
+            f"{origin}: providers.{name}.protocol = '{protocol}': there is no such protocol.",
+            hint=f"Known: {', '.join(protocols.names())}.",
+        )
+    base_url = entry.base_url or preset.base_url
+    if not _ADDRESS.fullmatch(base_url):
+        raise Invalid(
+            f"{origin}: providers.{name}.base_url = '{base_url}': not an http(s) address.",
+            hint="Write the provider's base address, such as 'https://api.example.com'.",
+        )
+    auth = entry.auth or preset.auth
+    key = _key(name, entry, preset, settings, origin) if auth not in {"client", "none"} else ""
+    return Provider(
+        name=name,
+        protocol=protocol,
+        base_url=base_url.rstrip("/"),
+        auth=auth,
+        price_id=entry.price_id or preset.price_id,
+        stream_usage=entry.stream_usage or preset.stream_usage,
+        billing=entry.billing or preset.billing,
+        origin=origin,
+        api_key=key,
+    )
+
+
+def _key(name: str, entry: ProviderEntry, preset: Preset, settings: Settings, origin: str) -> str:
+    if entry.api_key_file:
+        path = Path(entry.api_key_file).expanduser()
+        try:
+            key = path.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise Invalid(
+                f"{origin}: providers.{name}.api_key_file = '{entry.api_key_file}': cannot be read ({error}).",
+                hint="Give a readable file that holds the key alone.",
+            ) from error
+        return _not_ours(key, f"the file {path}")
+    variables = (entry.api_key_env,) if entry.api_key_env else preset.key_variables
+    for variable in variables:
+        if settings.environment.get(variable):
+            return _environment_key(settings, variable)
+    named = " or ".join(variables) or "none: set api_key_env or api_key_file"
+    raise Invalid(
+        f"{origin}: provider '{name}' has no key (looked for {named}).",
+        hint='Set the variable, or `auth = "client"` when callers bring their own key.',
+        code="provider_key_missing",
+    )
+
+
+def _environment_key(settings: Settings, variable: str) -> str:
+    return _not_ours(settings.environment[variable].strip(), f"the variable {variable}")
+
+
+def _not_ours(key: str, where: str) -> str:
+    if key.startswith(OWN_KEY_PREFIX):
+        raise Invalid(
+            f"A provider's key in {where} begins with '{OWN_KEY_PREFIX}': that is a key of this proxy.",
+            hint="Put the provider's own key there; calls would come back to this proxy otherwise.",
+            code="provider_key_ours",
+        )
+    return key
