@@ -27,7 +27,22 @@ from ultimate_lib.protocols.errors import anthropic_error, openai_error
 from ultimate_lib.protocols.sse import format_event
 
 _SCRIPT = re.compile(r"script:\s*(\{.*?\})", re.DOTALL)
-_WORDS = tuple(["The", "scripted", "provider", "answers", "so", "that", "you", "can", "try", "everything", "without", "a", "key", "."])
+_WORDS = (
+    "The",
+    "scripted",
+    "provider",
+    "answers",
+    "so",
+    "that",
+    "you",
+    "can",
+    "try",
+    "everything",
+    "without",
+    "a",
+    "key",
+    ".",
+)
 _Tokens = Annotated[int, msgspec.Meta(ge=0, le=10_000_000)]
 _Events = Annotated[int, msgspec.Meta(ge=0, le=100_000)]
 

@@ -79,10 +79,12 @@ PRESETS: tuple[Preset, ...] = (
     ),
     Preset(name="ollama", protocol="openai-chat", base_url="http://127.0.0.1:11434/v1", auth="none", billing="local"),
     Preset(name="vllm", protocol="openai-chat", base_url="http://127.0.0.1:8000/v1", auth="none", billing="local"),
-    Preset(name="lmstudio", protocol="openai-chat", base_url="http://127.0.0.1:1234/v1", auth="none", billing="local"),
     Preset(
-        name="bedrock", protocol="anthropic-messages", base_url="", key_variables=("AWS_BEARER_TOKEN_BEDROCK",),
-        price_id="aws", stream_usage="native",
+        name="lmstudio", protocol="openai-chat", base_url="http://127.0.0.1:1234/v1", auth="none", billing="local",
+    ),
+    Preset(
+        name="bedrock", protocol="anthropic-messages", base_url="",
+        key_variables=("AWS_BEARER_TOKEN_BEDROCK",), price_id="aws", stream_usage="native",
     ),
     Preset(name="demo", protocol="any", base_url="", auth="none", price_id="demo"),
 )  # fmt: skip
