@@ -1,0 +1,181 @@
+"""The gateway process: Tornado's low-level server, the sweep of overdue calls, draining, the snapshot each second."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from typing import TYPE_CHECKING
+
+from tornado import httputil
+from tornado.httpserver import HTTPServer
+
+from proxy_server import snapshot
+from proxy_server.gateway.exchange import Exchange
+from proxy_server.gateway.forward import Forwarder
+from proxy_server.gateway.state import State
+from proxy_server.process import bind
+from ultimate_lib.errors import Invalid, UpstreamFailed
+
+if TYPE_CHECKING:
+    from tornado.http1connection import HTTP1Connection
+
+    from proxy_server.process import Child
+
+log = logging.getLogger(__name__)
+
+_SWEEP_S = 1.0
+_IDLE_CONNECTION_S = 3600.0
+_OWN = frozenset({"/health", "/healthz"})
+
+
+class Door(httputil.HTTPServerConnectionDelegate):
+    """Hands each request on a connection to who answers it."""
+
+    def __init__(self, state: State, forwarder: Forwarder) -> None:
+        self.state = state
+        self.forwarder = forwarder
+        self.connections: dict[object, HTTP1Connection] = {}
+        self._root = state.settings.server.root_path
+
+    def start_request(
+        self, server_conn: object, request_conn: httputil.HTTPConnection
+    ) -> httputil.HTTPMessageDelegate:
+        """Return the reader of the next request; which part answers is known from its first line."""
+        self.connections[server_conn] = request_conn  # type: ignore[assignment] # ours are HTTP/1
+        return _FirstLine(self, request_conn)  # type: ignore[arg-type] # ours are HTTP/1
+
+    def on_close(self, server_conn: object) -> None:
+        """Forget a closed connection."""
+        self.connections.pop(server_conn, None)
+
+    def delegate(
+        self, connection: HTTP1Connection, start_line: httputil.RequestStartLine, headers: httputil.HTTPHeaders
+    ) -> httputil.HTTPMessageDelegate:
+        """Return who answers a request: calls and health here, everything else in control."""
+        path, _, query = start_line.path.partition("?")
+        if self._root and path.startswith(self._root):
+            path = path[len(self._root) :] or "/"
+        method = start_line.method
+        if path.startswith("/v1/") or path in _OWN or (path == "/" and method == "HEAD"):
+            return Exchange(self.state, connection, method, path, query)
+        return self.forwarder.delegate(start_line, headers, connection)
+
+
+class _FirstLine(httputil.HTTPMessageDelegate):
+    """Waits for the headers, then passes everything to the one who answers."""
+
+    __slots__ = ("connection", "door", "to")
+
+    def __init__(self, door: Door, connection: HTTP1Connection) -> None:
+        self.door = door
+        self.connection = connection
+        self.to: httputil.HTTPMessageDelegate | None = None
+
+    def headers_received(
+        self, start_line: httputil.RequestStartLine | httputil.ResponseStartLine, headers: httputil.HTTPHeaders
+    ) -> object:
+        assert isinstance(start_line, httputil.RequestStartLine)  # noqa: S101 - a server reads requests
+        self.to = self.door.delegate(self.connection, start_line, headers)
+        return self.to.headers_received(start_line, headers)
+
+    def data_received(self, chunk: bytes) -> object:
+        return self.to.data_received(chunk) if self.to is not None else None
+
+    def finish(self) -> None:
+        if self.to is not None:
+            self.to.finish()
+
+    def on_connection_close(self) -> None:
+        if self.to is not None:
+            self.to.on_connection_close()
+
+
+async def run(child: Child) -> None:
+    """Serve until drained."""
+    settings = child.settings
+    state = State(settings, child.slot, child.demo_url)
+    forwarder = Forwarder(child.control_address, trusted_proxies=settings.server.trusted_proxies)
+    door = Door(state, forwarder)
+    server = HTTPServer(
+        door,  # type: ignore[arg-type] # Tornado takes a connection delegate here
+        ssl_options=_tls(child),
+        max_header_size=settings.limits.header_bytes,
+        max_body_size=1 << 40,  # the exchange refuses earlier, in the client's own envelope
+        idle_connection_timeout=_IDLE_CONNECTION_S,
+    )
+    listener = child.listener or bind(settings, reuse_port=True)
+    server.add_socket(listener)
+    state.journal.start()
+    beat = asyncio.create_task(_beat(state, door))
+    child.ready()
+    await child.drain.wait()
+    await _drain(child, state, door, server)
+    beat.cancel()
+    await forwarder.close()
+    await state.close()
+    snapshot.remove(settings.run_dir, child.slot, state.token)
+
+
+def _tls(child: Child) -> ssl.SSLContext | None:
+    server = child.settings.server
+    if not server.tls_cert:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(server.tls_cert, server.tls_key)
+    except (OSError, ssl.SSLError) as error:
+        raise Invalid(
+            f"{child.settings.origin('server.tls_cert')}: the certificate cannot be used ({error}).",
+            hint="Give a PEM certificate chain and its key.",
+        ) from error
+    return context
+
+
+async def _beat(state: State, door: Door) -> None:
+    """Once a second: end what has waited too long, and tell how this process does."""
+    while True:
+        await asyncio.sleep(_SWEEP_S)
+        try:
+            _sweep(state)
+            told = snapshot.take(state, len(door.connections))
+            await asyncio.to_thread(snapshot.write, state.settings.run_dir, told)
+        except OSError as error:
+            log.warning("The snapshot cannot be written: %s. Check the disk of %s.", error, state.settings.run_dir)
+        except Exception:
+            log.exception("The second's work failed; it is tried again.")
+
+
+def _sweep(state: State) -> None:
+    limits, now = state.settings.limits, state.clock.monotonic()
+    for relay in list(state.relays):
+        waited = now - relay.waiting_since
+        provider = relay.route.provider.name
+        if now - relay.exchange.started > limits.total_s:
+            text, code = f"took longer than {limits.total_s:g} s", "total_timeout"
+        elif not relay.heard and waited > limits.first_byte_s:
+            text, code = f"sent nothing for {limits.first_byte_s:g} s", "first_byte_timeout"
+        elif relay.heard and waited > limits.idle_s:
+            text, code = f"fell silent for {limits.idle_s:g} s", "idle_timeout"
+        else:
+            continue
+        relay.expire(
+            UpstreamFailed(f"The provider '{provider}' {text}.", retryable=True, code=code, http_status=504)
+        )
+
+
+async def _drain(child: Child, state: State, door: Door, server: HTTPServer) -> None:
+    """Finish what runs. Replaced by a successor, also wait for keep-alive clients to be told to go."""
+    state.draining = True
+    if child.retired:
+        await asyncio.sleep(0.2)  # connections that the kernel has already given to this process
+    server.stop()
+    server.conn_params.no_keep_alive = True
+    for connection in list(door.connections.values()):
+        connection._disconnect_on_finish = True  # noqa: SLF001 - Tornado has no public word for it
+    until = state.clock.monotonic() + state.settings.server.drain_s
+    while state.clock.monotonic() < until:
+        if not state.relays and (not child.retired or not door.connections):
+            break
+        await asyncio.sleep(0.05)
+    await server.close_all_connections()
