@@ -136,4 +136,5 @@ def test_every_setting_is_documented_with_its_default() -> None:
             (line,) = [row for row in page.splitlines() if f"`{field.name}`" in row.split(" | ")[0]]
             if field.default not in {"", ()}:
                 shown = str(field.default).removesuffix(".0")
-                assert f"`{shown.lower() if isinstance(field.default, bool) else shown}`" in line, (section, field.name)
+                shown = shown.lower() if isinstance(field.default, bool) else shown
+                assert f"`{shown}`" in line, (section, field.name)
