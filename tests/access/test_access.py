@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import itertools
 import json
 import stat
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -52,7 +53,7 @@ def test_the_roles_are_as_promised() -> None:
     sizes = {name: len(held) for name, held in roles.ROLES.items()}
     assert sizes == {"viewer": 3, "analyst": 6, "moderator": 11, "admin": 17, "api_user": 2}
     chain = [roles.ROLES[name] for name in ("viewer", "analyst", "moderator", "admin")]
-    assert all(smaller < larger for smaller, larger in zip(chain, chain[1:], strict=False))
+    assert all(smaller < larger for smaller, larger in itertools.pairwise(chain))
     assert roles.permissions_of(["gone", "viewer"]) == roles.ROLES["viewer"]
 
 
