@@ -18,7 +18,6 @@ from proxy_server.control.identify import Identify
 from proxy_server.control.routes import TABLE, Router
 from ultimate_lib.clock import SystemClock
 from ultimate_lib.compute import LocalPool
-from ultimate_lib.lake import Lake
 from ultimate_lib.store import Store
 from ultimate_lib.workbench import Workbench
 
@@ -38,14 +37,12 @@ _OBSERVE_S = 1.0
 
 
 def open_workbench(settings: Settings) -> Workbench:
-    """Open what pages, routes and jobs work with; the lake and the pool do nothing before they are asked."""
-    clock = SystemClock()
+    """Open what pages and routes work with; the lake and the pool do nothing before they are asked."""
     return Workbench(
         settings=settings,
-        lake=Lake.open(settings, clock),
         store=Store(settings.store_url),
         compute=LocalPool(),
-        clock=clock,
+        clock=SystemClock(),
     )
 
 

@@ -88,7 +88,9 @@ class Handler(RequestHandler):
         try:
             found = self._control.router.find(self._path)
             if found is None:
-                raise NotFound(f"There is no {self._path[:200]} here.", hint="See /api/openapi.json for what there is.")
+                raise NotFound(
+                    f"There is no {self._path[:200]} here.", hint="See /api/openapi.json for what there is."
+                )
             page = any(route.page for route in found.methods.values())
             await self._route(found)
         except UltimateError as error:

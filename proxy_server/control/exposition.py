@@ -78,7 +78,9 @@ def _lake(health: Health) -> Iterator[Metric]:
     if health.lake_version is not None:
         yield _gauge("ultimate_lake_version", "Version of the table of calls.", health.lake_version)
     if health.ingest_age_s is not None:
-        yield _gauge("ultimate_ingest_age_seconds", "Since the journal was last brought to the lake.", health.ingest_age_s)
+        yield _gauge(
+            "ultimate_ingest_age_seconds", "Since the journal was last brought to the lake.", health.ingest_age_s
+        )
     beat = health.heartbeat
     if beat is None:
         return

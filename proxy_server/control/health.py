@@ -13,7 +13,7 @@ from ultimate_lib.store import identities
 
 if TYPE_CHECKING:
     from proxy_server.control.gateways import Seen
-    from proxy_server.worker.heartbeat import Heartbeat, JobState
+    from proxy_server.worker.heartbeat import Heartbeat
     from ultimate_lib.clock import Clock
     from ultimate_lib.settings import Settings
     from ultimate_lib.store import Store
@@ -48,24 +48,21 @@ def look(settings: Settings, store: Store, clock: Clock) -> Health:
         reasons=reasons,
         seen=seen,
         heartbeat=beat,
-        journal_lag_s=_journal_lag_s(settings, ingest, now_us),
+        journal_lag_s=_journal_lag_s(settings, now_us),
         ingest_age_s=age_s,
         lake_version=version if isinstance(version, int) else None,
     )
 
 
-def _journal_lag_s(settings: Settings, ingest: JobState | None, now_us: int) -> float:
-    """Return the age of the oldest sealed segment that was written after the last commit to the lake began."""
-    covered_us = 0
-    if ingest is not None and ingest.succeeded_at_us is not None:
-        covered_us = ingest.succeeded_at_us - 1000 * (ingest.duration_ms or 0)
+def _journal_lag_s(settings: Settings, now_us: int) -> float:
+    """Return the age of the oldest sealed segment beyond its writer's mark of what the lake holds (lake/ingest.py)."""
     oldest_us = now_us
     for folder in writer_folders(settings.journal_dir):
+        held = max((int(path.stem) for path in folder.path.glob("*.done")), default=0)
         for segment in segments(folder):
-            with contextlib.suppress(OSError):  # removed meanwhile: the lake holds it
-                written_us = segment.path.stat().st_mtime_ns // 1000
-                if segment.sealed and written_us > covered_us:
-                    oldest_us = min(oldest_us, written_us)
+            if segment.sealed and segment.number > held:
+                with contextlib.suppress(OSError):  # removed meanwhile: the lake holds it
+                    oldest_us = min(oldest_us, segment.path.stat().st_mtime_ns // 1000)
     return (now_us - oldest_us) / 1e6
 
 

@@ -77,9 +77,7 @@ def _types(routes: Iterable[Route]) -> list[Any]:
     return list(found.values())
 
 
-def _operation(
-    route: Route, path: str, schema_of: dict[str, Any], components: dict[str, Any]
-) -> dict[str, Any]:
+def _operation(route: Route, path: str, schema_of: dict[str, Any], components: dict[str, Any]) -> dict[str, Any]:
     in_path = re.findall(r"\{(\w+)\}", path)
     properties = components[route.takes.__name__].get("properties", {})
     operation: dict[str, Any] = {

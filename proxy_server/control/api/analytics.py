@@ -227,7 +227,9 @@ def _where(caller: Caller, filters: Iterable[str]) -> dict[str, tuple[str, ...]]
     for text in filters:
         name, colon, value = text.partition(":")
         if not colon:
-            raise Invalid(f"The filter '{text[:60]}' is no dimension:value.", hint="Write project:search.", code="filter")
+            raise Invalid(
+                f"The filter '{text[:60]}' is no dimension:value.", hint="Write project:search.", code="filter"
+            )
         _dimensions([name])
         found[name] = (*found.get(name, ()), value)
     who = caller.known
@@ -268,4 +270,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, datetime) and value.tzinfo is not None:
         return value.astimezone(UTC)
     return value
-

@@ -26,15 +26,19 @@ def policy(nonce: str) -> str:
 
 def render(page: Page, caller: Caller, nonce: str) -> bytes:
     """Return the page as HTML."""
-    return _loader().load(page.template).generate(
-        title=page.title,
-        nonce=nonce,
-        root=caller.root,
-        who=caller.principal.user_name if caller.principal is not None else None,
-        csrf=csrf_token(caller.session) if caller.session is not None else "",
-        style=_text("style.css"),
-        script=_text("page.js"),
-        **page.values,
+    return (
+        _loader()
+        .load(page.template)
+        .generate(
+            title=page.title,
+            nonce=nonce,
+            root=caller.root,
+            who=caller.principal.user_name if caller.principal is not None else None,
+            csrf=csrf_token(caller.session) if caller.session is not None else "",
+            style=_text("style.css"),
+            script=_text("page.js"),
+            **page.values,
+        )
     )
 
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from proxy_server.control.answers import Page
 from proxy_server.control.api import analytics, span
+from ultimate_lib.errors import UltimateError
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
     from proxy_server.control.answers import Caller, Nothing
     from ultimate_lib.workbench import Workbench
+
+log = logging.getLogger(__name__)
 
 _LAST_CALLS = 12
 _LOOK_BACK = timedelta(days=30)
@@ -39,10 +43,16 @@ def home(bench: Workbench, caller: Caller, _: Nothing) -> Page:
         "rows": [],
         "missing": 0,
         "may_see": False,
+        "unreadable": "",
         "zone": bench.settings.billing.time_zone,
     }
     if caller.principal is not None and "analytics:view" in caller.principal.permissions:
-        values |= {"may_see": True, **_numbers(bench, caller)}
+        values["may_see"] = True
+        try:
+            values |= _numbers(bench, caller)
+        except UltimateError as error:  # the way to connect a client is shown all the same
+            log.warning("The numbers of the first page cannot be read: %s", error)
+            values["unreadable"] = str(error)
     return Page("home.html", "Home", values)
 
 
