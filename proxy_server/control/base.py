@@ -19,14 +19,14 @@ from proxy_server.control.answers import Answer, Caller, Page, Redirect, Text
 from proxy_server.control.identify import cookie_name
 from proxy_server.control.routes import PUBLIC, Found, allow, permit
 from ultimate_lib.access.sessions import SESSION_LIFE
-from ultimate_lib.errors import Denied, Invalid, NotFound, Unavailable, UltimateError
+from ultimate_lib.errors import Denied, Invalid, UltimateError, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from concurrent.futures import Executor
 
     from proxy_server.control.identify import Identify
-    from proxy_server.control.routes import Router
+    from proxy_server.control.routes import Route, Router
     from ultimate_lib.workbench import Workbench
 
 log = logging.getLogger(__name__)

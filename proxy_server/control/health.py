@@ -55,8 +55,8 @@ def look(settings: Settings, store: Store, clock: Clock) -> Health:
 
 
 def _journal_lag_s(settings: Settings, now_us: int) -> float:
-    """Return the age of the oldest sealed segment beyond its writer's mark of what the lake holds (lake/ingest.py)."""
-    oldest_us = now_us
+    """Return the age of the oldest sealed segment beyond its writer's mark of what the lake holds."""
+    oldest_us = now_us  # the marks are explained in lake/ingest.py
     for folder in writer_folders(settings.journal_dir):
         held = max((int(path.stem) for path in folder.path.glob("*.done")), default=0)
         for segment in segments(folder):

@@ -88,7 +88,7 @@ class Identify:
         public = urlsplit(self._settings.server.public_url).hostname
         if not name or any(c in host for c in "/\\@?#\t "):
             raise Invalid("The Host header is missing or wrong.", code="host")
-        if not loopback or name == public or name == "localhost" or name.endswith(".localhost"):
+        if not loopback or name in {public, "localhost"} or name.endswith(".localhost"):
             return
         try:
             ipaddress.ip_address(name)

@@ -54,7 +54,7 @@ def document(table: Sequence[Route], *, server: str) -> dict[str, Any]:
         "info": {
             "title": "Ultimate Proxy",
             "version": "1",
-            "description": "Numbers, keys and state of an Ultimate Proxy. Model calls go to /v1 in their own protocols.",
+            "description": "Numbers, keys and state. Model calls go to /v1 in their own protocols.",
         },
         "servers": [{"url": server}],
         "paths": paths,

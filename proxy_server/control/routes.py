@@ -13,6 +13,7 @@ from proxy_server.control import openapi
 from proxy_server.control.answers import Caller, Nothing
 from proxy_server.control.api import access, analytics, auth, keys, system
 from proxy_server.control.pages import home, login
+from ultimate_lib.errors import NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -123,8 +124,8 @@ class Router:
             else:
                 self._exact[path] = methods
 
-    def find(self, path: str) -> Found | None:
-        """Return the rows of a path, or None."""
+    def find(self, path: str) -> Found:
+        """Return the rows of a path. Raises `NotFound`."""
         methods = self._exact.get(path)
         if methods is not None:
             return Found(methods, {})
@@ -132,7 +133,7 @@ class Router:
             match = pattern.fullmatch(path)
             if match:
                 return Found(matched, match.groupdict())
-        return None
+        raise NotFound(f"There is no {path[:200]} here.", hint="See /api/openapi.json for what there is.")
 
 
 def allow(methods: dict[str, Route]) -> str:

@@ -1,4 +1,4 @@
-"""`worker.json`: how each job of the worker did last, replaced in one step and read by readiness, status and doctor."""
+"""`worker.json`: how each job of the worker did last, read by readiness, status and doctor."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ def _retention(lake: Lake) -> Told:
 
 def _plain(done: object) -> Told:
     """Return the numbers and texts of what a job says it did."""
-    fields = getattr(done, "_asdict", dict)()
+    fields: dict[str, object] = getattr(done, "_asdict", dict)()
     return {name: value for name, value in fields.items() if isinstance(value, int | float | str)}
 
 
@@ -177,7 +177,7 @@ class Runner:
         took = self._clock.monotonic() - began
         if sentence:
             self._board.failed(self.job, took, sentence)
-            pause = min(self.job.longest_retry_s, self.job.retry_s * 2**self._failed_in_a_row)
+            pause = min(self.job.longest_retry_s, self.job.retry_s * 2.0**self._failed_in_a_row)
             self._failed_in_a_row = min(self._failed_in_a_row + 1, 16)
             return pause * random.uniform(1 - _SPREAD, 1 + _SPREAD)  # noqa: S311 - spreads retries
         self._board.succeeded(self.job, took, told)
@@ -227,8 +227,8 @@ async def work(child: Child, table: Sequence[Job]) -> None:
     await child.drain.wait()
     stop.set()
     until = clock.monotonic() + min(_LEAVE_S, child.settings.server.drain_s)
-    while any(thread.is_alive() for thread in threads) and clock.monotonic() < until:
-        await asyncio.sleep(0.02)
+    for thread in threads:
+        await asyncio.to_thread(thread.join, max(0.0, until - clock.monotonic()))
     beat.cancel()
     left = [thread.name for thread in threads if thread.is_alive()]
     if left:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from msgspec import Struct
 
 from ultimate_lib.access import keys
@@ -118,4 +119,4 @@ def _days(bench: Workbench, maker: Principal, wanted: int | None) -> int | None:
 
 
 def _about(row: dict[str, Any]) -> Key:
-    return Key(**{name: row.get(name) for name in Key.__struct_fields__})
+    return msgspec.convert({name: row.get(name) for name in Key.__struct_fields__}, Key)
