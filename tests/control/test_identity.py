@@ -60,7 +60,7 @@ def test_addresses() -> None:
     assert not any(map(is_loopback, ("", "localhost", "10.0.0.1", "127.0.0.1.evil.example", "::ffff:10.0.0.1")))
 
 
-@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example", "", "x?y"])
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example", ""])
 def test_lesson_L18_a_foreign_name_for_this_computer_is_refused(control: Alone, host: str) -> None:
     """A page elsewhere may let its own name point to 127.0.0.1 and then asks us from the user's browser."""
     reply = control.ask("GET", "/api/openapi.json", headers={"Host": host})
@@ -130,7 +130,9 @@ def test_signing_in_over_plain_http_from_elsewhere_is_refused_and_uses_nothing_u
     assert control.sign_in()
 
 
-@pytest.mark.parametrize("to", ["https://evil.example/", "//evil.example", "/\\evil.example", "logout", "nothing", "home"])
+@pytest.mark.parametrize(
+    "to", ["https://evil.example/", "//evil.example", "/\\evil.example", "logout", "nothing", "home"]
+)
 def test_lesson_L21_a_sign_in_leads_to_a_page_of_ours_alone(control: Alone, to: str) -> None:
     reply = control.ask("GET", f"/login?link={control.link}&to={to}")
     assert (reply.status, reply.headers["Location"]) == (303, "/")

@@ -238,9 +238,7 @@ def test_parameters_that_do_not_exist_name_those_that_do(control: Alone) -> None
     ],
 )
 def test_bodies_that_are_wrong(control: Alone, body: str, code: str) -> None:
-    reply = control.ask(
-        "POST", "/api/keys", key=control.key, body=body, headers={"Content-Type": "application/json"}
-    )
+    reply = control.ask("POST", "/api/keys", key=control.key, body=body, headers={"Content-Type": "application/json"})
     assert (reply.status, reply.json["error"]["code"]) == (400, code)
 
 
