@@ -14,8 +14,8 @@ import random
 import threading
 from typing import TYPE_CHECKING, NamedTuple
 
-from proxy_server.worker import heartbeat
-from proxy_server.worker.heartbeat import Heartbeat, JobState
+from proxy_server import heartbeat
+from proxy_server.heartbeat import Heartbeat, JobState
 from ultimate_lib.clock import SystemClock
 from ultimate_lib.errors import UltimateError
 

@@ -30,7 +30,7 @@ def process() -> Iterator[subprocess.Popen[bytes]]:
     process = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE)
     yield process
     process.kill()
-    process.wait()
+    process.communicate()
 
 
 def shot(token: str, calls: int, *, pid: int | None = None, at_us: int = NOW, provider: str = "demo") -> Snapshot:
