@@ -208,7 +208,9 @@ def test_daily_work_is_not_repeated_at_each_start(tmp_path: Path) -> None:
     scrub = Job("scrub", lambda _: {}, 86_400.0, 60.0, 3_600.0)
     assert Board(tmp_path, clock).due_in_s(scrub) == 0
     done = clock.now_us() - 3_600_000_000
-    heartbeat.write(tmp_path, Heartbeat(pid=1, at_us=done, jobs={"scrub": JobState(succeeded_at_us=done, failures=4)}))
+    heartbeat.write(
+        tmp_path, Heartbeat(pid=1, at_us=done, jobs={"scrub": JobState(succeeded_at_us=done, failures=4)})
+    )
     board = Board(tmp_path, clock)
     assert board.due_in_s(scrub) == 23 * 3600
     clock.step_wall(-30 * 86_400)
