@@ -1,4 +1,4 @@
-"""Known calls for tests of what control shows: written by the journal's writer, brought to the lake by the ingester."""
+"""Known calls for tests of what control shows, written as a gateway writes them."""
 
 from __future__ import annotations
 

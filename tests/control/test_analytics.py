@@ -34,7 +34,14 @@ def control(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Alone]:
             call(DAY + timedelta(hours=1), **ann),
             call(DAY + timedelta(hours=2), **ann, model_routed="claude-sonnet-4-5", cost_nano_usd=2_000_000_000),
             call(DAY + timedelta(hours=3), **bob, cost_nano_usd=None),
-            call(DAY + timedelta(hours=4), **bob, status="error", http_status=500, cost_nano_usd=None, input_tokens=None),
+            call(
+                DAY + timedelta(hours=4),
+                **bob,
+                status="error",
+                http_status=500,
+                cost_nano_usd=None,
+                input_tokens=None,
+            ),
             call(DAY + timedelta(hours=23, minutes=59), **ann),
         )
         run_once(running.bench.lake)
@@ -57,14 +64,18 @@ def refused(control: Alone, route: str, query: str, **more: Any) -> dict[str, st
 
 
 def test_sums_of_a_day_tail_of_the_journal_included(control: Alone) -> None:
-    reply = control.get(f"/api/analytics/aggregate?metrics=requests,input_tokens,cost_usd,errors,unpriced_requests&{ON}")
+    reply = control.get(
+        f"/api/analytics/aggregate?metrics=requests,input_tokens,cost_usd,errors,unpriced_requests&{ON}"
+    )
     told = reply.json
     [row] = told["rows"]
     assert row["requests"] == 6
     assert row["input_tokens"] == 500
     assert row["cost_usd"] == pytest.approx(2.000081, rel=1e-12)
     assert (row["errors"], row["unpriced_requests"]) == (1, 1)
-    assert (told["start"], told["end"]) == ("2026-03-10T00:00:00Z", "2026-03-11T00:00:00Z"), "the end day is inclusive"
+    assert (told["start"], told["end"]) == ("2026-03-10T00:00:00Z", "2026-03-11T00:00:00Z"), (
+        "the end day is inclusive"
+    )
     assert (told["time_zone"], told["grain"]) == ("UTC", None)
     assert told["missing"] == {"files": 0, "rows": 0}
     assert told["units"] == {
