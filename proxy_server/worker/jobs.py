@@ -80,10 +80,16 @@ def _maintain(lake: Lake) -> Told:
 
 
 def _scrub(lake: Lake) -> Told:
-    from ultimate_lib.lake import manifest  # noqa: PLC0415 - see above
+    from ultimate_lib.lake import coverage, manifest, rolled  # noqa: PLC0415 - see above
 
-    found = manifest.scrub(lake)
-    return {**_plain(found), "bad": len(found.bad)}
+    tables = [lake.calls, *(coverage.table(lake, rollup) for rollup in rolled.ROLLUPS.values())]
+    found = [manifest.scrub(lake, table) for table in tables]
+    return {
+        "files": sum(one.files for one in found),
+        "bytes": sum(one.bytes for one in found),
+        "bad": sum(len(one.bad) for one in found),  # of rollups too, which are built anew
+        "call_rows_missing": found[0].rows_missing,
+    }
 
 
 def _retention(keep_days: int | None, lake: Lake) -> Told:
