@@ -1,4 +1,4 @@
-"""Where a child of the supervisor begins: `python -P …/proxy_server/child.py ROLE SLOT`, its handoff on standard input.
+"""Where a child begins: `python -P …/proxy_server/child.py ROLE SLOT`, with its handoff on standard input.
 
 The role's modules are imported first, while the supervisor still prepares the store; then it says "go".
 """

@@ -1,8 +1,8 @@
 """A child process and what its supervisor hands it: settings, a listening socket, two pipes.
 
-On the `ready` pipe the child writes `1` once it serves (and what it has to tell), or `!` and a sentence when it cannot. On the `life` pipe the
-supervisor writes `g` (go), later perhaps `r` (retire: a successor has taken over); its end means that the supervisor
-is gone. SIGTERM asks a child to drain and leave without a successor.
+On the `ready` pipe the child writes `1` once it serves (and what it has to tell), or `!` and a sentence when it
+cannot. On the `life` pipe the supervisor writes `g` (go), later perhaps `r` (retire: a successor has taken over); its
+end means that the supervisor is gone. SIGTERM asks a child to drain and leave without a successor.
 
     python -m proxy_server --role gateway --slot 0
 
@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from proxy_server import logs
-from ultimate_lib.errors import UltimateError, Unavailable
+from ultimate_lib.errors import UltimateError
 from ultimate_lib.settings import load
 
 if TYPE_CHECKING:

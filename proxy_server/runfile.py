@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import fcntl
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from ultimate_lib.errors import Unavailable
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ultimate_lib.settings import Settings
 
 _NAME = "supervisor.pid"

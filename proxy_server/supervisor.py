@@ -138,19 +138,19 @@ class Supervisor:
         self._start_demo_when_asked(demo)
 
     def _start_demo_when_asked(self, demo: Seat) -> None:
-        named = self.settings.providers.keys() | {
-            d.provider for m in self.settings.models.values() for d in m.deployments
-        }
-        if self._demo_now or "demo" in named:
+        aliases = self.settings.models.values()
+        named = any(deployment.provider == "demo" for alias in aliases for deployment in alias.deployments)
+        if self._demo_now or named:
             demo.start()
         else:
             demo.start_when_asked()
 
     async def _or_leaving(self, future: asyncio.Future[bytes]) -> bytes | None:
         """Wait for a process to be ready, or to hear that we leave; None then."""
-        leaving = asyncio.ensure_future(self._leave.wait())
+        leaving: asyncio.Future[Any] = asyncio.ensure_future(self._leave.wait())
+        waited: set[asyncio.Future[Any]] = {future, leaving}
         try:
-            await asyncio.wait({future, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
         finally:
             leaving.cancel()
         if not future.done():

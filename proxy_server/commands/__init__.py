@@ -1,1 +1,1 @@
-"""The commands of `ultimate-proxy`: one module each with `add(subparsers)`; only the one that is asked for is loaded."""
+"""The commands of `ultimate-proxy`: a module each with `add(subparsers)`, loaded when it is asked for."""

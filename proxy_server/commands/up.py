@@ -18,7 +18,7 @@ def add(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "up",
         help="start the proxy (the default)",
-        description="Start gateways, control and worker. Ctrl-C finishes the open calls and leaves; twice leaves at once.",
+        description="Start gateways, control and worker. Ctrl-C finishes the open calls; twice leaves at once.",
     )
     add_places(parser)
     parser.add_argument("--port", type=int, metavar="N", help="port of the proxy (default 8082; 0 takes a free one)")
@@ -29,9 +29,7 @@ def add(subparsers: Any) -> None:
     parser.add_argument(
         "--insecure-http", action="store_true", help="allow plain HTTP on an address other than loopback"
     )
-    parser.add_argument(
-        "--no-local-key", action="store_true", help="do not write local.json with a key for this user"
-    )
+    parser.add_argument("--no-local-key", action="store_true", help="write no local.json with a key for this user")
     parser.add_argument("--demo", action="store_true", help="a data folder of its own, the scripted provider ready")
     parser.add_argument(
         "--role", choices=("gateway", "control", "worker"), help="run one kind of process alone, without a supervisor"

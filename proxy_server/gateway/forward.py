@@ -11,7 +11,8 @@ import contextlib
 import html
 import json
 import logging
-from typing import TYPE_CHECKING
+from http.client import responses
+from typing import TYPE_CHECKING, Any
 
 from tornado import httputil
 from tornado.http1connection import HTTP1Connection, HTTP1ConnectionParameters
@@ -35,7 +36,7 @@ _PARAMETERS = HTTP1ConnectionParameters(max_header_size=256 * 1024, max_body_siz
 _BODY_METHODS = frozenset({"POST", "PUT", "PATCH"})  # Tornado frames a body of unknown length for these alone
 _NO_CONTROL = (
     "The control process (pages and the REST interface) does not answer. Calls to /v1 are served all the same. "
-    "It is started again by itself; if this stays, the log of `ultimate-proxy up` and `ultimate-proxy doctor` tell why."
+    "It is started again by itself; if this stays, `ultimate-proxy doctor` and the log tell why."
 )
 
 
@@ -57,11 +58,12 @@ class Forwarder:
         connection: HTTP1Connection,
     ) -> httputil.HTTPMessageDelegate:
         """Return who carries a request to control; a websocket's connection is taken over here and now."""
+        peer: Any = connection.context  # Tornado's own: address, remote_ip, protocol
         sent = passed_on(
             headers,
-            client=connection.context.remote_ip,
-            trusted=bool(self.trust) and connection.context.address[0] in self.trust,
-            protocol=connection.context.protocol,
+            client=peer.remote_ip,
+            trusted=bool(self.trust) and peer.address[0] in self.trust,
+            protocol=peer.protocol,
             root_path=self.root_path,
         )
         if wants_upgrade(start_line, headers):
@@ -195,7 +197,7 @@ class Passage(httputil.HTTPMessageDelegate):
 
     # -- the answer ---------------------------------------------------------------------------------------------
 
-    async def _carry(self, may_repeat: bool) -> None:  # noqa: FBT001 - a private step
+    async def _carry(self, may_repeat: bool) -> None:
         try:
             answer = await self._read()
             if not answer.begun and may_repeat:  # the idle connection was being closed: once more on a new one
@@ -244,7 +246,7 @@ class Passage(httputil.HTTPMessageDelegate):
         return answer
 
     def _refuse(self, status: int, code: str, message: str) -> None:
-        if self.client.stream is None or self.client.stream.closed():
+        if self.client.stream.closed():
             self.forwarder.active.discard(self)
             return
         if self._wants_page:
@@ -257,7 +259,7 @@ class Passage(httputil.HTTPMessageDelegate):
         headers["Cache-Control"] = "no-store"
         if status == 503:  # noqa: PLR2004 - the one that passes
             headers["Retry-After"] = "5"
-        line = httputil.ResponseStartLine("HTTP/1.1", status, httputil.responses[status])
+        line = httputil.ResponseStartLine("HTTP/1.1", status, responses[status])
         self.client.write_headers(line, headers, b"" if self._start_line.method == "HEAD" else body)
         self.client.finish()
         self.forwarder.active.discard(self)

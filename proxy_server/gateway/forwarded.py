@@ -1,6 +1,6 @@
 """Whom a request comes from, and the X-Forwarded headers that say so.
 
-What a client says about itself is believed only if it is one of `server.trusted_proxies`; an empty list trusts nobody.
+What a client says about itself is believed only if it is one of `server.trusted_proxies`; an empty list is nobody.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tornado import httputil
 from tornado.http1connection import HTTP1Connection
@@ -15,7 +15,6 @@ from proxy_server import snapshot
 from proxy_server.gateway.exchange import Exchange
 from proxy_server.gateway.forward import Forwarder
 from proxy_server.gateway.state import State
-
 from ultimate_lib.errors import Invalid, UpstreamFailed
 
 if TYPE_CHECKING:
@@ -61,7 +60,7 @@ class Door(httputil.HTTPServerConnectionDelegate):
             path = path[len(root) :] or "/"
             start_line = start_line._replace(path=f"{path}?{query}" if query else path)
         if self.forwarder.trust:
-            context = connection.context
+            context: Any = connection.context
             context.remote_ip = self.forwarder.trust.client(context.address[0], headers)
         method = start_line.method
         if path.startswith("/v1/") or path in _OWN or (path == "/" and method == "HEAD"):
@@ -109,7 +108,7 @@ async def run(child: Child) -> None:
     )
     door = Door(state, forwarder)
     server = HTTPServer(
-        door,  # type: ignore[arg-type] # Tornado takes a connection delegate here
+        door,
         ssl_options=_tls(child),
         max_header_size=settings.limits.header_bytes,
         max_body_size=1 << 40,  # the exchange refuses earlier, in the client's own envelope

@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 _HEAD_BYTES = 64 * 1024
 _PIECE_BYTES = 64 * 1024
 _ANSWER_S = 30.0
+_NO_CONTROL = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 _SWITCHED = re.compile(rb"HTTP/1\.1 101[ \r]")
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d+)[ \t]*\r\n", re.IGNORECASE)
 
