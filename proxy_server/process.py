@@ -148,8 +148,8 @@ def run_child(child: Child, *, life_fd: int | None) -> int:
 
 async def _run(child: Child, life_fd: int | None) -> None:
     loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGTERM, child.drain.set)
-    loop.add_signal_handler(signal.SIGINT, child.drain.set if life_fd is None else _ignore)
+    loop.add_signal_handler(signal.SIGTERM, _leave, child)
+    loop.add_signal_handler(signal.SIGINT, _leave if life_fd is None else _ignore, child)
     if life_fd is not None:
         loop.add_reader(life_fd, _told, child, life_fd)
     run: Callable[[Child], Awaitable[None]] = importlib.import_module(ROLES[child.role]).run
@@ -157,7 +157,12 @@ async def _run(child: Child, life_fd: int | None) -> None:
     await run(child)
 
 
-def _ignore() -> None:
+def _leave(child: Child) -> None:
+    child.retired = False  # nobody waits for a successor any more
+    child.drain.set()
+
+
+def _ignore(_child: Child) -> None:
     """Ctrl-C reaches the whole group; the supervisor says when a child leaves."""
 
 

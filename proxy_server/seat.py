@@ -204,11 +204,18 @@ class Seat:
         log.error("%s does not serve after %g s; it is ended.", self.name, _START_S)
         process.kill()
 
-    async def replace(self, instructions: Instructions) -> None:
-        """Start a successor on the same socket and retire the serving process once it serves.
+    async def take(self, instructions: Instructions) -> None:
+        """Go on with new instructions: by a successor if a process serves, else at the next start.
 
         Raises `Unavailable` when the successor cannot serve; then everything stays as it was.
         """
+        if self.serving is not None and self.serving.serves:
+            await self._replace(instructions)
+        else:
+            self.instructions = instructions
+
+    async def _replace(self, instructions: Instructions) -> None:
+        """Start a successor on the same socket and retire the serving process once it serves."""
         process = self.coming = Process(self.role, self.slot, instructions, self.listener)
         process.go()
         try:

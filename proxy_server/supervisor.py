@@ -206,9 +206,8 @@ class Supervisor:
                 settings, text = self._new_settings()
                 told = self._instructions(settings, text)
                 for seat in self.seats:
-                    if seat.serving is not None and not self._leave.is_set():
-                        await seat.replace(told)
-                    seat.instructions = told
+                    if not self._leave.is_set():
+                        await seat.take(told)
             except UltimateError as error:
                 log.error("The reload is refused; the last good configuration stays. %s", error)  # noqa: TRY400 - a sentence
             except Exception:

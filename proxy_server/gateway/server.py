@@ -14,6 +14,7 @@ from tornado.httpserver import HTTPServer
 from proxy_server import snapshot
 from proxy_server.gateway.exchange import Exchange
 from proxy_server.gateway.forward import Forwarder
+from proxy_server.gateway.framing import READ_AHEAD, be_strict
 from proxy_server.gateway.state import State
 from ultimate_lib.errors import Invalid, UpstreamFailed
 
@@ -26,6 +27,7 @@ log = logging.getLogger(__name__)
 
 _SWEEP_S = 1.0
 _IDLE_CONNECTION_S = 3600.0
+_PAGES_S = 10.0  # how long pages, which may be endless streams, hold up a stop
 _OWN = frozenset({"/health", "/healthz"})
 
 
@@ -37,18 +39,28 @@ class Door(httputil.HTTPServerConnectionDelegate):
         self.forwarder = forwarder
         self.connections: dict[object, HTTP1Connection] = {}
         self._root = state.settings.server.root_path
+        self._header_bytes = state.settings.limits.header_bytes
 
     def start_request(
         self, server_conn: object, request_conn: httputil.HTTPConnection
     ) -> httputil.HTTPMessageDelegate:
         """Return the reader of the next request; which part answers is known from its first line."""
         assert isinstance(request_conn, HTTP1Connection)  # noqa: S101 - this server speaks nothing else
+        be_strict(request_conn, self._header_bytes)
         self.connections[server_conn] = request_conn
         return _FirstLine(self, request_conn)
 
     def on_close(self, server_conn: object) -> None:
         """Forget a closed connection."""
         self.connections.pop(server_conn, None)
+
+    def busy(self, *, pages: bool) -> bool:
+        """Say whether a client still waits for something: bytes on their way, and with `pages` any answer at all."""
+        for connection in self.connections.values():
+            begun = connection._request_start_line is not None  # noqa: SLF001 - Tornado has no public word for it
+            if connection.stream.writing() or (pages and begun and not connection._write_finished):  # noqa: SLF001
+                return True
+        return False
 
     def delegate(
         self, connection: HTTP1Connection, start_line: httputil.RequestStartLine, headers: httputil.HTTPHeaders
@@ -66,6 +78,16 @@ class Door(httputil.HTTPServerConnectionDelegate):
         if path.startswith("/v1/") or path in _OWN or (path == "/" and method == "HEAD"):
             return Exchange(self.state, connection, method, path, query)
         return self.forwarder.delegate(start_line, headers, connection)
+
+
+class Server(HTTPServer):
+    """Tornado's server, which tells a delegate of new requests but not of closed connections."""
+
+    def on_close(self, server_conn: object) -> None:
+        """Pass it on."""
+        super().on_close(server_conn)
+        if isinstance(self.request_callback, Door):
+            self.request_callback.on_close(server_conn)
 
 
 class _FirstLine(httputil.HTTPMessageDelegate):
@@ -107,10 +129,10 @@ async def run(child: Child) -> None:
         root_path=settings.server.root_path,
     )
     door = Door(state, forwarder)
-    server = HTTPServer(
+    server = Server(
         door,
         ssl_options=_tls(child),
-        max_header_size=settings.limits.header_bytes,
+        max_header_size=settings.limits.header_bytes * READ_AHEAD,
         max_body_size=1 << 40,  # the exchange refuses earlier, in the client's own envelope
         idle_connection_timeout=_IDLE_CONNECTION_S,
     )
@@ -173,17 +195,22 @@ def _sweep(state: State) -> None:
 
 
 async def _drain(child: Child, state: State, door: Door, server: HTTPServer) -> None:
-    """Finish what runs. Replaced by a successor, also wait for keep-alive clients to be told to go."""
+    """Finish what runs. Replaced by a successor, also wait for keep-alive clients to be told to go.
+
+    The listening socket is the supervisor's: what waits in its queue is the successor's. Each connection hears
+    `Connection: close` with its next response; one whose response has begun without it may carry one request more.
+    """
     state.draining = True
-    if child.retired:
-        await asyncio.sleep(0.2)  # connections that the kernel has already given to this process
     server.stop()
     server.conn_params.no_keep_alive = True
-    for connection in list(door.connections.values()):
-        connection._disconnect_on_finish = True  # noqa: SLF001 - Tornado has no public word for it
-    until = state.clock.monotonic() + state.settings.server.drain_s
-    while state.clock.monotonic() < until:
-        if not state.relays and (not child.retired or not door.connections):
+    for connection in door.connections.values():
+        if connection._response_start_line is None:  # noqa: SLF001 - Tornado has no public word for either
+            connection._disconnect_on_finish = True  # noqa: SLF001
+    began = state.clock.monotonic()
+    while (waited := state.clock.monotonic() - began) < state.settings.server.drain_s:
+        if not door.connections:
+            break
+        if not child.retired and not state.relays and not door.busy(pages=waited < _PAGES_S):
             break
         await asyncio.sleep(0.05)
     await server.close_all_connections()
