@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _BAR_S = 0.25
 _LINE_S = 5.0
+_WIDE = 160  # columns, where there is no terminal to ask
 
 
 async def watch(totals: Totals, run_id: str) -> None:
@@ -69,6 +70,8 @@ class _Rate:
 def summary(totals: Totals, run_id: str, *, expected: tuple[int, int]) -> None:
     """Print what was sent and what became of it."""
     console = Console(highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        console.width = _WIDE
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold")
     table.add_column(justify="right")

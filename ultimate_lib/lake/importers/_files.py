@@ -36,8 +36,8 @@ def find(places: Sequence[Path], suffix: str) -> Found:
             elif stat.S_ISDIR(told.st_mode):
                 seen.add(identity)
                 with os.scandir(path) as entries:
-                    inside = sorted(entry.name for entry in entries)
-                waiting += [(path / name, False) for name in reversed(inside) if _wanted(path / name, suffix)]
+                    inside = sorted((entry.name for entry in entries if _wanted(entry, suffix)), reverse=True)
+                waiting += [(path / name, False) for name in inside]
             elif not named and not path.name.endswith(suffix):
                 continue
             elif stat.S_ISREG(told.st_mode):
@@ -50,9 +50,12 @@ def find(places: Sequence[Path], suffix: str) -> Found:
     return Found([path for _, path in sorted(files)], skips)
 
 
-def _wanted(path: Path, suffix: str) -> bool:
-    """Say whether to look at an entry of a folder: right suffix, or a folder (a broken link cannot tell)."""
-    return path.name.endswith(suffix) or path.is_dir()
+def _wanted(entry: os.DirEntry[str], suffix: str) -> bool:
+    """Say whether to look at an entry of a folder: the right suffix, a folder, or what cannot tell."""
+    try:
+        return entry.name.endswith(suffix) or entry.is_dir()
+    except OSError:
+        return True
 
 
 def read_lines(path: Path, progress: Callable[[int], None]) -> Iterator[tuple[int, bytes] | Skip]:

@@ -2,13 +2,13 @@
 
 A call's answer is logged as several lines, one a content block, whose usage grows: the last one counts. Resuming a
 conversation copies its lines into another file: they count once. Lines of sub-agents stand in files of their own, in
-the session's, or within `progress` lines. Some gateways give no request id: the message id alone then tells calls apart.
+the session's, or within `progress` lines. Some gateways give no request id: then the message id alone counts.
 """
 
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,7 @@ _SETTLED_US = 60 * _SECOND_US  # a call with a stop reason: its row may not have
 _ABANDONED_US = 3600 * _SECOND_US  # a call without: further lines may come until it is given up
 _FIRST_US = int(datetime(2020, 1, 1, tzinfo=UTC).timestamp()) * _SECOND_US
 _MOST_TOKENS = 10**10
+_MICROSECOND = timedelta(microseconds=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SLASHES = re.compile(r"[\\/]+")
 _HOSTS = (("msg_bdrk_", "bedrock"), ("msg_vrtx_", "vertex"), ("msg_", "anthropic"))
@@ -55,7 +56,7 @@ class _Progress(msgspec.Struct, rename="camel"):
 
 
 class _Call(msgspec.Struct, array_like=True):
-    """A call as far as its lines have been read; texts are numbers in `_Texts`. Kept packed: there may be millions."""
+    """A call as far as its lines have been read; texts are numbers in `_Texts`. Kept packed: there may be many."""
 
     first_us: int
     last_us: int
@@ -229,9 +230,6 @@ def _instant(text: Any) -> int:
         return (moment - _EPOCH) // _MICROSECOND
     except (ValueError, TypeError, OverflowError):
         return 0
-
-
-_MICROSECOND = datetime.resolution
 
 
 def _wrong(facts: ResponseFacts, at_us: int) -> str | None:
