@@ -139,6 +139,35 @@ class Table:
             ) from error
         return self._handle
 
+    def decode(self, data: bytes) -> pl.DataFrame:
+        """Return the rows of a data file's bytes, with columns it does not have yet as nulls."""
+        table = pq.read_table(io.BytesIO(data))
+        for field in self._schema:
+            if field.name not in table.schema.names:
+                table = table.append_column(field, pa.nulls(table.num_rows, field.type))
+        return pl.DataFrame(table.select(self._schema.names))
+
+    def added_since(self, version: int) -> list[File] | None:
+        """Return the files with new rows that were committed after `version`, merged files not among them.
+
+        None when the log no longer reaches back to it (it is kept for some hours): look at every file then.
+        """
+        with self.lock:
+            now = self.snapshot().version
+            added: list[File] = []
+            for number in range(version + 1, now + 1):
+                try:
+                    text = self._storage.read(f"{self.name}/_delta_log/{number:020d}.json")
+                except FileNotFoundError:
+                    return None
+                actions = [json.loads(line) for line in text.splitlines() if line]
+                added += [
+                    _from_log(action["add"], self._order)
+                    for action in actions
+                    if "add" in action and action["add"]["dataChange"]
+                ]
+            return added
+
     # -- writing ------------------------------------------------------------------------------------------------
 
     def write(self, frame: pl.DataFrame, *, modified_ms: int | None = None) -> list[File]:
@@ -247,6 +276,42 @@ class Table:
         except (OSError, Unavailable) as error:
             log.warning("lake: the checksum of %s waits for the next pass (%s).", path, error)
 
+    def last_checkpoint(self) -> int:
+        """Return the version of the newest checkpoint; 0 without one."""
+        names = self._storage.names(f"{self.name}/_delta_log")
+        return max((int(name[:20]) for name in names if ".checkpoint" in name), default=0)
+
+    def checkpoint(self) -> None:
+        """Write the table's state in one file and drop log files that are hours older."""
+        with self.lock:
+            handle = self._refreshed()
+            if handle is not None:
+                try:
+                    handle.create_checkpoint()
+                    handle.cleanup_metadata()
+                except (DeltaError, OSError) as error:
+                    raise unwritable(self._storage.url(self.name), error) from error
+
+    def vacuum(self, keep_hours: int) -> int:
+        """Delete files that the table let go of at least `keep_hours` ago, and return how many."""
+        with self.lock:
+            handle = self._refreshed()
+            if handle is None:
+                return 0
+            try:
+                gone = handle.vacuum(keep_hours, dry_run=True, enforce_retention_duration=False, full=True)
+                if gone:
+                    handle.vacuum(
+                        keep_hours,
+                        dry_run=False,
+                        enforce_retention_duration=False,
+                        full=True,
+                        post_commithook_properties=_NO_HOOK,
+                    )
+            except (DeltaError, OSError) as error:
+                raise unwritable(self._storage.url(self.name), error) from error
+            return len(gone)
+
     def discard(self, files: Sequence[File]) -> None:
         """Delete data files that no commit has named."""
         for file in files:
@@ -328,6 +393,25 @@ def _file(row: Mapping[str, Any], order: str) -> File:
         first_us=start if first is None else micros(first),
         last_us=start + 86_400_000_000 - 1 if last is None else micros(last),
         modified_ms=row["modification_time"],
+    )
+
+
+def _from_log(add: Mapping[str, Any], order: str) -> File:
+    """Read an add action as it stands in the log."""
+    stats = json.loads(add.get("stats") or "{}")
+    bounds = [stats.get(name, {}).get(order) for name in ("minValues", "maxValues")]
+    first, last = (None if text is None else datetime.fromisoformat(text) for text in bounds)
+    return _file(
+        {
+            "path": add["path"],
+            "partition.date": date.fromisoformat(add["partitionValues"]["date"]),
+            f"min.{order}": first,
+            f"max.{order}": last,
+            "num_records": stats.get("numRecords"),
+            "size_bytes": add["size"],
+            "modification_time": add["modificationTime"],
+        },
+        order,
     )
 
 
