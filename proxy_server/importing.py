@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from proxy_server.commands.common import add_places, overrides
+
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
@@ -43,7 +45,7 @@ def add(subparsers: Any) -> None:
         help="how these calls were paid for (default: the source's own; claude-code: subscription)",
     )
     parser.add_argument("--dry-run", action="store_true", help="tell what would be taken, write nothing")
-    parser.add_argument("--data", type=Path, help="data folder")
+    add_places(parser)
     parser.set_defaults(run=run)
 
 
@@ -62,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
         return _list()
     name = arguments.source.replace("-", "_")
     importer = IMPORTERS.get(name)
-    effective = settings.load(overrides={"data.folder": str(arguments.data)} if arguments.data else {})
+    effective = settings.load(arguments.config, overrides=overrides(arguments))
     lake = Lake.open(effective, SystemClock())
     book = PriceBook(kept_table(effective.run_dir))
     watching = _Watch(Console(stderr=True))

@@ -17,6 +17,7 @@ import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from proxy_server.commands.common import add_places, overrides
 from ultimate_lib.errors import Invalid
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def add(subparsers: Any) -> None:
     parser.add_argument(
         "--retry", action="store_true", help="send again, for up to a minute, what got no connection or no first byte"
     )
-    parser.add_argument("--data", type=Path, help="data folder of the proxy whose local.json is used")
+    add_places(parser)
     parser.set_defaults(run=run)
 
 
@@ -111,8 +112,7 @@ def _address(arguments: argparse.Namespace) -> tuple[str, str]:
 
     if arguments.url and arguments.key:
         return arguments.url, arguments.key
-    overrides = {"data.folder": str(arguments.data)} if arguments.data else {}
-    path = local_path(settings.load(overrides=overrides))
+    path = local_path(settings.load(arguments.config, overrides=overrides(arguments)))
     try:
         told = json.loads(path.read_bytes())
         local_url, local_key = str(told["url"]), str(told["key"])
