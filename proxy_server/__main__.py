@@ -21,6 +21,8 @@ COMMANDS = {
     "reload": "proxy_server.commands.signals",
     "stop": "proxy_server.commands.signals",
     "status": "proxy_server.commands.signals",
+    "replay": "proxy_server.replay",
+    "import": "proxy_server.importing",
 }
 _EPILOG = "`ultimate-proxy COMMAND --help` tells what a command takes. Without a command it is `up`."
 

@@ -1,0 +1,272 @@
+"""Numbers of the lake over REST: aggregate, timeseries, breakdown, calls.
+
+The arithmetic is in `ultimate_lib.lake.numbers`; here a request becomes its query, narrowed to what the caller may
+see, and its frame becomes rows. Nulls stay null: unknown is not zero.
+"""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any
+
+from msgspec import Meta, Struct
+
+from proxy_server.control.api import span
+from proxy_server.control.params import Names
+from ultimate_lib.errors import Denied, Invalid
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import polars as pl
+
+    from proxy_server.control.answers import Caller
+    from ultimate_lib.lake import numbers
+    from ultimate_lib.workbench import Workbench
+
+ALIASES = {
+    "cost": "cost_usd",
+    "tokens": "total_tokens",
+    "error_rate": "error_ratio",
+    "latency": "latency_p95_ms",
+}
+"""Shorter names that clients of the public system use."""
+_DAY, _WEEK = timedelta(days=1), timedelta(days=7)
+_GRAIN_UP_TO = ((timedelta(hours=3), "minute"), (timedelta(days=4), "hour"), (timedelta(days=120), "day"))
+
+Metrics = Annotated[Names, Meta(description="Names of metrics between commas.")]
+Groups = Annotated[Names, Meta(description="Dimensions between commas.")]
+Limit = Annotated[int, Meta(ge=1, le=10_000, description="Most rows.")]
+Start = Annotated[str, Meta(description="First day, or an instant; inclusive.")]
+End = Annotated[str, Meta(description="Last day, inclusive, or an instant, exclusive; default: now.")]
+Filter = Annotated[
+    tuple[str, ...], Meta(description="dimension:value; repeat it: same dimension means or, another means and.")
+]
+Zone = Annotated[str, Meta(description="IANA time zone that cuts days; default: the billing zone.")]
+
+
+class Spanned(Struct, kw_only=True):
+    """What every question has."""
+
+    start: Start = ""
+    end: End = ""
+    time_zone: Zone = ""
+    filter: Filter = ()
+
+
+class Aggregate(Spanned, kw_only=True):
+    """One row, or one a group. Default: the last 24 hours."""
+
+    metrics: Metrics = ("requests", "errors", "total_tokens", "cost_usd", "unpriced_requests")
+    by: Groups = ()
+    order_by: Annotated[str, Meta(description="A metric or dimension; with '-' in front, ascending.")] = ""
+    limit: Limit = 1000
+
+
+class Timeseries(Spanned, kw_only=True):
+    """One row a step of time, and a group. Default: the last 7 days."""
+
+    metrics: Metrics = ("requests", "cost_usd")
+    by: Groups = ()
+    grain: Annotated[str, Meta(description="minute, hour, day, week or month; default: by the span's length.")] = ""
+    limit: Limit = 10_000
+
+
+class Breakdown(Spanned, kw_only=True):
+    """The largest groups. Default: the last 7 days."""
+
+    by: Groups
+    metrics: Metrics = ("cost_usd", "requests", "total_tokens")
+    order_by: Annotated[str, Meta(description="A metric; default: the first.")] = ""
+    limit: Limit = 20
+
+
+class Calls(Spanned, kw_only=True):
+    """Single calls, newest first. Default: the last 24 hours."""
+
+    limit: Annotated[int, Meta(ge=1, le=1000, description="Most calls on a page.")] = 50
+    cursor: Annotated[str, Meta(description="`next_cursor` of the page before.")] = ""
+
+
+class Missing(Struct):
+    """What could not be read and is therefore not in the numbers."""
+
+    files: int
+    rows: int | None
+
+
+class Rows(Struct, kw_only=True):
+    """Rows of numbers, and what they are about."""
+
+    rows: list[dict[str, Any]]
+    start: datetime
+    end: datetime
+    time_zone: str
+    grain: str | None
+    source: str
+    missing: Missing
+    units: dict[str, str]
+
+
+class CallPage(Struct, kw_only=True):
+    """A page of calls."""
+
+    rows: list[dict[str, Any]]
+    start: datetime
+    end: datetime
+    time_zone: str
+    missing: Missing
+    next_cursor: str | None
+
+
+def aggregate(bench: Workbench, caller: Caller, asked: Aggregate) -> Rows:
+    """Return metrics over a span."""
+    from ultimate_lib.lake import numbers  # noqa: PLC0415 - the lake's libraries load with the first question
+
+    query = _query(bench, caller, asked, default=_DAY, order_by=asked.order_by)
+    return _rows(query, numbers.aggregate(bench.lake, query))
+
+
+def timeseries(bench: Workbench, caller: Caller, asked: Timeseries) -> Rows:
+    """Return metrics over a span, step by step."""
+    from ultimate_lib.lake import numbers  # noqa: PLC0415 - the lake's libraries load with the first question
+
+    query = _query(bench, caller, asked, default=_WEEK, order_by="", grain=asked.grain)
+    return _rows(query, numbers.timeseries(bench.lake, query))
+
+
+def breakdown(bench: Workbench, caller: Caller, asked: Breakdown) -> Rows:
+    """Return the largest groups of a span."""
+    from ultimate_lib.lake import numbers  # noqa: PLC0415 - the lake's libraries load with the first question
+
+    if not asked.by:
+        raise Invalid("A breakdown needs 'by'.", hint="Give by=model, say.", code="parameter_missing")
+    query = _query(bench, caller, asked, default=_WEEK, order_by=asked.order_by or asked.metrics[0])
+    return _rows(query, numbers.breakdown(bench.lake, query))
+
+
+def calls(bench: Workbench, caller: Caller, asked: Calls) -> CallPage:
+    """Return a page of single calls."""
+    from ultimate_lib.lake import numbers  # noqa: PLC0415 - the lake's libraries load with the first question
+
+    zone = asked.time_zone or bench.settings.billing.time_zone
+    within = span.read(asked.start, asked.end, zone, clock=bench.clock, default=_DAY)
+    where = _where(caller, asked.filter)
+    page = numbers.calls(
+        bench.lake, within.start, within.end, where=where, limit=asked.limit, cursor=asked.cursor or None
+    )
+    return CallPage(
+        rows=rows_of(page.frame),
+        start=within.start,
+        end=within.end,
+        time_zone=zone,
+        missing=Missing(page.missing_files, page.missing_rows),
+        next_cursor=page.cursor,
+    )
+
+
+def _query(  # noqa: PLR0917 - the parts of a question
+    bench: Workbench,
+    caller: Caller,
+    asked: Aggregate | Timeseries | Breakdown,
+    default: timedelta,
+    order_by: str,
+    grain: str | None = None,
+) -> numbers.Query:
+    from ultimate_lib.lake import numbers  # noqa: PLC0415 - see above
+
+    zone = asked.time_zone or bench.settings.billing.time_zone
+    within = span.read(asked.start, asked.end, zone, clock=bench.clock, default=default)
+    metrics = _metrics(asked.metrics)
+    ascending = order_by.startswith("-")
+    ordered = order_by.removeprefix("-")
+    if grain is not None:
+        length = within.end - within.start
+        grain = grain or next((name for most, name in _GRAIN_UP_TO if length <= most), "week")
+    return numbers.Query(
+        metrics=metrics,
+        start=within.start,
+        end=within.end,
+        by=_dimensions(asked.by),
+        grain=grain,
+        where=_where(caller, asked.filter),
+        time_zone=zone,
+        order_by=ALIASES.get(ordered, ordered) or None,
+        descending=not ascending,
+        limit=asked.limit,
+    )
+
+
+def _metrics(names: Iterable[str]) -> tuple[str, ...]:
+    from ultimate_lib.metrics import METRICS  # noqa: PLC0415 - see above
+
+    known = tuple(dict.fromkeys(ALIASES.get(name, name) for name in names))
+    for name in known:
+        if name not in METRICS:
+            raise Invalid(f"There is no metric '{name}'.", hint=f"Known: {', '.join(METRICS)}.", code="metric")
+    if not known:
+        raise Invalid("No metric is asked for.", hint=f"Known: {', '.join(METRICS)}.", code="metric")
+    return known
+
+
+def _dimensions(names: Iterable[str]) -> tuple[str, ...]:
+    from ultimate_lib.metrics import DIMENSIONS  # noqa: PLC0415 - see above
+
+    for name in names:
+        if name not in DIMENSIONS:
+            raise Invalid(
+                f"There is no dimension '{name}'.", hint=f"Known: {', '.join(DIMENSIONS)}.", code="dimension"
+            )
+    return tuple(dict.fromkeys(names))
+
+
+def _where(caller: Caller, filters: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Return the filters, narrowed to the caller's own calls unless it may see all. Raises `Invalid`, `Denied`."""
+    found: dict[str, tuple[str, ...]] = {}
+    for text in filters:
+        name, colon, value = text.partition(":")
+        if not colon:
+            raise Invalid(
+                f"The filter '{text[:60]}' is no dimension:value.", hint="Write project:search.", code="filter"
+            )
+        _dimensions([name])
+        found[name] = (*found.get(name, ()), value)
+    who = caller.known
+    if not who.sees_all:
+        if any(value != who.user_id for value in found.get("user", ())):
+            raise Denied(
+                f"'{who.user_name}' sees only its own calls.",
+                hint="Leave the filter on users out, or ask an administrator for a role that sees all.",
+                code="own_calls",
+            )
+        found["user"] = (who.user_id,)
+    return found
+
+
+def _rows(query: numbers.Query, answer: numbers.Answer) -> Rows:
+    from ultimate_lib.metrics import METRICS  # noqa: PLC0415 - see above
+
+    return Rows(
+        rows=rows_of(answer.frame),
+        start=query.start,
+        end=query.end,
+        time_zone=query.time_zone,
+        grain=query.grain,
+        source=answer.source,
+        missing=Missing(answer.missing_files, answer.missing_rows),
+        units={name: METRICS[name].unit for name in query.metrics},
+    )
+
+
+def rows_of(frame: pl.DataFrame) -> list[dict[str, Any]]:
+    """Return a frame's rows as JSON can say them: instants in UTC, what is not a finite number as null."""
+    return [{name: _plain(value) for name, value in row.items()} for row in frame.iter_rows(named=True)]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, datetime) and value.tzinfo is not None:
+        return value.astimezone(UTC)
+    return value
