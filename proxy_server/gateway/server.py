@@ -8,17 +8,18 @@ import ssl
 from typing import TYPE_CHECKING
 
 from tornado import httputil
+from tornado.http1connection import HTTP1Connection
 from tornado.httpserver import HTTPServer
 
 from proxy_server import snapshot
 from proxy_server.gateway.exchange import Exchange
 from proxy_server.gateway.forward import Forwarder
 from proxy_server.gateway.state import State
-from proxy_server.process import bind
+
 from ultimate_lib.errors import Invalid, UpstreamFailed
 
 if TYPE_CHECKING:
-    from tornado.http1connection import HTTP1Connection
+    from collections.abc import Awaitable
 
     from proxy_server.process import Child
 
@@ -42,8 +43,9 @@ class Door(httputil.HTTPServerConnectionDelegate):
         self, server_conn: object, request_conn: httputil.HTTPConnection
     ) -> httputil.HTTPMessageDelegate:
         """Return the reader of the next request; which part answers is known from its first line."""
-        self.connections[server_conn] = request_conn  # type: ignore[assignment] # ours are HTTP/1
-        return _FirstLine(self, request_conn)  # type: ignore[arg-type] # ours are HTTP/1
+        assert isinstance(request_conn, HTTP1Connection)  # noqa: S101 - this server speaks nothing else
+        self.connections[server_conn] = request_conn
+        return _FirstLine(self, request_conn)
 
     def on_close(self, server_conn: object) -> None:
         """Forget a closed connection."""
@@ -54,8 +56,13 @@ class Door(httputil.HTTPServerConnectionDelegate):
     ) -> httputil.HTTPMessageDelegate:
         """Return who answers a request: calls and health here, everything else in control."""
         path, _, query = start_line.path.partition("?")
-        if self._root and path.startswith(self._root):
-            path = path[len(self._root) :] or "/"
+        root = self._root
+        if root and (path == root or path.startswith(f"{root}/")):
+            path = path[len(root) :] or "/"
+            start_line = start_line._replace(path=f"{path}?{query}" if query else path)
+        if self.forwarder.trust:
+            context = connection.context
+            context.remote_ip = self.forwarder.trust.client(context.address[0], headers)
         method = start_line.method
         if path.startswith("/v1/") or path in _OWN or (path == "/" and method == "HEAD"):
             return Exchange(self.state, connection, method, path, query)
@@ -74,12 +81,12 @@ class _FirstLine(httputil.HTTPMessageDelegate):
 
     def headers_received(
         self, start_line: httputil.RequestStartLine | httputil.ResponseStartLine, headers: httputil.HTTPHeaders
-    ) -> object:
+    ) -> Awaitable[None] | None:
         assert isinstance(start_line, httputil.RequestStartLine)  # noqa: S101 - a server reads requests
         self.to = self.door.delegate(self.connection, start_line, headers)
         return self.to.headers_received(start_line, headers)
 
-    def data_received(self, chunk: bytes) -> object:
+    def data_received(self, chunk: bytes) -> Awaitable[None] | None:
         return self.to.data_received(chunk) if self.to is not None else None
 
     def finish(self) -> None:
@@ -95,7 +102,11 @@ async def run(child: Child) -> None:
     """Serve until drained."""
     settings = child.settings
     state = State(settings, child.slot, child.demo_url)
-    forwarder = Forwarder(child.control_address, trusted_proxies=settings.server.trusted_proxies)
+    forwarder = Forwarder(
+        child.control_address,
+        trusted_proxies=settings.server.trusted_proxies,
+        root_path=settings.server.root_path,
+    )
     door = Door(state, forwarder)
     server = HTTPServer(
         door,  # type: ignore[arg-type] # Tornado takes a connection delegate here
@@ -104,8 +115,8 @@ async def run(child: Child) -> None:
         max_body_size=1 << 40,  # the exchange refuses earlier, in the client's own envelope
         idle_connection_timeout=_IDLE_CONNECTION_S,
     )
-    listener = child.listener or bind(settings, reuse_port=True)
-    server.add_socket(listener)
+    assert child.listener is not None  # noqa: S101 - whoever starts a gateway binds its address
+    server.add_socket(child.listener)
     state.journal.start()
     beat = asyncio.create_task(_beat(state, door))
     child.ready()
@@ -159,9 +170,7 @@ def _sweep(state: State) -> None:
             text, code = f"fell silent for {limits.idle_s:g} s", "idle_timeout"
         else:
             continue
-        relay.expire(
-            UpstreamFailed(f"The provider '{provider}' {text}.", retryable=True, code=code, http_status=504)
-        )
+        relay.expire(UpstreamFailed(f"The provider '{provider}' {text}.", retryable=True, code=code, http_status=504))
 
 
 async def _drain(child: Child, state: State, door: Door, server: HTTPServer) -> None:
