@@ -77,7 +77,7 @@ def announce(started: Started) -> None:
         print(f"  key             in {started.local_json}")
     for step in started.migrations:
         print(f"  store           brought up to {step}")
-    print(f"  sign in         {url}/login?token={started.link_token}  (once, within 30 minutes)", flush=True)
+    print(f"  sign in         {url}/login?link={started.link_token}  (once, within 30 minutes)", flush=True)
 
 
 def _alone(arguments: argparse.Namespace, settings: Settings) -> int:

@@ -36,18 +36,8 @@ class Exchange(httputil.HTTPMessageDelegate):
     """A request below `/v1` or one that the gateway answers itself."""
 
     __slots__ = (
-        "body",
-        "chunks",
-        "connection",
-        "endpoint",
-        "headers",
-        "method",
-        "protocol",
-        "query",
-        "size",
-        "started",
-        "started_at",
-        "state",
+        "body", "chunks", "connection", "endpoint", "headers", "method", "protocol", "query", "size", "started_at",
+        "started", "state",
     )  # fmt: skip
 
     def __init__(self, state: State, connection: HTTP1Connection, method: str, path: str, query: str) -> None:

@@ -178,7 +178,7 @@ class Relay:
 
     # -- the way back, streamed ---------------------------------------------------------------------------------
 
-    async def _stream(self, response: Response, changed: bool) -> None:
+    async def _stream(self, response: Response, changed: bool) -> None:  # noqa: FBT001 - whether we asked for usage
         withhold = changed and not self.facts.asked_usage
         watch = self.protocol.watch(self.facts, withhold_usage=withhold)
         encoding = response.get_header("content-encoding")

@@ -30,12 +30,12 @@ class Upstream:
     def __init__(self, limits: Limits) -> None:
         self._client: Any = (
             ClientBuilder()
-            .follow_redirects(False)
-            .gzip(False)
-            .brotli(False)
-            .zstd(False)
-            .deflate(False)
-            .referer(False)
+            .follow_redirects(False)  # noqa: FBT003 - the library's own signature
+            .gzip(False)  # noqa: FBT003
+            .brotli(False)  # noqa: FBT003
+            .zstd(False)  # noqa: FBT003
+            .deflate(False)  # noqa: FBT003
+            .referer(False)  # noqa: FBT003
             .connect_timeout(timedelta(seconds=limits.connect_s))
             .pool_max_idle_per_host(256)
             .pool_idle_timeout(timedelta(seconds=60))

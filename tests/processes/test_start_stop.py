@@ -48,7 +48,7 @@ def test_a_start_prints_where_everything_is_and_a_stop_leaves_nobody(tmp_path: P
         assert call(proxy)["usage"]["output_tokens"] == 12
         assert str(proxy.data_dir) in proxy.said
         assert str(proxy.config_path) in proxy.said
-        assert f"{proxy.url}/login?token=" in proxy.said
+        assert f"{proxy.url}/login?link=" in proxy.said
         children = psutil.Process(proxy.process.pid).children(recursive=True)
         assert {"gateway", "demo"} <= {role for role in ("gateway", "demo") if proxy.pids(role)}
         assert proxy.stop() == 0
