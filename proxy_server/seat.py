@@ -182,6 +182,7 @@ class Seat:
         process = self.serving = Process(self.role, self.slot, self.instructions, self.listener)
         timer = asyncio.get_running_loop().call_later(_START_S, self._late, process)
         process.ready.add_done_callback(lambda _: timer.cancel())
+        process.ready.add_done_callback(lambda _: self._tell(process))
         if go:
             process.go()
         return process
@@ -199,6 +200,10 @@ class Seat:
 
         self._waiting_to_be_asked = True
         loop.add_reader(listener, asked)
+
+    def _tell(self, process: Process) -> None:
+        if process.serves:
+            log.info("%s serves (process %d).", self.name, process.pid)
 
     def _late(self, process: Process) -> None:
         log.error("%s does not serve after %g s; it is ended.", self.name, _START_S)
@@ -232,6 +237,7 @@ class Seat:
         self.instructions = instructions
         self._cancel_restart()
         old, self.serving = self.serving, process
+        self._tell(process)
         if old is not None:
             self.leaving.append(old)
             old.retire()

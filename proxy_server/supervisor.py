@@ -62,7 +62,8 @@ class Supervisor:
         self._demo_now = demo_now
         self._sockets = _Sockets()
         self._gateways: list[Seat] = []
-        self._others: list[Seat] = []  # control, worker, demo
+        self._others: list[Seat] = []  # control, worker
+        self._demo: list[Seat] = []  # reads no settings, so a reload leaves it alone
         self._preparing: Process | None = None
         self._leave = asyncio.Event()
         self._interrupts = 0
@@ -134,7 +135,7 @@ class Supervisor:
         for seat in self._others:
             seat.start()
         demo = Seat("demo", 0, self._sockets.demo, told)
-        self._others.append(demo)
+        self._demo.append(demo)
         self._start_demo_when_asked(demo)
 
     def _start_demo_when_asked(self, demo: Seat) -> None:
@@ -180,7 +181,7 @@ class Supervisor:
     @property
     def seats(self) -> list[Seat]:
         """All seats."""
-        return [*self._gateways, *self._others]
+        return [*self._gateways, *self._others, *self._demo]
 
     def _processes(self) -> list[Process]:
         found = [process for seat in self.seats for process in seat.processes]
@@ -205,7 +206,7 @@ class Supervisor:
             try:
                 settings, text = self._new_settings()
                 told = self._instructions(settings, text)
-                for seat in self.seats:
+                for seat in (*self._gateways, *self._others):
                     if not self._leave.is_set():
                         await seat.take(told)
             except UltimateError as error:
@@ -244,7 +245,7 @@ class Supervisor:
         """Gateways finish their calls first; what these may need stays until they have left."""
         self._sockets.close_gateways()  # new connections are refused from now on, not left waiting
         await asyncio.gather(*(seat.stop() for seat in self._gateways))
-        await asyncio.gather(*(seat.stop() for seat in self._others))
+        await asyncio.gather(*(seat.stop() for seat in (*self._others, *self._demo)))
 
 
 @dataclass(slots=True)
