@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -48,10 +49,18 @@ class Running:
         """Return the living children of a role: gateway, control, worker or demo."""
         return [int(child.pid) for child in self._children() if _role(child) == role]
 
-    def wait_for_other(self, role: str, old: int, seconds: float = 15.0) -> int:
-        """Wait until a child of a role other than `old` lives alone, and return it."""
-        wait_until(lambda: len(self.pids(role)) == 1 and self.pids(role)[0] != old, seconds, self)
-        return self.pids(role)[0]
+    def wait_until_replaced(self, role: str, old: int, seconds: float = 20.0) -> int:
+        """Wait until the seat of a child that has ended has another that serves, and return that one."""
+        told = re.compile(rf'"message": "({role}-\d+) serves \(process (\d+)\)')
+
+        def successors() -> list[int]:
+            served = [(name, int(pid)) for name, pid in told.findall(self.log())]
+            (seat,) = {name for name, pid in served if pid == old}
+            of_seat = [pid for name, pid in served if name == seat]
+            return of_seat[of_seat.index(old) + 1 :]
+
+        wait_until(successors, seconds, self)
+        return successors()[-1]
 
     def _children(self) -> list[psutil.Process]:
         try:

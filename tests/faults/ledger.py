@@ -51,6 +51,7 @@ class Ledger:
     """A file of lines, each on disk before the next request of its caller."""
 
     def __init__(self, path: Path, *, sync: bool = True) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         self._sync = sync
         self.lines: list[Line] = []

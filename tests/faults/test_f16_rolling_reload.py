@@ -89,6 +89,6 @@ def test_f16_twenty_reloads(tmp_path: Path, gateways: str) -> None:
 
 def test_f16_bites_without_connection_close(tmp_path: Path) -> None:
     env = mutant(tmp_path / "mutant", "gateway", _SILENT)
-    with loaded(tmp_path, 3, 1500, env=env) as lines:
+    with loaded(tmp_path, 2, 1000, env=env) as lines:
         assert failed(lines)
         assert all(line.id.startswith("kept") for line in failed(lines))

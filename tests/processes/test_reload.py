@@ -44,7 +44,7 @@ def test_a_bad_configuration_is_refused_and_the_last_good_one_outlives_a_crash(t
         assert "header_bytes" in proxy.log()
         assert proxy.pids("gateway") == [old]
         os.kill(old, signal.SIGKILL)
-        proxy.wait_for_other("gateway", old)
+        proxy.wait_until_replaced("gateway", old)
         assert header_limit(proxy) == 4096
 
 

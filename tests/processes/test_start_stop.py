@@ -78,7 +78,7 @@ def test_the_demo_child_starts_when_it_is_asked_for(tmp_path: Path) -> None:
         call(proxy)
         (first,) = proxy.pids("demo")
         os.kill(first, signal.SIGKILL)
-        proxy.wait_for_other("demo", first)
+        proxy.wait_until_replaced("demo", first)
         assert call(proxy)["type"] == "message"
 
 
