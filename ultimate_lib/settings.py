@@ -69,6 +69,7 @@ class Record(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     commit_interval_s: Positive = 5.0  # journal to lake
     segment_bytes: Count = 32 * 1024 * 1024
     segment_age_s: Positive = 5.0
+    keep_days: Annotated[int, Meta(ge=0)] = 0  # days that calls stay in the lake; 0: for ever
 
 
 class Limits(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -225,7 +226,7 @@ _SECTIONS: dict[str, type[Struct]] = {
 }
 _TABLES: dict[str, type[Struct]] = {"providers": ProviderEntry, "models": ModelEntry}
 _BARE_VARIABLES = {"BIG_MODEL": "tiers.big", "MIDDLE_MODEL": "tiers.middle", "SMALL_MODEL": "tiers.small"}
-_NOT_SETTINGS = {"ULTIMATE_CONFIG", "ULTIMATE_MASTER_KEY"}  # where settings stand, and what no file may hold
+_NOT_SETTINGS = {"ULTIMATE_CONFIG", "ULTIMATE_MASTER_KEY"}  # read by find_config and by sealed
 
 
 def find_config(environ: Mapping[str, str], folder: Path) -> Path | None:

@@ -87,10 +87,6 @@ class Handler(RequestHandler):
         page = not self._path.startswith("/api/")
         try:
             found = self._control.router.find(self._path)
-            if found is None:
-                raise NotFound(
-                    f"There is no {self._path[:200]} here.", hint="See /api/openapi.json for what there is."
-                )
             page = any(route.page for route in found.methods.values())
             await self._route(found)
         except UltimateError as error:
@@ -195,16 +191,12 @@ class Handler(RequestHandler):
         self.write(pages.render(page, self._caller, self._nonce))
 
     def _cookie(self, token: str | None) -> None:
-        caller = self._caller
-        self.set_cookie(
-            cookie_name(caller),
-            token or "",
-            path="/",
-            max_age=int(SESSION_LIFE.total_seconds()) if token else 0,
-            httponly=True,
-            secure=caller.secure,
-            samesite="Lax",
-        )
+        name = cookie_name(self._caller)
+        told: dict[str, Any] = {"path": "/", "httponly": True, "secure": self._caller.secure, "samesite": "Lax"}
+        if token is None:
+            self.clear_cookie(name, **told)
+        else:
+            self.set_cookie(name, token, max_age=int(SESSION_LIFE.total_seconds()), **told)
 
     def _refuse(self, error: UltimateError, *, page: bool) -> None:
         if self._headers_written:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, NamedTuple
 
+from proxy_server import heartbeat
 from proxy_server.control import gateways
-from proxy_server.worker import heartbeat
 from ultimate_lib.errors import UltimateError
 from ultimate_lib.journal import segments, writer_folders
 from ultimate_lib.store import identities
 
 if TYPE_CHECKING:
     from proxy_server.control.gateways import Seen
-    from proxy_server.worker.heartbeat import Heartbeat
+    from proxy_server.heartbeat import Heartbeat
     from ultimate_lib.clock import Clock
     from ultimate_lib.settings import Settings
     from ultimate_lib.store import Store

@@ -49,7 +49,7 @@ def document(table: Sequence[Route], *, server: str) -> dict[str, Any]:
     for route in routes:
         for path in (route.path, *route.also):
             paths.setdefault(path, {})[route.method.lower()] = _operation(route, path, schema_of, components)
-    return {
+    told = {
         "openapi": "3.1.0",
         "info": {
             "title": "Ultimate Proxy",
@@ -66,6 +66,8 @@ def document(table: Sequence[Route], *, server: str) -> dict[str, Any]:
             },
         },
     }
+    plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(told))  # defaults that are tuples become arrays
+    return plain
 
 
 def _types(routes: Iterable[Route]) -> list[Any]:

@@ -146,7 +146,7 @@ async def run(child: Child) -> None:
     beat.cancel()
     await forwarder.close()
     await state.close()
-    snapshot.remove(settings.run_dir, child.slot, state.token)
+    snapshot.leave(settings.run_dir, snapshot.take(state, 0))
 
 
 def _tls(child: Child) -> ssl.SSLContext | None:

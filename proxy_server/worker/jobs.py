@@ -12,10 +12,11 @@ import logging
 import os
 import random
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from proxy_server.worker import heartbeat
-from proxy_server.worker.heartbeat import Heartbeat, JobState
+from proxy_server import heartbeat
+from proxy_server.heartbeat import Heartbeat, JobState
 from ultimate_lib.clock import SystemClock
 from ultimate_lib.errors import UltimateError
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Told = dict[str, int | float | str | None]
+Told = dict[str, bool | int | float | str | None]
 
 _BEAT_S = 1.0
 _MINUTE_S, _HOUR_S, _DAY_S = 60.0, 3600.0, 86400.0
@@ -55,7 +56,7 @@ def jobs(settings: Settings) -> tuple[Job, ...]:
         Job("rollup", _rollup, _MINUTE_S, 5.0, 2 * _MINUTE_S),
         Job("maintain", _maintain, 5 * _MINUTE_S, _MINUTE_S, 15 * _MINUTE_S),
         Job("scrub", _scrub, _DAY_S, _MINUTE_S, _HOUR_S),
-        Job("retention", _retention, _DAY_S, _MINUTE_S, _HOUR_S),
+        Job("retention", partial(_retention, settings.record.keep_days or None), _DAY_S, _MINUTE_S, _HOUR_S),
     )
 
 
@@ -73,21 +74,22 @@ def _rollup(lake: Lake) -> Told:
 
 
 def _maintain(lake: Lake) -> Told:
-    from ultimate_lib.lake import ingest  # noqa: PLC0415 - see above
+    from ultimate_lib.lake import optimize  # noqa: PLC0415 - see above
 
-    return _plain(ingest.maintain(lake))
+    return _plain(optimize.maintain(lake))
 
 
 def _scrub(lake: Lake) -> Told:
     from ultimate_lib.lake import manifest  # noqa: PLC0415 - see above
 
-    return _plain(manifest.scrub(lake))
+    found = manifest.scrub(lake)
+    return {**_plain(found), "bad": len(found.bad)}
 
 
-def _retention(lake: Lake) -> Told:
+def _retention(keep_days: int | None, lake: Lake) -> Told:
     from ultimate_lib.lake import retention  # noqa: PLC0415 - see above
 
-    return _plain(retention.apply(lake))
+    return _plain(retention.drop(lake, keep_days))
 
 
 def _plain(done: object) -> Told:

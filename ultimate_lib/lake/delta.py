@@ -15,8 +15,7 @@ import logging
 import random
 import threading
 import time
-from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 import polars as pl
 import pyarrow as pa
@@ -24,10 +23,10 @@ import pyarrow.parquet as pq
 from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Transaction
 from deltalake import Schema as DeltaSchema
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
-from deltalake.transaction import AddAction, RemoveAction
 
 from ultimate_lib.errors import Corrupt, Unavailable
 from ultimate_lib.journal.lines import sync_file, sync_folder
+from ultimate_lib.lake.files import File, Snapshot, add_action, from_handle, from_log, micros, remove_action
 from ultimate_lib.lake.manifest import file_name
 from ultimate_lib.lake.storage import unwritable
 
@@ -35,13 +34,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from deltalake.transaction import AddAction, RemoveAction
+
     from ultimate_lib.lake import Lake
     from ultimate_lib.lake.manifest import Manifest
     from ultimate_lib.lake.storage import Storage
 
 log = logging.getLogger(__name__)
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TRIES = 40
 _ROW_GROUP = 256 * 1024
 _CONFIGURATION = {
@@ -51,25 +51,6 @@ _CONFIGURATION = {
 }
 _NO_HOOK = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
 _PLAIN = {"call_id": "DELTA_BYTE_ARRAY", "upstream_id": "PLAIN", "request_hash": "PLAIN"}  # never repeat
-
-
-class File(NamedTuple):
-    """One data file of a table. `first_us` and `last_us` bound its order column, µs since 1970."""
-
-    path: str  # relative to the table
-    date: date
-    rows: int
-    size: int
-    first_us: int
-    last_us: int
-    modified_ms: int
-
-
-class Snapshot(NamedTuple):
-    """A table at one version; -1 when it does not exist yet."""
-
-    version: int
-    files: tuple[File, ...]
 
 
 class Table:
@@ -103,7 +84,7 @@ class Table:
                         hint="Restore it from a backup; calls stay in the journal until then.",
                         code="lake_log",
                     )
-                self._snapshot = Snapshot(version, tuple(_files(handle, self._order)))
+                self._snapshot = Snapshot(version, tuple(from_handle(handle, self._order)))
             return self._snapshot
 
     def transaction(self, writer: str) -> int:
@@ -162,7 +143,7 @@ class Table:
                     return None
                 actions = [json.loads(line) for line in text.splitlines() if line]
                 added += [
-                    _from_log(action["add"], self._order)
+                    from_log(action["add"], self._order)
                     for action in actions
                     if "add" in action and action["add"]["dataChange"]
                 ]
@@ -234,8 +215,10 @@ class Table:
                     self.discard(adds)
                     return None
                 version = handle.version() + 1
-                actions: list[AddAction | RemoveAction] = [_add(file, self._order, rearranged) for file in adds]
-                actions += [_remove(file, rearranged) for file in removes]
+                actions: list[AddAction | RemoveAction] = [
+                    add_action(file, self._order, rearranged=rearranged) for file in adds
+                ]
+                actions += [remove_action(file, rearranged=rearranged) for file in removes]
                 if self._try(handle, actions, numbers):
                     self._settle(version)
                     return version
@@ -368,78 +351,6 @@ def append(lake: Lake, frame: pl.DataFrame, *, transaction: tuple[str, int] | No
         if any(lake.calls.transaction(writer) >= number for writer, number in numbers.items()):
             return None
     return lake.calls.commit(lake.calls.write(frame), transactions=numbers)
-
-
-def micros(instant: datetime) -> int:
-    """Return an aware instant as µs since 1970."""
-    return (instant - EPOCH) // timedelta(microseconds=1)
-
-
-def _files(handle: DeltaTable, order: str) -> list[File]:
-    rows = pa.table(handle.get_add_actions(flatten=True)).to_pylist()
-    return [_file(row, order) for row in rows]
-
-
-def _file(row: Mapping[str, Any], order: str) -> File:
-    """Read an add action; one without statistics may hold anything of its day."""
-    day: date = row["partition.date"]
-    start = micros(datetime(day.year, day.month, day.day, tzinfo=UTC))
-    first, last = row.get(f"min.{order}"), row.get(f"max.{order}")
-    return File(
-        path=row["path"],
-        date=day,
-        rows=row["num_records"] or 0,
-        size=row["size_bytes"],
-        first_us=start if first is None else micros(first),
-        last_us=start + 86_400_000_000 - 1 if last is None else micros(last),
-        modified_ms=row["modification_time"],
-    )
-
-
-def _from_log(add: Mapping[str, Any], order: str) -> File:
-    """Read an add action as it stands in the log."""
-    stats = json.loads(add.get("stats") or "{}")
-    bounds = [stats.get(name, {}).get(order) for name in ("minValues", "maxValues")]
-    first, last = (None if text is None else datetime.fromisoformat(text) for text in bounds)
-    return _file(
-        {
-            "path": add["path"],
-            "partition.date": date.fromisoformat(add["partitionValues"]["date"]),
-            f"min.{order}": first,
-            f"max.{order}": last,
-            "num_records": stats.get("numRecords"),
-            "size_bytes": add["size"],
-            "modification_time": add["modificationTime"],
-        },
-        order,
-    )
-
-
-def _add(file: File, order: str, rearranged: bool) -> AddAction:
-    stats = {
-        "numRecords": file.rows,
-        "minValues": {order: _text(file.first_us)},
-        "maxValues": {order: _text(file.last_us)},
-        "nullCount": {order: 0},
-    }
-    return AddAction(
-        path=file.path,
-        size=file.size,
-        partition_values={"date": file.date.isoformat()},
-        modification_time=file.modified_ms,
-        data_change=not rearranged,
-        stats=json.dumps(stats),
-    )
-
-
-def _remove(file: File, rearranged: bool) -> RemoveAction:
-    return RemoveAction(
-        file.path, not rearranged, time.time_ns() // 1_000_000, file.size, {"date": file.date.isoformat()}
-    )
-
-
-def _text(us: int) -> str:
-    return (EPOCH + timedelta(microseconds=us)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def _first_line(error: Exception) -> str:

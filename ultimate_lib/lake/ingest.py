@@ -22,9 +22,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import polars as pl
 
-from ultimate_lib import journal
+from ultimate_lib import journal, records
 from ultimate_lib.journal.lines import sync_folder
 from ultimate_lib.lake import schema
+from ultimate_lib.lake.optimize import maintain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
     from ultimate_lib.journal import Lines, Segment, WriterFolder
     from ultimate_lib.lake import Lake
+
+__all__ = ["Ingested", "Quarantined", "maintain", "quarantined", "run_once"]
 
 log = logging.getLogger(__name__)
 
@@ -143,7 +146,7 @@ def _take(batch: _Batch, lake: Lake, segment: Segment, base: int) -> bool:
         return False
     parsed = schema.parse_lines(lines.calls)
     if parsed.rejected:
-        _keep_aside(segment, parsed.rejected)
+        _keep_aside(segment.path.parent, segment.number, parsed.rejected)
     batch.frames.append(parsed.frame)
     batch.expected.setdefault(segment.writer, base)
     batch.numbers[segment.writer] = segment.number
@@ -159,8 +162,11 @@ def _close(batch: _Batch, folder: WriterFolder, base: int) -> None:
     if base <= last:
         cut = journal.cut_rows(folder)
         if cut:
-            batch.frames.append(schema.frame_from_records(cut))
-            batch.cut += len(cut)
+            parsed = schema.parse_lines(b"\n".join(records.encode(row) for row in cut))
+            if parsed.rejected:
+                _keep_aside(folder.path, last + 1, parsed.rejected)
+            batch.frames.append(parsed.frame)
+            batch.cut += parsed.frame.height
             batch.expected.setdefault(folder.writer, base)
             batch.numbers[folder.writer] = last + 1
     batch.done[folder.path] = last + 1
@@ -177,10 +183,12 @@ def _good_lines(lake: Lake, segment: Segment) -> Lines:
     return lines
 
 
-def _keep_aside(segment: Segment, rejected: list[bytes]) -> None:
-    aside = segment.path.with_name(f"{segment.number:010d}-rows.quarantine")
+def _keep_aside(folder: Path, number: int, rejected: list[bytes]) -> None:
+    aside = folder / f"{number:010d}-rows.quarantine"
     aside.write_bytes(b"\n".join(rejected) + b"\n")
-    log.error("lake: %d lines of %s are no calls; they are kept in %s.", len(rejected), segment.path, aside)
+    log.error(
+        "lake: %d lines of segment %d of %s are no calls; they are in %s.", len(rejected), number, folder, aside
+    )
 
 
 @contextlib.contextmanager

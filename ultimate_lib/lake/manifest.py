@@ -17,12 +17,14 @@ import re
 import secrets
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from ultimate_lib.lake import Lake
+    from ultimate_lib.lake.delta import Table
     from ultimate_lib.lake.storage import Storage
 
 log = logging.getLogger(__name__)
@@ -93,6 +95,18 @@ class Manifest:
                 self._checked[path] = (now, good)
         return good
 
+    def recheck(self, path: str) -> bool:
+        """Read a file through and say whether it is as it was written, whatever was found before."""
+        try:
+            good = self.matches(path, self._storage.read(path))
+        except OSError:
+            good = False
+        with self._guard:
+            self._checked.pop(path, None)
+        if not good:
+            self._tell(path, "fails the scrub")
+        return good
+
     def _tell(self, path: str, what: str) -> None:
         log.error("lake: %s %s; its rows are left out and counted as missing.", path, what)
 
@@ -134,6 +148,31 @@ class Manifest:
             if (number > last or (number == last and "checkpoint" in name)) and not self._good(f"{folder}/{name}"):
                 return f"{folder}/{name}"
         return None
+
+
+class Scrubbed(NamedTuple):
+    """What a scrub found."""
+
+    files: int
+    bytes: int
+    bad: tuple[str, ...]  # relative to the lake; readers leave these out
+    rows_missing: int
+
+
+def scrub(lake: Lake, table: Table | None = None) -> Scrubbed:
+    """Read every live file of a table (default: the calls) through and compare it with its checksum.
+
+    For once a day: 1-2 GB/s a core on a local disk. Raises `Corrupt` when the table's log itself fails.
+    """
+    table = table or lake.calls
+    files = table.snapshot().files
+    bad = [file for file in files if not lake.manifest.recheck(table.path(file))]
+    return Scrubbed(
+        files=len(files),
+        bytes=sum(file.size for file in files),
+        bad=tuple(table.path(file) for file in bad),
+        rows_missing=sum(file.rows for file in bad),
+    )
 
 
 def _beside(path: str, ending: str = ".sha256") -> str:

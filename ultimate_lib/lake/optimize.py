@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ultimate_lib.lake import Lake
-    from ultimate_lib.lake.delta import File, Snapshot, Table
+    from ultimate_lib.lake.delta import Table
+    from ultimate_lib.lake.files import File, Snapshot
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ import polars as pl
 
 from ultimate_lib.errors import Invalid, Unavailable
 from ultimate_lib.lake import schema
-from ultimate_lib.lake.delta import micros
+from ultimate_lib.lake.files import micros
 from ultimate_lib.lake.tail import Gone
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from ultimate_lib.lake import Lake
-    from ultimate_lib.lake.delta import File, Snapshot
+    from ultimate_lib.lake.files import File, Snapshot
 
 _LOOKS = 5
 

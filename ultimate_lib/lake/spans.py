@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
@@ -80,3 +81,13 @@ def whole_quarters(spans: Iterable[Span]) -> list[Span]:
 def touched_quarters(spans: Iterable[Span]) -> list[Span]:
     """Return the quarters of an hour of which `spans` touch any part."""
     return union((floor_quarter(start), ceil_quarter(end)) for start, end in spans)
+
+
+def fewer(spans: Iterable[Span], most: int) -> list[Span]:
+    """Return at most `most` spans that hold all of `spans`; what is added is as short as can be."""
+    left = union(spans)
+    if len(left) <= most:
+        return left
+    breaks = sorted(range(1, len(left)), key=lambda at: left[at - 1][1] - left[at][0])[: most - 1]
+    edges = [0, *sorted(breaks), len(left)]
+    return [(left[start][0], left[end - 1][1]) for start, end in pairwise(edges)]

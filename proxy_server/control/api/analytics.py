@@ -7,7 +7,7 @@ see, and its frame becomes rows. Nulls stay null: unknown is not zero.
 from __future__ import annotations
 
 import math
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
 from msgspec import Meta, Struct
@@ -41,7 +41,11 @@ Limit = Annotated[int, Meta(ge=1, le=10_000, description="Most rows.")]
 Start = Annotated[str, Meta(description="First day, or an instant; inclusive.")]
 End = Annotated[str, Meta(description="Last day, inclusive, or an instant, exclusive; default: now.")]
 Filter = Annotated[
-    tuple[str, ...], Meta(description="dimension:value; repeat it: same dimension means or, another means and.")
+    tuple[str, ...],
+    Meta(
+        description="dimension:value; 'dimension:' stands for calls without one. "
+        "Repeat it: the same dimension means or, another means and."
+    ),
 ]
 Zone = Annotated[str, Meta(description="IANA time zone that cuts days; default: the billing zone.")]
 
@@ -60,7 +64,7 @@ class Aggregate(Spanned, kw_only=True):
 
     metrics: Metrics = ("requests", "errors", "total_tokens", "cost_usd", "unpriced_requests")
     by: Groups = ()
-    order_by: Annotated[str, Meta(description="A metric or dimension; with '-' in front, ascending.")] = ""
+    order_by: Annotated[str, Meta(description="One of the metrics; with '-' in front, ascending.")] = ""
     limit: Limit = 1000
 
 
@@ -78,7 +82,9 @@ class Breakdown(Spanned, kw_only=True):
 
     by: Groups
     metrics: Metrics = ("cost_usd", "requests", "total_tokens")
-    order_by: Annotated[str, Meta(description="A metric; default: the first.")] = ""
+    order_by: Annotated[
+        str, Meta(description="One of the metrics; with '-' in front, ascending; default: the first.")
+    ] = ""
     limit: Limit = 20
 
 
@@ -103,9 +109,10 @@ class Rows(Struct, kw_only=True):
     start: datetime
     end: datetime
     time_zone: str
-    grain: str | None
+    grain: str | None  # each row then has `step_at`, the step's start in the time zone
     source: str
     missing: Missing
+    unpriced_requests: int  # calls in the rows whose cost is not known
     units: dict[str, str]
 
 
@@ -142,7 +149,7 @@ def breakdown(bench: Workbench, caller: Caller, asked: Breakdown) -> Rows:
 
     if not asked.by:
         raise Invalid("A breakdown needs 'by'.", hint="Give by=model, say.", code="parameter_missing")
-    query = _query(bench, caller, asked, default=_WEEK, order_by=asked.order_by or asked.metrics[0])
+    query = _query(bench, caller, asked, default=_WEEK, order_by=asked.order_by)
     return _rows(query, numbers.breakdown(bench.lake, query))
 
 
@@ -178,60 +185,34 @@ def _query(  # noqa: PLR0917 - the parts of a question
 
     zone = asked.time_zone or bench.settings.billing.time_zone
     within = span.read(asked.start, asked.end, zone, clock=bench.clock, default=default)
-    metrics = _metrics(asked.metrics)
-    ascending = order_by.startswith("-")
     ordered = order_by.removeprefix("-")
     if grain is not None:
         length = within.end - within.start
         grain = grain or next((name for most, name in _GRAIN_UP_TO if length <= most), "week")
     return numbers.Query(
-        metrics=metrics,
+        metrics=tuple(dict.fromkeys(ALIASES.get(name, name) for name in asked.metrics)),
         start=within.start,
         end=within.end,
-        by=_dimensions(asked.by),
+        by=tuple(dict.fromkeys(asked.by)),
         grain=grain,
         where=_where(caller, asked.filter),
         time_zone=zone,
         order_by=ALIASES.get(ordered, ordered) or None,
-        descending=not ascending,
+        descending=ordered == order_by,
         limit=asked.limit,
     )
 
 
-def _metrics(names: Iterable[str]) -> tuple[str, ...]:
-    from ultimate_lib.metrics import METRICS  # noqa: PLC0415 - see above
-
-    known = tuple(dict.fromkeys(ALIASES.get(name, name) for name in names))
-    for name in known:
-        if name not in METRICS:
-            raise Invalid(f"There is no metric '{name}'.", hint=f"Known: {', '.join(METRICS)}.", code="metric")
-    if not known:
-        raise Invalid("No metric is asked for.", hint=f"Known: {', '.join(METRICS)}.", code="metric")
-    return known
-
-
-def _dimensions(names: Iterable[str]) -> tuple[str, ...]:
-    from ultimate_lib.metrics import DIMENSIONS  # noqa: PLC0415 - see above
-
-    for name in names:
-        if name not in DIMENSIONS:
-            raise Invalid(
-                f"There is no dimension '{name}'.", hint=f"Known: {', '.join(DIMENSIONS)}.", code="dimension"
-            )
-    return tuple(dict.fromkeys(names))
-
-
-def _where(caller: Caller, filters: Iterable[str]) -> dict[str, tuple[str, ...]]:
+def _where(caller: Caller, filters: Iterable[str]) -> dict[str, tuple[str | None, ...]]:
     """Return the filters, narrowed to the caller's own calls unless it may see all. Raises `Invalid`, `Denied`."""
-    found: dict[str, tuple[str, ...]] = {}
+    found: dict[str, tuple[str | None, ...]] = {}
     for text in filters:
         name, colon, value = text.partition(":")
         if not colon:
             raise Invalid(
                 f"The filter '{text[:60]}' is no dimension:value.", hint="Write project:search.", code="filter"
             )
-        _dimensions([name])
-        found[name] = (*found.get(name, ()), value)
+        found[name] = (*found.get(name, ()), value or None)
     who = caller.known
     if not who.sees_all:
         if any(value != who.user_id for value in found.get("user", ())):
@@ -255,18 +236,15 @@ def _rows(query: numbers.Query, answer: numbers.Answer) -> Rows:
         grain=query.grain,
         source=answer.source,
         missing=Missing(answer.missing_files, answer.missing_rows),
+        unpriced_requests=answer.unpriced_requests,
         units={name: METRICS[name].unit for name in query.metrics},
     )
 
 
 def rows_of(frame: pl.DataFrame) -> list[dict[str, Any]]:
-    """Return a frame's rows as JSON can say them: instants in UTC, what is not a finite number as null."""
+    """Return a frame's rows as JSON can say them: what is not a finite number is null."""
     return [{name: _plain(value) for name, value in row.items()} for row in frame.iter_rows(named=True)]
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, datetime) and value.tzinfo is not None:
-        return value.astimezone(UTC)
-    return value
+    return None if isinstance(value, float) and not math.isfinite(value) else value

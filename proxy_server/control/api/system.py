@@ -10,7 +10,7 @@ from msgspec import Struct
 from proxy_server.control import exposition
 from proxy_server.control.answers import Answer, Text
 from proxy_server.control.health import look
-from proxy_server.worker.heartbeat import JobState
+from proxy_server.heartbeat import JobState
 
 if TYPE_CHECKING:
     from proxy_server.control.answers import Caller, Nothing

@@ -11,6 +11,7 @@ from proxy_server.control.api import analytics, span
 from ultimate_lib.errors import UltimateError
 
 if TYPE_CHECKING:
+    from datetime import date
     from zoneinfo import ZoneInfo
 
     from proxy_server.control.answers import Caller, Nothing
@@ -65,7 +66,7 @@ def _numbers(bench: Workbench, caller: Caller) -> dict[str, Any]:
     last = analytics.calls(bench, caller, analytics.Calls(start=since, limit=_LAST_CALLS))
     return {
         "figures": _figures(total.rows[0] if total.rows else {}),
-        "rows": [_row(call, day.zone) for call in last.rows],
+        "rows": [_row(call, day.zone, day.start.astimezone(day.zone).date()) for call in last.rows],
         "missing": total.missing.files + last.missing.files,
     }
 
@@ -86,7 +87,7 @@ def _figures(total: dict[str, Any]) -> list[Figure]:
     ]
 
 
-def _row(call: dict[str, Any], zone: ZoneInfo) -> dict[str, str]:
+def _row(call: dict[str, Any], zone: ZoneInfo, today: date) -> dict[str, str]:
     started: datetime = call["started_at"]
     if started.tzinfo is None:
         started = started.replace(tzinfo=UTC)
@@ -95,8 +96,7 @@ def _row(call: dict[str, Any], zone: ZoneInfo) -> dict[str, str]:
     duration = call.get("duration_ms")
     return {
         "instant": started.isoformat(),
-        "at": f"{local:%H:%M:%S}",
-        "on": f"{local:%Y-%m-%d}",
+        "at": f"{local:%H:%M:%S}" if local.date() == today else f"{local:%Y-%m-%d %H:%M}",
         "model": call.get("model_served") or call.get("model_routed") or call.get("model_requested") or _UNKNOWN,
         "provider": call.get("provider") or _UNKNOWN,
         "project": call.get("project") or "",

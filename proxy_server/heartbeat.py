@@ -21,7 +21,7 @@ class JobState(msgspec.Struct, kw_only=True):
     failed_at_us: int | None = None
     duration_ms: int | None = None  # of the last run, failed or not
     failure: str | None = None  # a sentence; None once a run succeeds again
-    told: dict[str, int | float | str | None] = {}  # what the last successful run said of itself
+    told: dict[str, bool | int | float | str | None] = {}  # what the last successful run said of itself
 
 
 class Heartbeat(msgspec.Struct, kw_only=True):
