@@ -8,14 +8,12 @@ import ssl
 from typing import TYPE_CHECKING
 
 from tornado import httputil
-from tornado.http1connection import HTTP1Connection
-from tornado.httpserver import HTTPServer
 
 from proxy_server import snapshot
+from proxy_server.gateway.connection import Connection, Server
 from proxy_server.gateway.exchange import Exchange
 from proxy_server.gateway.forward import Forwarder
 from proxy_server.gateway.state import State
-
 from ultimate_lib.errors import Invalid, UpstreamFailed
 
 if TYPE_CHECKING:
@@ -36,14 +34,14 @@ class Door(httputil.HTTPServerConnectionDelegate):
     def __init__(self, state: State, forwarder: Forwarder) -> None:
         self.state = state
         self.forwarder = forwarder
-        self.connections: dict[object, HTTP1Connection] = {}
+        self.connections: dict[object, Connection] = {}
         self._root = state.settings.server.root_path
 
     def start_request(
         self, server_conn: object, request_conn: httputil.HTTPConnection
     ) -> httputil.HTTPMessageDelegate:
         """Return the reader of the next request; which part answers is known from its first line."""
-        assert isinstance(request_conn, HTTP1Connection)  # noqa: S101 - this server speaks nothing else
+        assert isinstance(request_conn, Connection)  # noqa: S101 - this server speaks nothing else
         self.connections[server_conn] = request_conn
         return _FirstLine(self, request_conn)
 
@@ -52,7 +50,7 @@ class Door(httputil.HTTPServerConnectionDelegate):
         self.connections.pop(server_conn, None)
 
     def delegate(
-        self, connection: HTTP1Connection, start_line: httputil.RequestStartLine, headers: httputil.HTTPHeaders
+        self, connection: Connection, start_line: httputil.RequestStartLine, headers: httputil.HTTPHeaders
     ) -> httputil.HTTPMessageDelegate:
         """Return who answers a request: calls and health here, everything else in control."""
         path, _, query = start_line.path.partition("?")
@@ -74,7 +72,7 @@ class _FirstLine(httputil.HTTPMessageDelegate):
 
     __slots__ = ("connection", "door", "to")
 
-    def __init__(self, door: Door, connection: HTTP1Connection) -> None:
+    def __init__(self, door: Door, connection: Connection) -> None:
         self.door = door
         self.connection = connection
         self.to: httputil.HTTPMessageDelegate | None = None
@@ -108,13 +106,13 @@ async def run(child: Child) -> None:
         root_path=settings.server.root_path,
     )
     door = Door(state, forwarder)
-    server = HTTPServer(
+    server = Server(
         door,  # type: ignore[arg-type] # Tornado takes a connection delegate here
         ssl_options=_tls(child),
         max_header_size=settings.limits.header_bytes,
         max_body_size=1 << 40,  # the exchange refuses earlier, in the client's own envelope
-        idle_connection_timeout=_IDLE_CONNECTION_S,
     )
+    server.conn_params.header_timeout = None  # a timer a request costs more than the sweep that does its work
     assert child.listener is not None  # noqa: S101 - whoever starts a gateway binds its address
     server.add_socket(child.listener)
     state.journal.start()
@@ -149,6 +147,7 @@ async def _beat(state: State, door: Door) -> None:
         await asyncio.sleep(_SWEEP_S)
         try:
             _sweep(state)
+            _close_idle(state, door)
             told = snapshot.take(state, len(door.connections))
             await asyncio.to_thread(snapshot.write, state.settings.run_dir, told)
         except OSError as error:
@@ -173,7 +172,15 @@ def _sweep(state: State) -> None:
         relay.expire(UpstreamFailed(f"The provider '{provider}' {text}.", retryable=True, code=code, http_status=504))
 
 
-async def _drain(child: Child, state: State, door: Door, server: HTTPServer) -> None:
+def _close_idle(state: State, door: Door) -> None:
+    """Close connections that have not begun a request, or not ended its head, for too long."""
+    oldest = state.clock.monotonic() - _IDLE_CONNECTION_S
+    for connection in list(door.connections.values()):
+        if connection.waiting and connection.ready_since < oldest:
+            connection.close()
+
+
+async def _drain(child: Child, state: State, door: Door, server: Server) -> None:
     """Finish what runs. Replaced by a successor, also wait for keep-alive clients to be told to go."""
     state.draining = True
     if child.retired:
