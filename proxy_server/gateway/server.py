@@ -8,13 +8,12 @@ import ssl
 from typing import TYPE_CHECKING, Any
 
 from tornado import httputil
-from tornado.http1connection import HTTP1Connection
-from tornado.httpserver import HTTPServer
 
 from proxy_server import snapshot
+from proxy_server.gateway.connection import Connection, Server
 from proxy_server.gateway.exchange import Exchange
 from proxy_server.gateway.forward import Forwarder
-from proxy_server.gateway.framing import READ_AHEAD, be_strict
+from proxy_server.gateway.framing import READ_AHEAD
 from proxy_server.gateway.state import State
 from ultimate_lib.errors import Invalid, UpstreamFailed
 
@@ -37,16 +36,14 @@ class Door(httputil.HTTPServerConnectionDelegate):
     def __init__(self, state: State, forwarder: Forwarder) -> None:
         self.state = state
         self.forwarder = forwarder
-        self.connections: dict[object, HTTP1Connection] = {}
+        self.connections: dict[object, Connection] = {}
         self._root = state.settings.server.root_path
-        self._header_bytes = state.settings.limits.header_bytes
 
     def start_request(
         self, server_conn: object, request_conn: httputil.HTTPConnection
     ) -> httputil.HTTPMessageDelegate:
         """Return the reader of the next request; which part answers is known from its first line."""
-        assert isinstance(request_conn, HTTP1Connection)  # noqa: S101 - this server speaks nothing else
-        be_strict(request_conn, self._header_bytes)
+        assert isinstance(request_conn, Connection)  # noqa: S101 - this server speaks nothing else
         self.connections[server_conn] = request_conn
         return _FirstLine(self, request_conn)
 
@@ -57,13 +54,12 @@ class Door(httputil.HTTPServerConnectionDelegate):
     def busy(self, *, pages: bool) -> bool:
         """Say whether a client still waits for something: bytes on their way, and with `pages` any answer at all."""
         for connection in self.connections.values():
-            begun = connection._request_start_line is not None  # noqa: SLF001 - Tornado has no public word for it
-            if connection.stream.writing() or (pages and begun and not connection._write_finished):  # noqa: SLF001
+            if connection.stream.writing() or (pages and connection.answering):
                 return True
         return False
 
     def delegate(
-        self, connection: HTTP1Connection, start_line: httputil.RequestStartLine, headers: httputil.HTTPHeaders
+        self, connection: Connection, start_line: httputil.RequestStartLine, headers: httputil.HTTPHeaders
     ) -> httputil.HTTPMessageDelegate:
         """Return who answers a request: calls and health here, everything else in control."""
         path, _, query = start_line.path.partition("?")
@@ -80,22 +76,12 @@ class Door(httputil.HTTPServerConnectionDelegate):
         return self.forwarder.delegate(start_line, headers, connection)
 
 
-class Server(HTTPServer):
-    """Tornado's server, which tells a delegate of new requests but not of closed connections."""
-
-    def on_close(self, server_conn: object) -> None:
-        """Pass it on."""
-        super().on_close(server_conn)
-        if isinstance(self.request_callback, Door):
-            self.request_callback.on_close(server_conn)
-
-
 class _FirstLine(httputil.HTTPMessageDelegate):
     """Waits for the headers, then passes everything to the one who answers."""
 
     __slots__ = ("connection", "door", "to")
 
-    def __init__(self, door: Door, connection: HTTP1Connection) -> None:
+    def __init__(self, door: Door, connection: Connection) -> None:
         self.door = door
         self.connection = connection
         self.to: httputil.HTTPMessageDelegate | None = None
@@ -134,8 +120,8 @@ async def run(child: Child) -> None:
         ssl_options=_tls(child),
         max_header_size=settings.limits.header_bytes * READ_AHEAD,
         max_body_size=1 << 40,  # the exchange refuses earlier, in the client's own envelope
-        idle_connection_timeout=_IDLE_CONNECTION_S,
     )
+    server.conn_params.header_timeout = None  # a timer a request costs more than the sweep that does its work
     assert child.listener is not None  # noqa: S101 - whoever starts a gateway binds its address
     server.add_socket(child.listener)
     state.journal.start()
@@ -170,6 +156,7 @@ async def _beat(state: State, door: Door) -> None:
         await asyncio.sleep(_SWEEP_S)
         try:
             _sweep(state)
+            _close_idle(state, door)
             told = snapshot.take(state, len(door.connections))
             await asyncio.to_thread(snapshot.write, state.settings.run_dir, told)
         except OSError as error:
@@ -194,7 +181,15 @@ def _sweep(state: State) -> None:
         relay.expire(UpstreamFailed(f"The provider '{provider}' {text}.", retryable=True, code=code, http_status=504))
 
 
-async def _drain(child: Child, state: State, door: Door, server: HTTPServer) -> None:
+def _close_idle(state: State, door: Door) -> None:
+    """Close connections that have not begun a request, or not ended its head, for too long."""
+    oldest = state.clock.monotonic() - _IDLE_CONNECTION_S
+    for connection in list(door.connections.values()):
+        if connection.waiting and connection.ready_since < oldest:
+            connection.close()
+
+
+async def _drain(child: Child, state: State, door: Door, server: Server) -> None:
     """Finish what runs. Replaced by a successor, also wait for keep-alive clients to be told to go.
 
     The listening socket is the supervisor's: what waits in its queue is the successor's. Each connection hears
@@ -204,8 +199,7 @@ async def _drain(child: Child, state: State, door: Door, server: HTTPServer) -> 
     server.stop()
     server.conn_params.no_keep_alive = True
     for connection in door.connections.values():
-        if connection._response_start_line is None:  # noqa: SLF001 - Tornado has no public word for either
-            connection._disconnect_on_finish = True  # noqa: SLF001
+        connection.retire()
     began = state.clock.monotonic()
     while (waited := state.clock.monotonic() - began) < state.settings.server.drain_s:
         if not door.connections:

@@ -13,7 +13,10 @@ import asyncio
 
 import uvloop
 
-_USAGE = b'"usage":{"prompt_tokens":19,"completion_tokens":10,"total_tokens":29,"prompt_tokens_details":{"cached_tokens":0}}'
+_USAGE = (
+    b'"usage":{"prompt_tokens":19,"completion_tokens":10,"total_tokens":29,'
+    b'"prompt_tokens_details":{"cached_tokens":0}}'
+)
 _WHOLE = (
     b'{"id":"chatcmpl-9XyZ","object":"chat.completion","created":1700000000,"model":"gpt-4o-mini","choices":[{"index":0,'
     b'"message":{"role":"assistant","content":"The scripted provider answers so that you can try everything."},'
