@@ -1,4 +1,4 @@
-"""Claude Code's session logs of several versions, whole and broken: what becomes a row, and what is told of the rest."""
+"""Claude Code's session logs of several versions, whole and broken: what becomes a row, what is told of the rest."""
 
 from __future__ import annotations
 
