@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from proxy_server.commands.common import add_places, overrides
+from ultimate_lib.errors import NotFound
 
 if TYPE_CHECKING:
     import argparse
@@ -63,6 +64,9 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.source is None:
         return _list()
     name = arguments.source.replace("-", "_")
+    if name not in IMPORTERS.names():
+        known = ", ".join(_written(name) for name in IMPORTERS)
+        raise NotFound(f"There is no source '{arguments.source}'.", hint=f"Known: {known}.")
     importer = IMPORTERS.get(name)
     effective = settings.load(arguments.config, overrides=overrides(arguments))
     lake = Lake.open(effective, SystemClock())
@@ -85,8 +89,13 @@ def _list() -> int:
 
     console = Console(highlight=False, soft_wrap=True)
     for name in IMPORTERS:
-        console.print(f"ultimate-proxy import {name.replace('_', '-')}: {IMPORTERS.get(name).sentence}")
+        console.print(f"ultimate-proxy import {_written(name)}: {IMPORTERS.get(name).sentence}")
     return 0
+
+
+def _written(name: str) -> str:
+    """Return an importer's name as the command line writes it."""
+    return name.replace("_", "-")
 
 
 class _Watch:

@@ -83,6 +83,7 @@ class Sender:
         self._ledger = ledger
         self._numbers = iter(range(len(trace.due_s)))
         self._stopped = False
+        self._open: set[Connection] = set()
         self._began = 0.0
         self._head = self._make_head()
         script = {"chunks": plan.chunks, "delay_ms": plan.delay_ms}
@@ -103,6 +104,9 @@ class Sender:
         except* Unavailable as group_error:
             raise group_error.exceptions[0] from None
         finally:
+            for connection in self._open:
+                connection.close()
+            await asyncio.sleep(0)  # they leave
             self.totals.wall_s = time.monotonic() - self._began
             self.totals.cpu_s = time.process_time() - cpu
         return self.totals
@@ -131,21 +135,24 @@ class Sender:
         for number in self._numbers:
             if not await self._due(number):
                 break
-            self._begin(number)
-            until = time.monotonic() + _RETRY_S
-            pause, attempt = _RETRY_PAUSE_S, 1
-            while True:
-                connection, line, message = await self._attempt(connection, number, attempt)
-                self._ledger.write(line)
-                again = self._plan.retry and line.outcome in _AGAIN and time.monotonic() < until
-                if not again or self._stopped:
-                    break
-                self.totals.resent += 1
-                await asyncio.sleep(pause)
-                pause, attempt = min(2 * pause, 1.0), attempt + 1
-            self._end(line, message)
-        if connection is not None:
-            connection.close()
+            connection = await self._one(connection, number)
+
+    async def _one(self, connection: Connection | None, number: int) -> Connection | None:
+        """Send one call, with `retry` until it is answered; return the connection to go on with."""
+        self._begin(number)
+        until = time.monotonic() + _RETRY_S
+        pause, attempt = _RETRY_PAUSE_S, 1
+        while True:
+            connection, line, message = await self._attempt(connection, number, attempt)
+            self._ledger.write(line)
+            again = self._plan.retry and line.outcome in _AGAIN and time.monotonic() < until
+            if not again or self._stopped:
+                break
+            self.totals.resent += 1
+            await asyncio.sleep(pause)
+            pause, attempt = min(2 * pause, 1.0), attempt + 1
+        self._end(line, message)
+        return connection
 
     async def _due(self, number: int) -> bool:
         """Wait until a call's time has come; False when the run has been stopped."""
@@ -178,6 +185,7 @@ class Sender:
                 connection = await asyncio.wait_for(Connection.connect(plan.origin), plan.timeout_s)
             except OSError as error:  # TimeoutError is one
                 return None, line, str(error)
+            self._open = {known for known in self._open if known.usable} | {connection}
         reply = await connection.call(self._request(line), plan.timeout_s)
         return connection, line, self._judge(line, reply)
 
