@@ -37,7 +37,9 @@ class Lake:
         self.journal_dir = settings.journal_dir
         self.storage = open_storage(settings)
         self.manifest = Manifest(self.storage)
-        self.calls = Table(self.storage, self.manifest, "calls", schema.ARROW, order="started_at")
+        self.calls = Table(
+            self.storage, self.manifest, "calls", schema.ARROW, order="started_at", encodings=schema.encodings
+        )
         self.tail = Tail(self.journal_dir)
 
     @classmethod

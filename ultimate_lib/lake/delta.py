@@ -31,7 +31,7 @@ from ultimate_lib.lake.manifest import file_name
 from ultimate_lib.lake.storage import unwritable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from deltalake.transaction import AddAction, RemoveAction
@@ -50,19 +50,28 @@ _CONFIGURATION = {
     "delta.deletedFileRetentionDuration": "interval 1 hours",
 }
 _NO_HOOK = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
-_PLAIN = {"call_id": "DELTA_BYTE_ARRAY", "upstream_id": "PLAIN", "request_hash": "PLAIN"}  # never repeat
 
 
 class Table:
     """One Delta table of the lake, partitioned by `date`, each file ordered by one column of instants."""
 
-    def __init__(self, storage: Storage, manifest: Manifest, name: str, schema: pa.Schema, *, order: str) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        manifest: Manifest,
+        name: str,
+        schema: pa.Schema,
+        *,
+        order: str,
+        encodings: Callable[[int], Mapping[str, str]] | None = None,
+    ) -> None:
         self.name = name
         self.lock = threading.RLock()  # hold it to read a snapshot and transaction numbers that belong together
         self._storage = storage
         self._manifest = manifest
         self._schema = schema
         self._order = order
+        self._encodings = encodings or (lambda _rows: {})
         self._handle: DeltaTable | None = None
         self._snapshot = Snapshot(-1, ())
 
@@ -169,8 +178,8 @@ class Table:
 
     def _parquet(self, frame: pl.DataFrame) -> bytes:
         table = frame.select(self._schema.names).to_arrow(compat_level=pl.CompatLevel.oldest())
-        plain = {name: encoding for name, encoding in _PLAIN.items() if name in self._schema.names}
-        plain[self._order] = "DELTA_BINARY_PACKED"
+        encodings = {self._order: "DELTA_BINARY_PACKED", **self._encodings(frame.height)}
+        encodings = {name: encoding for name, encoding in encodings.items() if name in self._schema.names}
         sink = io.BytesIO()
         pq.write_table(
             table,
@@ -179,8 +188,8 @@ class Table:
             compression="zstd",
             row_group_size=_ROW_GROUP,
             write_statistics=[self._order],  # of no other column, identities least of all
-            use_dictionary=[name for name in self._schema.names if name not in plain],
-            column_encoding=plain,
+            use_dictionary=[name for name in self._schema.names if name not in encodings],
+            column_encoding=encodings,
         )
         return sink.getvalue()
 

@@ -57,7 +57,24 @@ POLARS: pl.Schema = pl.Schema({column.name: _POLARS[column.type] for column in r
 IDENTITIES: frozenset[str] = frozenset(column.name for column in records.COLUMNS if column.identity)
 """Columns that name a person or a thing: no statistics are kept of them, so that a purge leaves nothing behind."""
 
+_NEVER_REPEAT = {"call_id": "DELTA_BYTE_ARRAY", "upstream_id": "PLAIN", "request_hash": "PLAIN"}
+_HARDLY_REPEAT = (
+    "duration_ms", "ttft_ms", "upstream_ms", "input_tokens", "output_tokens", "prefix_tokens",
+    "cost_nano_usd", "input_cost_nano_usd", "list_cost_nano_usd", "request_bytes", "response_bytes",
+)  # fmt: skip
+_DICTIONARY_ROWS = 100_000
+
 _LINE = pl.Schema({column.name: _WIDE[column.type] for column in records.COLUMNS})
+
+
+def encodings(rows: int) -> dict[str, str]:
+    """Return the Parquet encodings, dictionary where none is named, for a file of so many rows.
+
+    In small files a dictionary of measures costs up to 8 bytes a call; in large ones it costs nothing and reads
+    twice as fast.
+    """
+    measures = dict.fromkeys(_HARDLY_REPEAT, "BYTE_STREAM_SPLIT") if rows < _DICTIONARY_ROWS else {}
+    return {**_NEVER_REPEAT, **measures}
 
 
 class Parsed(NamedTuple):
