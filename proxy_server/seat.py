@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import msgspec
 
@@ -70,13 +70,17 @@ class Process:
             control_address=told.control_address,
             demo_url=told.demo_url,
         )
-        with tempfile.TemporaryFile() as given:
-            given.write(msgspec.json.encode(handoff))
-            given.seek(0)
-            command = [sys.executable, "-P", str(_ENTRY), role, str(slot)]
-            self._process = subprocess.Popen(command, stdin=given, pass_fds=fds)  # noqa: S603 - our own program
-        os.close(ready_fd)
-        os.close(life_fd)
+        try:
+            with _unnamed_file(msgspec.json.encode(handoff)) as given:
+                command = [sys.executable, "-P", str(_ENTRY), role, str(slot)]
+                self._process = subprocess.Popen(command, stdin=given, pass_fds=fds)  # noqa: S603 - our own program
+        except OSError:
+            os.close(self._ready_fd)
+            os.close(self._life_fd)
+            raise
+        finally:
+            os.close(ready_fd)
+            os.close(life_fd)
         self.pid = self._process.pid
         asyncio.get_running_loop().add_reader(self._ready_fd, self._heard)
 
@@ -141,6 +145,17 @@ class Process:
         return True
 
 
+def _unnamed_file(content: bytes) -> IO[bytes]:
+    """Return a file that nobody else can open; in memory where that exists, for a disk may be full."""
+    if sys.platform == "linux":
+        file: IO[bytes] = os.fdopen(os.memfd_create("handoff"), "w+b")
+    else:
+        file = tempfile.TemporaryFile()
+    file.write(content)
+    file.seek(0)
+    return file
+
+
 class Seat:
     """One place of one role. `failed` is called with a sentence when its very first process cannot serve."""
 
@@ -177,7 +192,7 @@ class Seat:
         return [process for process in (self.serving, self.coming, *self.leaving) if process is not None]
 
     def start(self, *, go: bool = True) -> Process:
-        """Start the seat's process; with `go=False` it waits, its modules loaded, for `Process.go`."""
+        """Start the seat's process; with `go=False` it waits, its modules loaded, for `Process.go`. Raises OSError."""
         self._refuse(on=False)
         process = self.serving = Process(self.role, self.slot, self.instructions, self.listener)
         timer = asyncio.get_running_loop().call_later(_START_S, self._late, process)
@@ -196,7 +211,7 @@ class Seat:
             loop.remove_reader(listener)
             self._waiting_to_be_asked = False
             if not self._stopping:
-                self.start()
+                self.keep_running()
 
         self._waiting_to_be_asked = True
         loop.add_reader(listener, asked)
@@ -221,7 +236,10 @@ class Seat:
 
     async def _replace(self, instructions: Instructions) -> None:
         """Start a successor on the same socket and retire the serving process once it serves."""
-        process = self.coming = Process(self.role, self.slot, instructions, self.listener)
+        try:
+            process = self.coming = Process(self.role, self.slot, instructions, self.listener)
+        except OSError as error:
+            raise Unavailable(f"No new {self.name} can be started ({error.strerror}).", code="reload_failed") from error
         process.go()
         try:
             async with asyncio.timeout(_START_S):
@@ -259,7 +277,7 @@ class Seat:
             self._failures = 0
             self._failed = None
             log.error("%s (process %d) ended by %s; it is started again.", self.name, process.pid, how)
-            self.start()
+            self.keep_running()
             return
         process.ready.add_done_callback(lambda ready: self._could_not_start(ready, how))  # its last words may follow
 
@@ -269,11 +287,21 @@ class Seat:
         if self._failed is not None:
             self._failed(told)
             return
+        self._start_later(told)
+
+    def keep_running(self) -> None:
+        """Start the seat's process, now or, when that is impossible, again and again later."""
+        try:
+            self.start()
+        except OSError as error:  # too many processes or files, no memory
+            self._start_later(f"No process can be started ({error.strerror}).")
+
+    def _start_later(self, why: str) -> None:
         pause = min(_FIRST_PAUSE_S * 2**self._failures, _LONGEST_PAUSE_S)
         self._failures += 1
-        log.error("%s cannot serve: %s It is started again in %g s.", self.name, told, pause)
+        log.error("%s cannot serve: %s It is started again in %g s.", self.name, why, pause)
         self._refuse(on=True)
-        self._restart = asyncio.get_running_loop().call_later(pause, self.start)
+        self._restart = asyncio.get_running_loop().call_later(pause, self.keep_running)
 
     def _refuse(self, *, on: bool) -> None:
         """While nobody serves, turn connections away at once instead of letting them wait for long."""

@@ -80,7 +80,10 @@ class Supervisor:
             self._bind()
             self._listen_to_signals()
             try:
-                await self._start()
+                try:
+                    await self._start()
+                except OSError as error:
+                    raise Unavailable(f"No process can be started ({error.strerror}).", code="start_failed") from error
                 await self._leave.wait()
                 await self._stop()
             finally:
@@ -133,7 +136,7 @@ class Supervisor:
             Seat("worker", 0, None, told),
         ]
         for seat in self._others:
-            seat.start()
+            seat.keep_running()
         demo = Seat("demo", 0, self._sockets.demo, told)
         self._demo.append(demo)
         self._start_demo_when_asked(demo)
@@ -142,7 +145,7 @@ class Supervisor:
         aliases = self.settings.models.values()
         named = any(deployment.provider == "demo" for alias in aliases for deployment in alias.deployments)
         if self._demo_now or named:
-            demo.start()
+            demo.keep_running()
         else:
             demo.start_when_asked()
 

@@ -57,7 +57,7 @@ def test_a_start_prints_where_everything_is_and_a_stop_leaves_nobody(tmp_path: P
         0o700,
         0o600,
     )
-    assert [path.suffix for path in proxy.data_dir.glob("journal/slot-0/*/*.*")] == [".seg"]
+    assert not list(proxy.data_dir.glob("journal/slot-0/*/*.open")), "every segment is sealed"
 
 
 def test_the_first_call_is_answered_within_two_seconds_of_cpu_time_and_no_wait(tmp_path: Path) -> None:
