@@ -6,7 +6,7 @@ import asyncio
 import functools
 import logging
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qs
@@ -47,6 +47,7 @@ class Control:
     threads: Executor
     heavy: asyncio.Semaphore
     waiting: int = 0
+    active: set[Handler] = field(default_factory=set)
 
 
 class Handler(RequestHandler):
@@ -64,9 +65,18 @@ class Handler(RequestHandler):
         if root and (self._path == root or self._path.startswith(root + "/")):
             self._path = self._path[len(root) :] or "/"
 
+    def prepare(self) -> None:
+        """Count as one that is being answered."""
+        self._control.active.add(self)
+
+    def on_finish(self) -> None:
+        """Count no more."""
+        self._control.active.discard(self)
+
     def on_connection_close(self) -> None:
         """Remember that nobody waits any more."""
         self._gone = True
+        self._control.active.discard(self)
 
     def set_default_headers(self) -> None:
         """Set what every answer carries, errors included."""

@@ -126,13 +126,10 @@ def start(folder: Path, *, table: Sequence[Route] = TABLE, **overrides: Any) -> 
             return
         held["drain"], held["loop"] = asyncio.Event(), asyncio.get_running_loop()
         with ThreadPoolExecutor(4) as threads:
-            server = app.server_for(app.open_workbench(settings), threads, table)
-            listener.setblocking(False)
-            server.add_socket(listener)
+            serving = app.Serving(app.open_workbench(settings), threads, listener, table)
             ready.set()
             await held["drain"].wait()
-            server.stop()
-            await server.close_all_connections()
+            await serving.drain(10)
 
     thread = threading.Thread(target=asyncio.run, args=(serve(),), daemon=True)
     thread.start()

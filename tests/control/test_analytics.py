@@ -18,6 +18,7 @@ from ultimate_lib.errors import Invalid
 from ultimate_lib.lake.ingest import run_once
 from ultimate_lib.metrics import DIMENSIONS, METRICS
 
+FAILED = {"status": "error", "http_status": 500, "cost_nano_usd": None, "input_tokens": None, "output_tokens": None}
 ON = "start=2026-03-10&end=2026-03-10"
 
 
@@ -34,14 +35,7 @@ def control(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Alone]:
             call(DAY + timedelta(hours=1), **ann),
             call(DAY + timedelta(hours=2), **ann, model_routed="claude-sonnet-4-5", cost_nano_usd=2_000_000_000),
             call(DAY + timedelta(hours=3), **bob, cost_nano_usd=None),
-            call(
-                DAY + timedelta(hours=4),
-                **bob,
-                status="error",
-                http_status=500,
-                cost_nano_usd=None,
-                input_tokens=None,
-            ),
+            call(DAY + timedelta(hours=4), **bob, **FAILED),
             call(DAY + timedelta(hours=23, minutes=59), **ann),
         )
         run_once(running.bench.lake)

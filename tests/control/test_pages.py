@@ -159,8 +159,8 @@ def test_a_lake_that_cannot_be_read_leaves_the_rest_of_the_page(tmp_path: Path) 
     with alone.start(tmp_path) as control:
         calls.write(control.bench.settings, call(datetime.now(UTC)))
         run_once(control.bench.lake)
-        log = next((tmp_path / "lake/calls/_delta_log").glob("*.json"))
-        log.write_bytes(log.read_bytes().replace(b"metaData", b"metaDatA"))
+        for log in (tmp_path / "lake/calls/_delta_log").glob("*.json"):
+            log.write_bytes(log.read_bytes()[:-9])
         shown = page(control)
         assert "The numbers cannot be read now." in shown
         assert "Connect a client" in shown

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from ultimate_lib.lake import Lake
-    from ultimate_lib.lake.delta import File, Snapshot
+    from ultimate_lib.lake.files import File, Snapshot
     from ultimate_lib.lake.rolled import Rollup
     from ultimate_lib.lake.spans import Span
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from proxy_server.control.answers import Caller
-    from ultimate_lib.lake import numbers
+    from ultimate_lib.lake.query import Answer, Query
     from ultimate_lib.workbench import Workbench
 
 ALIASES = {
@@ -74,7 +74,7 @@ class Timeseries(Spanned, kw_only=True):
     metrics: Metrics = ("requests", "cost_usd")
     by: Groups = ()
     grain: Annotated[str, Meta(description="minute, hour, day, week or month; default: by the span's length.")] = ""
-    limit: Limit = 10_000
+    limit: Annotated[int, Meta(ge=1, le=1000, description="Most groups, the largest first.")] = 100
 
 
 class Breakdown(Spanned, kw_only=True):
@@ -132,7 +132,8 @@ def aggregate(bench: Workbench, caller: Caller, asked: Aggregate) -> Rows:
     from ultimate_lib.lake import numbers  # noqa: PLC0415 - the lake's libraries load with the first question
 
     query = _query(bench, caller, asked, default=_DAY, order_by=asked.order_by)
-    return _rows(query, numbers.aggregate(bench.lake, query))
+    answer = numbers.breakdown if query.by else numbers.aggregate
+    return _rows(query, answer(bench.lake, query))
 
 
 def timeseries(bench: Workbench, caller: Caller, asked: Timeseries) -> Rows:
@@ -155,21 +156,19 @@ def breakdown(bench: Workbench, caller: Caller, asked: Breakdown) -> Rows:
 
 def calls(bench: Workbench, caller: Caller, asked: Calls) -> CallPage:
     """Return a page of single calls."""
-    from ultimate_lib.lake import numbers  # noqa: PLC0415 - the lake's libraries load with the first question
+    from ultimate_lib.lake.calls import page  # noqa: PLC0415 - the lake's libraries load with the first question
 
     zone = asked.time_zone or bench.settings.billing.time_zone
     within = span.read(asked.start, asked.end, zone, clock=bench.clock, default=_DAY)
     where = _where(caller, asked.filter)
-    page = numbers.calls(
-        bench.lake, within.start, within.end, where=where, limit=asked.limit, cursor=asked.cursor or None
-    )
+    found = page(bench.lake, within.start, within.end, where, limit=asked.limit, cursor=asked.cursor or None)
     return CallPage(
-        rows=rows_of(page.frame),
+        rows=rows_of(found.frame),
         start=within.start,
         end=within.end,
         time_zone=zone,
-        missing=Missing(page.missing_files, page.missing_rows),
-        next_cursor=page.cursor,
+        missing=Missing(found.missing_files, found.missing_rows),
+        next_cursor=found.cursor,
     )
 
 
@@ -180,8 +179,8 @@ def _query(  # noqa: PLR0917 - the parts of a question
     default: timedelta,
     order_by: str,
     grain: str | None = None,
-) -> numbers.Query:
-    from ultimate_lib.lake import numbers  # noqa: PLC0415 - see above
+) -> Query:
+    from ultimate_lib.lake.query import Query  # noqa: PLC0415 - see above
 
     zone = asked.time_zone or bench.settings.billing.time_zone
     within = span.read(asked.start, asked.end, zone, clock=bench.clock, default=default)
@@ -189,7 +188,7 @@ def _query(  # noqa: PLR0917 - the parts of a question
     if grain is not None:
         length = within.end - within.start
         grain = grain or next((name for most, name in _GRAIN_UP_TO if length <= most), "week")
-    return numbers.Query(
+    return Query(
         metrics=tuple(dict.fromkeys(ALIASES.get(name, name) for name in asked.metrics)),
         start=within.start,
         end=within.end,
@@ -225,7 +224,7 @@ def _where(caller: Caller, filters: Iterable[str]) -> dict[str, tuple[str | None
     return found
 
 
-def _rows(query: numbers.Query, answer: numbers.Answer) -> Rows:
+def _rows(query: Query, answer: Answer) -> Rows:
     from ultimate_lib.metrics import METRICS  # noqa: PLC0415 - see above
 
     return Rows(
