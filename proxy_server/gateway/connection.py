@@ -27,7 +27,7 @@ _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _TEXT = bytes([9, *range(0x20, 0x7F), *range(0x80, 0x100)])  # what a header line may hold
 _NO_BODY = frozenset({204, 304})
 _MOST_NAMES = 2000
-_LINES = {status: f"HTTP/1.1 {status} {reason}\r\n" for status, reason in responses.items()}
+_LINES = {status: f"HTTP/1.1 {status} {reason}\r\n".encode() for status, reason in responses.items()}
 _names: dict[str, str] = {}
 """Valid header names seen so far and how Tornado spells them; bounded, for clients choose names."""
 
@@ -85,31 +85,33 @@ class Connection(HTTP1Connection):
         """Whether the client has left."""
         return self.stream.closed()
 
-    def reply(self, status: int, head: str, body: bytes) -> None:
+    def reply(self, status: int, head: bytes, body: bytes) -> None:
         """Send a whole answer. `head` is header lines, each with its CRLF, without framing."""
         if status in _NO_BODY:
-            framing, body = "", b""
+            framing, body = b"", b""
         else:
-            framing = f"Content-Length: {len(body)}\r\n"
+            framing = b"Content-Length: %d\r\n" % len(body)
         assert self._request_start_line is not None  # noqa: S101 - a request has been read
+        if not self._read_finished:
+            self._disconnect_on_finish = True  # the rest of the request is not read any more
         if self._request_start_line.method == "HEAD":
             body = b""
         self.write(self._head(status, head, framing) + body)
         self.finish()
 
-    def begin(self, status: int, head: str, *, length: int | None = None) -> None:
+    def begin(self, status: int, head: bytes, *, length: int | None = None) -> None:
         """Send the head of an answer whose body follows by `send` and `end`; `length` in bytes when it is known."""
         assert self._request_start_line is not None  # noqa: S101 - a request has been read
-        framing = ""
+        framing = b""
         if status in _NO_BODY or self._request_start_line.method == "HEAD":
             self._expected_content_remaining = None if length is None else 0
-            framing = "" if length is None else f"Content-Length: {length}\r\n"
+            framing = b"" if length is None else b"Content-Length: %d\r\n" % length
         elif length is not None:
             self._expected_content_remaining = length
-            framing = f"Content-Length: {length}\r\n"
+            framing = b"Content-Length: %d\r\n" % length
         elif self._request_start_line.version == "HTTP/1.1":
             self._chunking_output = True
-            framing = "Transfer-Encoding: chunked\r\n"
+            framing = b"Transfer-Encoding: chunked\r\n"
         else:
             self._disconnect_on_finish = True  # HTTP/1.0: the end of the connection is the end of the body
         self.stream.set_nodelay(True)
@@ -128,18 +130,20 @@ class Connection(HTTP1Connection):
         if self._chunking_output:
             last += b"0\r\n\r\n"
             self._chunking_output = False
+        if self._expected_content_remaining == 0:
+            self._expected_content_remaining = None  # counted here; write() would count it once more
         if last:
             self.write(last)
         self.finish()
 
-    def _head(self, status: int, head: str, framing: str) -> bytes:
+    def _head(self, status: int, head: bytes, framing: bytes) -> bytes:
         self._begun = True
-        line = _LINES.get(status) or f"HTTP/1.1 {status} Unknown\r\n"
+        line = _LINES.get(status) or b"HTTP/1.1 %d Unknown\r\n" % status
         if self._disconnect_on_finish:
-            framing += "Connection: close\r\n"
+            framing += b"Connection: close\r\n"
         elif self._request_start_line is not None and self._request_start_line.version != "HTTP/1.1":
-            framing += "Connection: keep-alive\r\n"
-        return f"{line}{head}{framing}\r\n".encode("latin-1", "replace")
+            framing += b"Connection: keep-alive\r\n"
+        return line + head + framing + b"\r\n"
 
 
 def _spelled(name: str) -> str:

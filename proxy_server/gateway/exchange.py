@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 _LOOPBACK = ("127.", "::1", "::ffff:127.")
 _MODELS = "/v1/models"
 _MOST_DISCARDED = 64 * 1024 * 1024
-_JSON = "Content-Type: application/json\r\n"
+_JSON = b"Content-Type: application/json\r\n"
 _RETRY_AFTER_S = 5
 _LISTED_AT_S = 1735689600  # models are aliases of ours; clients want some date
 
@@ -279,9 +279,9 @@ class Exchange(httputil.HTTPMessageDelegate):
         anthropic = self.endpoint.startswith("/v1/messages") or "Anthropic-Version" in self.headers
         request_id = call_id or new_call_id(self.started_at)
         body = (ANTHROPIC if anthropic else OPENAI).error_body(status, code, message, request_id)
-        head = f"{_JSON}X-Ultimate-Call-Id: {request_id}\r\n"
+        head = b"%bX-Ultimate-Call-Id: %b\r\n" % (_JSON, request_id.encode())
         if status in {429, 503}:
-            head += f"Retry-After: {_RETRY_AFTER_S}\r\n"
+            head += b"Retry-After: %d\r\n" % _RETRY_AFTER_S
         self.connection.reply(status, head, body)
 
 

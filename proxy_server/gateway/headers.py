@@ -7,8 +7,6 @@ import re
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from tornado.httputil import HTTPHeaders
 
     from ultimate_lib.records import CallRecord
@@ -16,6 +14,7 @@ if TYPE_CHECKING:
 MOST_TAGS = 10
 _MOST_TEXT = 256
 _MOST_NAMES = 2000
+_NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
 
 # What is done with a header. Numbers, because every header of every call is looked up.
@@ -171,20 +170,35 @@ def _text(value: str) -> str:
 # Never passed back: hop-by-hop, framing that is made anew, and what would speak for our own origin.
 _NOT_RETURNED = frozenset(
     {
-        "connection", "keep-alive", "proxy-authenticate", "proxy-connection", "te", "trailer", "transfer-encoding",
-        "upgrade", "content-length", "set-cookie", "alt-svc", "strict-transport-security", "via", "server-timing",
-        "content-security-policy", "access-control-allow-origin", "access-control-allow-credentials",
-        "access-control-expose-headers", "clear-site-data", "refresh", "location",
+        b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-connection", b"te", b"trailer",
+        b"transfer-encoding", b"upgrade", b"content-length", b"set-cookie", b"alt-svc", b"strict-transport-security",
+        b"via", b"server-timing", b"content-security-policy", b"access-control-allow-origin",
+        b"access-control-allow-credentials", b"access-control-expose-headers", b"clear-site-data", b"refresh",
+        b"location",
     }
 )  # fmt: skip
+_OWN_ANSWER = b"x-ultimate-"
+_returned: dict[bytes, bool] = {}
+"""Whether an answer's header of that spelling goes to the client; bounded, for providers choose names."""
 
 
-def returned(headers: Iterable[tuple[str, str]]) -> str:
-    """Return the lines of a provider's answer that go to the client, each with its CRLF."""
-    return "".join(
-        [
-            f"{name}: {value}\r\n"
-            for name, value in headers
-            if name not in _NOT_RETURNED and not name.startswith("x-ultimate-")
-        ]
-    )
+def returned(lines: list[bytes]) -> bytes:
+    """Return the header lines of a provider's answer that go to the client, each with its line end."""
+    kept = []
+    for line in lines:
+        name, colon, _ = line.partition(b":")
+        passes = _returned.get(name)
+        if passes is None:
+            passes = _learn(name)
+        if passes and colon and line.endswith(b"\r\n") and b"\r" not in line[:-2]:
+            kept.append(line)
+    return b"".join(kept)
+
+
+def _learn(name: bytes) -> bool:
+    if len(_returned) >= _MOST_NAMES:
+        _returned.clear()
+    lower = name.lower()
+    passes = _NAME.fullmatch(name) is not None and lower not in _NOT_RETURNED and not lower.startswith(_OWN_ANSWER)
+    _returned[name] = passes
+    return passes

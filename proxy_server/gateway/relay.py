@@ -12,20 +12,18 @@ import logging
 import math
 from typing import TYPE_CHECKING
 
-from pyreqwest.exceptions import PyreqwestError
 from tornado.iostream import StreamClosedError
 
-from proxy_server.gateway import booking, upstream
+from proxy_server.gateway import booking
 from proxy_server.gateway.encoded import EncodedWatch, decoded
 from proxy_server.gateway.headers import returned
 from ultimate_lib.errors import UltimateError, UpstreamFailed
 
 if TYPE_CHECKING:
-    from pyreqwest.response import Response
-
     from proxy_server.gateway.exchange import Exchange
     from proxy_server.gateway.headers import RequestHeaders
     from proxy_server.gateway.surfaces import Surface
+    from proxy_server.gateway.transfer import Transfer
     from ultimate_lib.protocols import RequestFacts, StreamWatch
     from ultimate_lib.providers import Route
     from ultimate_lib.records import CallRecord
@@ -105,8 +103,6 @@ class Relay:
                 self._cut()
         except StreamClosedError:
             self._cut()
-        except PyreqwestError as error:
-            self._failed(upstream.failed(error, self.route.provider))
         except UltimateError as error:
             self._failed(error)
         except Exception:
@@ -130,28 +126,34 @@ class Relay:
             watch = surface.protocol.watch(facts, withhold_usage=asked and provider.stream_usage == "inject")
         self.record.attempts = 1
         headers = self.state.upstream.headers(provider, told.passed, told.tokens, told.via)
-        request = self.state.upstream.request(
+        self.waiting_since = self.clock.monotonic()
+        transfer = self.state.upstream.request(
             provider, exchange.method, exchange.endpoint, exchange.query, headers, sent
         )
         self.facts = self.told = None
         exchange.body = sent = b""
-        self.waiting_since = self.clock.monotonic()
-        async with request as response:
+        try:
+            await transfer.head()
             self._heard()
-            status = response.status
-            if _FIRST_REDIRECT <= status < _FIRST_ERROR and status != _NOT_MODIFIED:
-                raise UpstreamFailed(
-                    f"The provider '{provider.name}' answered with a redirect ({status}), which is not followed.",
-                    hint="Set its base_url to where it really is.", retryable=False, code="redirect",
-                )  # fmt: skip
-            kind = (response.get_header("content-type") or "").lower()
-            events = kind.startswith("text/event-stream") and status < _FIRST_ERROR
-            if events and watch is not None:
-                await self._stream(response, watch)
-            elif events or not (surface.generates or surface.bills):
-                await self._through(response, [], events=events)
-            else:
-                await self._whole(response)
+            await self._answer(transfer, watch)
+        finally:
+            transfer.close()
+
+    async def _answer(self, transfer: Transfer, watch: StreamWatch | None) -> None:
+        """Choose how the answer passes, now that its head is here."""
+        surface, status = self.surface, transfer.status
+        if _FIRST_REDIRECT <= status < _FIRST_ERROR and status != _NOT_MODIFIED:
+            raise UpstreamFailed(
+                f"The provider '{self.route.provider.name}' answered with a redirect ({status}); it is not followed.",
+                hint="Set its base_url to where it really is.", retryable=False, code="redirect",
+            )  # fmt: skip
+        events = status < _FIRST_ERROR and transfer.header(b"content-type").lower().startswith("text/event-stream")
+        if events and watch is not None:
+            await self._stream(transfer, watch)
+        elif events or not (surface.generates or surface.bills):
+            await self._through(transfer, [], events=events)
+        else:
+            await self._whole(transfer)
 
     def _heard(self) -> float:
         """Book the time since we began to wait as the provider's, and return now."""
@@ -163,22 +165,22 @@ class Relay:
 
     # -- the way back, whole ------------------------------------------------------------------------------------
 
-    async def _whole(self, response: Response) -> None:
+    async def _whole(self, transfer: Transfer) -> None:
         """Pass an answer on once all of it is here, so that its cost can stand in its headers."""
         parts: list[bytes] = []
         size = 0
-        read = response.body_reader.read_chunk
+        read = transfer.read
         while (chunk := await read()) is not None:
             self._heard()
-            parts.append(bytes(chunk))
-            size += len(parts[-1])
+            parts.append(chunk)
+            size += len(chunk)
             if size > _MOST_WHOLE_BYTES:
-                await self._through(response, parts, events=False)
+                await self._through(transfer, parts, events=False)
                 return
         self._heard()
         body = parts[0] if len(parts) == 1 else b"".join(parts)
-        status, record = response.status, self.record
-        encoding = response.get_header("content-encoding")
+        status, record = transfer.status, self.record
+        encoding = transfer.header(b"content-encoding")
         facts = self.surface.protocol.read_response(decoded(body, encoding) if encoding else body)
         record.http_status = status
         record.response_bytes = size
@@ -194,38 +196,38 @@ class Relay:
         else:
             booking.estimated(record, None, size // _BYTES_A_TOKEN, self.route, self.state.book)
         self._end("ok" if ok else "error")
-        head = f"{self._head(response)}X-Ultimate-Overhead-Ms: {record.overhead_ms:.2f}\r\n"
+        head = b"%bX-Ultimate-Overhead-Ms: %.2f\r\n" % (self._head(transfer), record.overhead_ms or 0.0)
         if record.cost_nano_usd is not None:
-            head += f"X-Ultimate-Cost-Usd: {record.cost_nano_usd / 1e9:.9f}\r\n"
+            head += b"X-Ultimate-Cost-Usd: %.9f\r\n" % (record.cost_nano_usd / 1e9)
         if self.state.waits_for_sync:
             await self.state.journal.synced()
         self.answered = True
         if not self.connection.gone:
             self.connection.reply(status, head, body)
 
-    def _head(self, response: Response) -> str:
-        return f"{returned(response.headers.items())}X-Ultimate-Call-Id: {self.record.call_id}\r\n"
+    def _head(self, transfer: Transfer) -> bytes:
+        return b"%bX-Ultimate-Call-Id: %b\r\n" % (returned(transfer.lines), self.record.call_id.encode())
 
     # -- the way back, as it comes ------------------------------------------------------------------------------
 
-    async def _stream(self, response: Response, watch: StreamWatch) -> None:
+    async def _stream(self, transfer: Transfer, watch: StreamWatch) -> None:
         """Pass events on as they come and read along; the row is written before the terminal event goes out."""
-        encoding = response.get_header("content-encoding")
+        encoding = transfer.header(b"content-encoding")
         self.encoded = bool(encoding)
         feed, finish = watch.feed, watch.finish
         if encoding:
             reader = EncodedWatch(watch, encoding)
             feed, finish = reader.feed, reader.finish
         record, connection, clock = self.record, self.connection, self.clock
-        record.http_status = response.status
+        record.http_status = transfer.status
         self.answered = True
-        connection.begin(response.status, self._head(response))
-        read = response.body_reader.read_chunk
+        connection.begin(transfer.status, self._head(transfer))
+        read = transfer.read
         sent = 0
         try:
             while (chunk := await read()) is not None:
                 now = self._heard()
-                out = feed(bytes(chunk))
+                out = feed(chunk)
                 if watch.first_token and record.ttft_ms is None:
                     record.ttft_ms = round((now - self.exchange.started) * 1000)
                 if out:
@@ -238,7 +240,7 @@ class Relay:
                         await self._client_takes(written)
                     self.midway = not out.endswith(_EVENT_ENDS)
                 self.waiting_since = clock.monotonic()
-        except (asyncio.CancelledError, PyreqwestError, StreamClosedError):
+        except (asyncio.CancelledError, UltimateError, StreamClosedError):
             if not self.finished:
                 record.response_bytes = sent
                 self._book_stream(watch, ok=False)
@@ -281,23 +283,23 @@ class Relay:
         else:
             booking.estimated(self.record, usage, watch.output_estimate, self.route, self.state.book)
 
-    async def _through(self, response: Response, parts: list[bytes], *, events: bool) -> None:
+    async def _through(self, transfer: Transfer, parts: list[bytes], *, events: bool) -> None:
         """Pass an answer on that is not read: files, audio, and what is too large to be held.
 
         Its last piece waits for the row, so one piece is held back; of an event stream none, its end does.
         """
-        status, record = response.status, self.record
+        status, record = transfer.status, self.record
         record.http_status = status
-        length = response.get_header("content-length")
+        length = transfer.header(b"content-length")
         self.answered = self.encoded = True  # an error cannot be told within it any more
-        sized = int(length) if length is not None and length.isdigit() else None
-        self.connection.begin(status, self._head(response), length=sized)
+        sized = int(length) if length.isdigit() else None
+        self.connection.begin(status, self._head(transfer), length=sized)
         held, sent = b"".join(parts), 0
-        read = response.body_reader.read_chunk
+        read = transfer.read
         try:
             while (chunk := await read()) is not None:
                 self._heard()
-                out, held = (bytes(chunk), b"") if events else (held, bytes(chunk))
+                out, held = (chunk, b"") if events else (held, chunk)
                 if out:
                     sent += len(out)
                     written = self.connection.send(out)
