@@ -17,6 +17,7 @@ from ultimate_lib.journal import JournalWriter
 from ultimate_lib.lake import Lake, delta, importing, ingest, schema
 from ultimate_lib.lake.importing import Imported
 from ultimate_lib.records import CallRecord, new_call_id
+from ultimate_lib.registry import Registry
 from ultimate_lib.settings import load
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -122,6 +123,45 @@ def test_a_corrupt_file_of_the_lake_is_told(tmp_path: Path) -> None:
     data[len(data) // 2] ^= 1
     file.write_bytes(data)
     assert take(open_lake(tmp_path), SESSION).missing_files == 1
+
+
+def test_another_importer_is_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stranger's file that knows nothing of lake, prices or repeats is imported as ours is."""
+    (tmp_path / "strangers").mkdir()
+    (tmp_path / "strangers" / "__init__.py").touch()
+    (tmp_path / "strangers" / "toy.py").write_text(_TOY, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(importing, "IMPORTERS", Registry("importer", "strangers", "importer"))
+    (tmp_path / "past.csv").write_text("a,100\nb,200\nb,200\nwhat\n", encoding="utf-8")
+    lake = open_lake(tmp_path / "data")
+    for taken, present in ((2, 1), (0, 3)):
+        result = importing.run(lake, "toy", [tmp_path / "past.csv"], book=BOOK)
+        assert (result.taken, result.present) == (taken, present)
+        assert result.skipped["not two columns"].samples == ["line 4"]
+    assert rows(lake)["cost_nano_usd"].to_list() == [100 * 150, 200 * 150]
+    assert rows(lake)["billing"].to_list() == ["metered"] * 2
+
+
+_TOY = """
+from ultimate_lib.lake.importers import Found, Row, Skip
+from ultimate_lib.records import CallRecord, Usage
+
+class Toy:
+    sentence, billing = "toys", "metered"
+    def places(self, environment): return []
+    def find(self, places): return Found(list(places), [])
+    def read(self, files, now_us, progress):
+        for number, line in enumerate(files[0].read_text().splitlines(), 1):
+            name, comma, tokens = line.partition(",")
+            if not comma:
+                yield Skip("not two columns", f"line {number}")
+                continue
+            at_us = 1_760_000_000_000_000 + number
+            record = CallRecord(call_id="", started_at=at_us, upstream_id=name, model_served="gpt-4o-mini")
+            yield Row(record, Usage(input_tokens=int(tokens), output_tokens=0), "openai")
+
+importer = Toy()
+"""
 
 
 # -- at once ------------------------------------------------------------------------------------------------------

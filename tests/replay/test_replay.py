@@ -61,7 +61,8 @@ def send(url: str, trace: Trace, ledger: Path | None = None, **plan: object) -> 
     async def run() -> Totals:
         async with Ledger(ledger) as lines:
             made = Plan(
-                origin=Origin.parse(url), **{"shape": SHAPES["openai-chat"], "speed": None, **plan}  # type: ignore[arg-type]
+                origin=Origin.parse(url),
+                **{"shape": SHAPES["openai-chat"], "speed": None, **plan},  # type: ignore[arg-type]
             )
             return await Sender(trace, made, lines).run()
 
@@ -96,7 +97,10 @@ def test_every_call_is_sent_once_and_told_what_the_trace_says(
     assert len({line.trace_id for line in lines}) == CALLS
     for line in lines:
         assert (line.outcome, line.attempt, line.status) == ("ok", 1, 200)
-        assert (line.input_tokens, line.output_tokens) == (trace.input_tokens[line.call], trace.output_tokens[line.call])
+        assert (line.input_tokens, line.output_tokens) == (
+            trace.input_tokens[line.call],
+            trace.output_tokens[line.call],
+        )
 
 
 def test_calls_go_out_at_their_time_and_no_more_than_the_cap_are_in_flight(provider: tuple[str, Path]) -> None:
@@ -150,7 +154,8 @@ def restarting(tmp_path: Path, *, retry: bool) -> tuple[Totals, list[str]]:
         port = holder.getsockname()[1]
     starting = (
         "import sys, time, runpy; time.sleep(0.5); "
-        f"sys.argv = ['demo', '--port', '{port}']; runpy.run_module('proxy_server.demo_upstream', run_name='__main__')"
+        f"sys.argv = ['demo', '--port', '{port}']; "
+        "runpy.run_module('proxy_server.demo_upstream', run_name='__main__')"
     )
     process = subprocess.Popen([sys.executable, "-c", starting], cwd=ROOT, stdout=subprocess.DEVNULL)
     try:

@@ -1,4 +1,4 @@
-"""A trace through a whole proxy: N calls, N rows, equal sums; and nothing acknowledged lost when its parts are killed."""
+"""A trace through a whole proxy: N calls, N rows, equal sums; nothing acknowledged lost when its parts are killed."""
 
 from __future__ import annotations
 
@@ -97,13 +97,13 @@ def test_gateway_and_worker_killed_in_the_middle_lose_nothing_acknowledged(tmp_p
     save(tmp_path / "t.parquet", 1500)
     ledger = tmp_path / "ledger.jsonl"
     with start_proxy(tmp_path / "proxy") as running:
-        process = replaying(tmp_path, running, "--delay-ms", "15", "--retry")
-        for role, after in (("gateway", 100), ("worker", 400), ("gateway", 700)):
-            wait_until(lambda: ledger.exists() and ledger.read_bytes().count(b"\n") > after, 60, running)  # noqa: B023
-            old = running.pids(role)[0]
-            os.kill(old, signal.SIGKILL)
-            running.wait_for_other(role, old)
-        told, _ = process.communicate(timeout=90)
+        with replaying(tmp_path, running, "--delay-ms", "15", "--retry") as process:
+            for role, after in (("gateway", 100), ("worker", 400), ("gateway", 700)):
+                wait_until(lambda: _ended(ledger) > after, 60, running)  # noqa: B023 - it is called at once
+                old = running.pids(role)[0]
+                os.kill(old, signal.SIGKILL)
+                wait_until(lambda: running.pids(role) not in ([], [old]), 30, running)  # noqa: B023 - as above
+            told, _ = process.communicate(timeout=90)
         lines = read_ledger(ledger)
         outcomes = Counter(line.outcome for line in lines)
         assert outcomes["cut"] > 0, "the kills hit nothing: the test proves nothing"
@@ -116,6 +116,10 @@ def test_gateway_and_worker_killed_in_the_middle_lose_nothing_acknowledged(tmp_p
     assert unlike(lines[:-1], found) != [], "the check would see a row that nobody sent"
     assert unlike(lines, found.filter(pl.col("trace_id") != _acknowledged(lines))) != [], "and one that is lost"
     assert unlike(lines, pl.concat([found, found.head(1)])) != [], "and one that is doubled"
+
+
+def _ended(ledger: Path) -> int:
+    return ledger.read_bytes().count(b"\n") if ledger.exists() else 0
 
 
 def _acknowledged(lines: list[Line]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
@@ -20,11 +20,14 @@ def save(path: Path, **columns: list[object]) -> Path:
 
 
 def test_arrivals_are_ordered_and_begin_at_zero(tmp_path: Path) -> None:
-    when = [datetime(2023, 11, 16, 18, 0, second) for second in (9, 4, 5)]
+    when = [datetime(2023, 11, 16, 18, 0, second, tzinfo=UTC) for second in (9, 4, 5)]
     trace = read_trace(save(tmp_path / "t.parquet", timestamp=when, **TOKENS))
     assert trace.due_s == [0.0, 1.0, 5.0]
     assert (trace.input_tokens, trace.output_tokens) == ([20, 30, 10], [2, 3, 1])
     assert read_trace(tmp_path / "t.parquet", 2).output_tokens == [2, 3]
+    naive = pl.read_parquet(tmp_path / "t.parquet").with_columns(pl.col("timestamp").dt.replace_time_zone(None))
+    naive.write_parquet(tmp_path / "n.parquet")
+    assert read_trace(tmp_path / "n.parquet") == trace
 
 
 def test_milliseconds_and_seconds_as_numbers(tmp_path: Path) -> None:
@@ -41,8 +44,14 @@ def test_milliseconds_and_seconds_as_numbers(tmp_path: Path) -> None:
         ({"timestamp": [1, None, 3], **TOKENS}, "timestamp is null in 1 of 3 rows, first in row 1"),
         ({"timestamp": [1], "input_tokens": [None], "output_tokens": [1]}, "input_tokens is null in 1 of 1 rows"),
         ({"timestamp": [1, 2], "input_tokens": [5, -7], "output_tokens": [1, 1]}, "input_tokens is -7 in row 1"),
-        ({"timestamp": [1], "input_tokens": [5], "output_tokens": [10**12]}, "output_tokens is 1000000000000 in row 0"),
-        ({"timestamp": [1], "input_tokens": [5.5], "output_tokens": [1]}, "input_tokens is Float64, not whole numbers"),
+        (
+            {"timestamp": [1], "input_tokens": [5], "output_tokens": [10**12]},
+            "output_tokens is 1000000000000 in row 0",
+        ),
+        (
+            {"timestamp": [1], "input_tokens": [5.5], "output_tokens": [1]},
+            "input_tokens is Float64, not whole numbers",
+        ),
         ({"timestamp": ["noon"], "input_tokens": [5], "output_tokens": [1]}, "timestamp is String, neither"),
         ({"timestamp": [float("nan")], "input_tokens": [5], "output_tokens": [1]}, "not numbers"),
     ],
@@ -68,7 +77,9 @@ def test_no_file_no_rows_no_parquet(tmp_path: Path) -> None:
     with pytest.raises(Invalid, match="has no rows"):
         read_trace(empty)
     torn = tmp_path / "torn.parquet"
-    torn.write_bytes(save(tmp_path / "w.parquet", timestamp=[1], input_tokens=[1], output_tokens=[1]).read_bytes()[:90])
+    torn.write_bytes(
+        save(tmp_path / "w.parquet", timestamp=[1], input_tokens=[1], output_tokens=[1]).read_bytes()[:90]
+    )
     text = tmp_path / "text.parquet"
     text.write_text("timestamp,input_tokens,output_tokens\n1,2,3\n", encoding="utf-8")
     for path in (torn, text):

@@ -117,7 +117,8 @@ CHAT_STREAM = (
     b"data: [DONE]\n\n"
 )
 MESSAGES_STREAM = (
-    b'event: message_start\ndata: {"type":"message_start","message":{"usage":{"input_tokens":11,"output_tokens":1}}}\n\n'
+    b"event: message_start\n"
+    b'data: {"type":"message_start","message":{"usage":{"input_tokens":11,"output_tokens":1}}}\n\n'
     b'event: message_delta\ndata: {"type":"message_delta","usage":{"output_tokens":5}}\n\n'
     b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
 )
