@@ -246,11 +246,15 @@ async def work(child: Child, table: Sequence[Job]) -> None:
 
 async def _beat(board: Board) -> None:
     """Once a second: tell that this process lives and how its jobs do."""
+    failed = False
     while True:
         try:
             await asyncio.to_thread(board.send)
+            failed = False
         except OSError as error:
-            log.warning("The heartbeat cannot be written: %s. Check the disk of the data folder.", error)
+            if not failed:  # said once, not each second
+                log.warning("The heartbeat cannot be written: %s. Check the disk of the data folder.", error)
+            failed = True
         except Exception:
             log.exception("The heartbeat failed; it is tried again.")
         await asyncio.sleep(_BEAT_S)
