@@ -7,6 +7,8 @@ import logging
 import os
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from ultimate_lib import records
 from ultimate_lib.journal.lines import sync_file, sync_folder
 from ultimate_lib.journal.reader import WriterFolder, read_segment, segments
@@ -75,9 +77,9 @@ def cut_rows(folder: WriterFolder) -> list[CallRecord]:
     for segment in segments(folder):
         lines = read_segment(segment.path)
         for line in lines.intents:
-            record = records.decode(line)
+            record = _admitted(line)
             opened[record.call_id] = record
-        ended.update(records.decode(line).call_id for line in lines.calls.split(b"\n") if line)
+        ended.update(_named.decode(line).call_id for line in lines.calls.split(b"\n") if line)
     rows = []
     for call_id, record in opened.items():
         if call_id not in ended:
@@ -86,3 +88,23 @@ def cut_rows(folder: WriterFolder) -> list[CallRecord]:
             record.usage_source = "estimated" if record.input_tokens is not None else "none"
             rows.append(record)
     return rows
+
+
+class _Named(msgspec.Struct):
+    """The members that tell which call a line is of, whatever the others hold."""
+
+    call_id: str
+    started_at: int
+
+
+_named: msgspec.json.Decoder[_Named] = msgspec.json.Decoder(_Named)
+
+
+def _admitted(line: bytes) -> CallRecord:
+    """Return an intent's record; when a member is of the wrong type, that there was such a call is kept."""
+    try:
+        return records.decode(line)
+    except msgspec.ValidationError:
+        log.exception("journal: an intent line is not of the record's types; its call is kept without them.")
+        named = _named.decode(line)
+        return records.CallRecord(call_id=named.call_id, started_at=named.started_at)
