@@ -179,7 +179,10 @@ def _journal(settings: Settings) -> Iterator[tuple[str, str]]:
     aside = list(settings.journal_dir.glob("**/*.quarantine"))
     if aside:
         size = sum(path.stat().st_size for path in aside)
-        yield "warn", f"{size} bytes in {len(aside)} files failed their checksum; kept as *.quarantine for inspection."
+        yield (
+            "warn",
+            f"{size} bytes in {len(aside)} files failed their checksum, kept as *.quarantine to look at.",
+        )
 
 
 def _lake(settings: Settings) -> Iterator[tuple[str, str]]:
