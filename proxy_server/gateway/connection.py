@@ -80,7 +80,7 @@ class Connection(HTTP1Connection):
         if self._request_start_line.method == "HEAD":
             body = b""
         if not self.stream.closed():
-            self._pending_write = self.stream.write(self._head(status, head, framing) + body)
+            self._pending_write = self._put(self._head(status, head, framing) + body)
         self._complete()
 
     def begin(self, status: int, head: bytes, *, length: int | None = None) -> None:
@@ -98,11 +98,21 @@ class Connection(HTTP1Connection):
             framing = b"Transfer-Encoding: chunked\r\n"
         else:
             self._disconnect_on_finish = True  # HTTP/1.0: the end of the connection is the end of the body
-        self.stream.write(self._head(status, head, framing))
+        self._put(self._head(status, head, framing))
 
-    def send(self, data: bytes) -> Future[None]:
-        """Send a piece of the body; the future is done once the kernel has it all. Raises `StreamClosedError`."""
-        return self.stream.write(self._format_chunk(data))
+    def send(self, data: bytes) -> Future[None] | None:
+        """Send a piece of the body. Raises `StreamClosedError`.
+
+        Returns None when the kernel has taken it all, else a future that is done once it has.
+        """
+        if self._chunking_output:
+            return self._put(b"%x\r\n%b\r\n" % (len(data), data))
+        return self._put(self._format_chunk(data))
+
+    def _put(self, data: bytes) -> Future[None] | None:
+        stream = self.stream
+        rest = stream.offer(data) if isinstance(stream, _Stream) else data
+        return stream.write(rest) if rest else None
 
     def end(self, data: bytes = b"") -> None:
         """Send the last piece of the body and end the answer."""
@@ -112,7 +122,7 @@ class Connection(HTTP1Connection):
         if self._expected_content_remaining:
             self.close()  # the end would be mistaken for the answer's own
         elif last and not self.stream.closed():
-            self._pending_write = self.stream.write(last)
+            self._pending_write = self._put(last)
         self._complete()
 
     def _complete(self) -> None:
@@ -175,6 +185,20 @@ class _Stream(iostream.IOStream):
     Tornado stops listening whenever something is left in the buffer, such as a body behind its head, and starts again
     for the next request: two system calls a request. What a client may send ahead stays bounded.
     """
+
+    def offer(self, data: bytes) -> bytes:
+        """Give data straight to the kernel, unless some still waits, and return what it has not taken."""
+        self._check_closed()
+        if self._write_buffer:
+            return data
+        try:
+            taken = self.socket.send(data)
+        except BlockingIOError:
+            return data
+        except OSError as error:
+            self.close(exc_info=error)
+            raise iostream.StreamClosedError(real_error=error) from error
+        return data[taken:]
 
     def _handle_events(self, fd: int | ioloop._Selectable, events: int) -> None:
         if events == ioloop.IOLoop.READ and self._read_buffer_size < _MOST_AHEAD_BYTES and not self.writing():

@@ -73,7 +73,8 @@ class Transfer:
             elif self._over():
                 return None
             else:
-                await self._wait()
+                self._waiter = asyncio.get_running_loop().create_future()
+                await self._waiter
         chunks = self._chunks
         piece = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         chunks.clear()
