@@ -102,11 +102,14 @@ async def run(child: Child) -> None:
 async def _watch(bench: Workbench, threads: ThreadPoolExecutor) -> None:
     """Once a second: keep what the gateways have counted, also of those that leave."""
     loop = asyncio.get_running_loop()
+    failure: str | None = None
     while True:
         try:
-            await loop.run_in_executor(threads, gateways.observe, bench.settings.run_dir, bench.clock.now_us())
-        except OSError as error:
-            log.warning("The gateways' counters cannot be kept: %s. Check the disk of the data folder.", error)
+            seen = await loop.run_in_executor(threads, gateways.observe, bench.settings.run_dir, bench.clock.now_us())
         except Exception:
             log.exception("The second's work failed; it is tried again.")
+        else:
+            if seen.failure is not None and failure is None:
+                log.warning("The gateways' counters cannot be kept: %s. Check the data folder.", seen.failure)
+            failure = seen.failure
         await asyncio.sleep(_OBSERVE_S)

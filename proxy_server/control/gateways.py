@@ -54,6 +54,7 @@ class Seen(NamedTuple):
 
     total: Word
     fresh: list[Snapshot]
+    failure: str | None  # why the sums could not be written down, if they could not
 
 
 def observe(run_dir: Path, now_us: int) -> Seen:
@@ -74,13 +75,12 @@ def observe(run_dir: Path, now_us: int) -> Seen:
             if token in present:
                 kept.folded.append(token)
         after = msgspec.json.encode(kept)
-        if after != before:
-            _write(run_dir, after)
-        for shot in dead:
+        failure = _write(run_dir, after) if after != before else None
+        for shot in dead if failure is None else ():
             snapshot.remove(run_dir, shot.slot, shot.token)
     since = now_us - int(FRESH_S * 1_000_000)
     fresh = [shot for shot in told if shot.at_us >= since and shot not in dead]
-    return Seen(_sum([kept.ended, *kept.living.values()]), fresh)
+    return Seen(_sum([kept.ended, *kept.living.values()]), fresh, failure)
 
 
 def _word(shot: Snapshot) -> Word:
@@ -130,15 +130,22 @@ def _read(run_dir: Path) -> _Kept:
         return _Kept()
 
 
-def _write(run_dir: Path, data: bytes) -> None:
+def _write(run_dir: Path, data: bytes) -> str | None:
     making = _path(run_dir).with_suffix(".new")
-    making.write_bytes(data)
-    making.replace(_path(run_dir))
+    try:
+        making.write_bytes(data)
+        making.replace(_path(run_dir))
+    except OSError as error:  # a full disk takes no counters, but they can still be read
+        return error.strerror or str(error)
+    return None
 
 
 @contextlib.contextmanager
 def _turn(run_dir: Path) -> Iterator[None]:
-    run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with _guard, (run_dir / "counters.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    """Wait for other threads and, where the disk lets us, for other processes."""
+    with _guard, contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):
+            run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+            lock = stack.enter_context((run_dir / "counters.lock").open("a"))
+            fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -43,7 +43,7 @@ def look(settings: Settings, store: Store, clock: Clock) -> Health:
     done_us = ingest.succeeded_at_us if ingest is not None else None
     age_s = max(0.0, (now_us - done_us) / 1e6) if done_us is not None else None
     version = ingest.told.get("version") if ingest is not None else None
-    reasons = [*_gateways(seen), *_store(store), *_worker(settings, beat, now_us, age_s)]
+    reasons = [*_kept(seen), *_gateways(seen), *_store(store), *_worker(settings, beat, now_us, age_s)]
     return Health(
         reasons=reasons,
         seen=seen,
@@ -64,6 +64,10 @@ def _journal_lag_s(settings: Settings, now_us: int) -> float:
                 with contextlib.suppress(OSError):  # removed meanwhile: the lake holds it
                     oldest_us = min(oldest_us, segment.path.stat().st_mtime_ns // 1000)
     return (now_us - oldest_us) / 1e6
+
+
+def _kept(seen: Seen) -> list[str]:
+    return [f"The data folder takes no writes ({seen.failure})."] if seen.failure is not None else []
 
 
 def _gateways(seen: Seen) -> list[str]:

@@ -45,7 +45,7 @@ class Route(NamedTuple):
     also: tuple[str, ...] = ()  # other paths under which the public system's clients look for it
     page: str = ""  # a page's name; links and redirects go by it
     loopback: bool = False  # open without credentials to programs on this computer
-    heavy: bool = False  # reads the lake; only a few of these run at a time
+    heavy: bool = False  # reads the lake for known callers; only a few of these run at a time
     head: bool = True  # HEAD asks the same as GET; False where GET changes something
 
 
@@ -56,7 +56,8 @@ def _openapi(bench: Workbench, caller: Caller, _: Nothing) -> dict[str, Any]:
 _SPAN = "?metrics=requests,cost_usd&start=2026-11-01&end=2026-11-30"
 
 TABLE: tuple[Route, ...] = (
-    Route("GET", "/", home.home, PUBLIC, "What happened today, and how to connect a client.", "", page="home"),
+    Route("GET", "/", home.home, PUBLIC, "What happened today, and how to connect a client.", "",
+          page="home", heavy=True),
     Route("GET", "/login", login.sign_in, PUBLIC, "Sign in with the link that the start printed.", "?link=…",
           takes=login.SignIn, page="login", head=False),
     Route("POST", "/logout", login.sign_out, KNOWN, "End this browser's session.", "", page="logout"),

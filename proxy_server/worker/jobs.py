@@ -80,10 +80,16 @@ def _maintain(lake: Lake) -> Told:
 
 
 def _scrub(lake: Lake) -> Told:
-    from ultimate_lib.lake import manifest  # noqa: PLC0415 - see above
+    from ultimate_lib.lake import coverage, manifest, rolled  # noqa: PLC0415 - see above
 
-    found = manifest.scrub(lake)
-    return {**_plain(found), "bad": len(found.bad)}
+    tables = [lake.calls, *(coverage.table(lake, rollup) for rollup in rolled.ROLLUPS.values())]
+    found = [manifest.scrub(lake, table) for table in tables]
+    return {
+        "files": sum(one.files for one in found),
+        "bytes": sum(one.bytes for one in found),
+        "bad": sum(len(one.bad) for one in found),  # of rollups too, which are built anew
+        "call_rows_missing": found[0].rows_missing,
+    }
 
 
 def _retention(keep_days: int | None, lake: Lake) -> Told:
@@ -240,11 +246,15 @@ async def work(child: Child, table: Sequence[Job]) -> None:
 
 async def _beat(board: Board) -> None:
     """Once a second: tell that this process lives and how its jobs do."""
+    failed = False
     while True:
         try:
             await asyncio.to_thread(board.send)
+            failed = False
         except OSError as error:
-            log.warning("The heartbeat cannot be written: %s. Check the disk of the data folder.", error)
+            if not failed:  # said once, not each second
+                log.warning("The heartbeat cannot be written: %s. Check the disk of the data folder.", error)
+            failed = True
         except Exception:
             log.exception("The heartbeat failed; it is tried again.")
         await asyncio.sleep(_BEAT_S)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -108,6 +109,27 @@ def test_control_killed_between_keeping_and_removing_counts_nothing_twice(
 
 class Killed(BaseException):
     pass
+
+
+def test_a_full_disk_hides_no_counter_and_doubles_none(
+    tmp_path: Path, dead_pid: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot.write(tmp_path, shot("a", 5))
+    assert gateways.observe(tmp_path, NOW).failure is None
+    snapshot.write(tmp_path, shot("b", 4, pid=dead_pid))
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_bytes", _full)
+        for _ in range(2):
+            seen = gateways.observe(tmp_path, NOW)
+            assert (calls(seen), seen.failure) == (9, "No space left on device")
+    assert len(snapshot.read_all(tmp_path)) == 2, "what is not written down is not removed"
+    seen = gateways.observe(tmp_path, NOW)
+    assert (calls(seen), seen.failure) == (9, None)
+    assert calls(gateways.observe(tmp_path, NOW)) == 9
+
+
+def _full(*_: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _die(*_: object) -> None:

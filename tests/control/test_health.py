@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import time
@@ -102,6 +103,21 @@ def test_a_worker_that_does_not_get_the_journal_to_the_lake_is_seen(control: Alo
     assert reasons(control) == ["The journal has not reached the lake for 90 s (The lake cannot be written.)."]
     worker(control, done_s=None)
     assert reasons(control) == ["The journal has not reached the lake for 300 s."]
+
+
+def test_a_full_disk_is_seen_and_hides_no_metric(control: Alone, monkeypatch: pytest.MonkeyPatch) -> None:
+    gateway(control)
+    worker(control)
+    assert reasons(control) == []
+    gateway(control, journal_written=8)
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def write_bytes(path: Path, data: bytes) -> int:
+        raise full
+
+    monkeypatch.setattr(Path, "write_bytes", write_bytes)
+    assert reasons(control) == ["The data folder takes no writes (No space left on device)."]
+    assert metrics(control)["ultimate_journal_written_total{}"] == 8
 
 
 def test_a_store_that_is_broken_is_seen(control: Alone) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from proxy_server.control.routes import PUBLIC, Route
+from proxy_server.control.routes import KNOWN, PUBLIC, Route
 from tests.control import alone
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,9 +44,9 @@ def process(folder: Path, code: str = CHILD) -> Iterator[tuple[subprocess.Popen[
         started.wait()
 
 
-def ask(port: int, path: str) -> tuple[int, bytes]:
+def ask(port: int, path: str, key: str = "") -> tuple[int, bytes]:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-    connection.request("GET", path)
+    connection.request("GET", path, headers={"Authorization": f"Bearer {key}"} if key else {})
     answer = connection.getresponse()
     told = answer.status, answer.read()
     connection.close()
@@ -100,14 +100,14 @@ def test_few_questions_to_the_lake_at_a_time_and_the_rest_stays_quick(tmp_path: 
         return {}
 
     table = (
-        Route("GET", "/api/heavy", heavy, PUBLIC, "Heavy.", "", heavy=True),
+        Route("GET", "/api/heavy", heavy, KNOWN, "Heavy.", "", heavy=True),
         Route("GET", "/api/light", lambda *_: {}, PUBLIC, "Light.", ""),
     )
     statuses: list[int] = []
     with alone.start(tmp_path, table=table) as control:
 
         def one() -> None:
-            statuses.append(ask(control.port, "/api/heavy")[0])
+            statuses.append(ask(control.port, "/api/heavy", control.key)[0])
 
         threads = [threading.Thread(target=one) for _ in range(60)]
         for thread in threads:

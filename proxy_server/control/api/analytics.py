@@ -231,7 +231,7 @@ def _rows(query: Query, answer: Answer) -> Rows:
         rows=rows_of(answer.frame),
         start=query.start,
         end=query.end,
-        time_zone=query.time_zone,
+        time_zone=query.time_zone or "UTC",  # `_query` always names one
         grain=query.grain,
         source=answer.source,
         missing=Missing(answer.missing_files, answer.missing_rows),
