@@ -89,6 +89,17 @@ def test_a_new_segment_repeats_open_intents_and_only_those(tmp_path: Path) -> No
     assert sorted(all_calls(tmp_path)) == ["call-000001", "call-000002"]
 
 
+def test_many_open_calls_do_not_fill_every_segment_with_their_repetition(tmp_path: Path) -> None:
+    writer = open_writer(tmp_path, segment_bytes=2000)
+    for number in range(300):
+        writer.intent(record(number))
+    (folder,) = journal.writer_folders(tmp_path)
+    found = journal.segments(folder)
+    assert len(found) < 30
+    assert len(journal.read_segment(found[-1].path).intents) == 300
+    writer.close()
+
+
 def test_rotation_by_age_seals_and_leaves_idle_journals_alone(tmp_path: Path) -> None:
     clock = SteppedClock(START)
     writer = JournalWriter(tmp_path, "0", Record(segment_age_s=5), clock)
