@@ -125,3 +125,16 @@ def test_local_url_names_an_address_that_can_be_dialled() -> None:
     assert read.local_url == "http://[::1]:8082/llm"
     read = settings.load(environ={}, overrides={"server.bind": "0.0.0.0", "server.insecure_http": True})
     assert read.local_url == "http://127.0.0.1:8082"
+
+
+def test_every_setting_is_documented_with_its_default() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "configuration.md").read_text(encoding="utf-8")
+    kinds = {**settings._SECTIONS, "providers.NAME": settings.ProviderEntry}
+    for section, kind in kinds.items():
+        page = text.partition(f"\n## [{section}]\n")[2].partition("\n## ")[0]
+        for field in msgspec.structs.fields(kind):
+            (line,) = [row for row in page.splitlines() if f"`{field.name}`" in row.split(" | ")[0]]
+            if field.default not in {"", ()}:
+                shown = str(field.default).removesuffix(".0")
+                shown = shown.lower() if isinstance(field.default, bool) else shown
+                assert f"`{shown}`" in line, (section, field.name)

@@ -48,7 +48,7 @@ class MasterKey:
         path = settings.data_dir / "master.key"
         try:
             return cls(_decoded(path.read_text(encoding="ascii"), str(path)))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return cls(_made(path))
         except (OSError, UnicodeDecodeError) as error:
             raise Unavailable(f"{path} cannot be read ({error}).", hint="Make it readable for this user.") from error

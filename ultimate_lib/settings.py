@@ -225,7 +225,7 @@ _SECTIONS: dict[str, type[Struct]] = {
 }
 _TABLES: dict[str, type[Struct]] = {"providers": ProviderEntry, "models": ModelEntry}
 _BARE_VARIABLES = {"BIG_MODEL": "tiers.big", "MIDDLE_MODEL": "tiers.middle", "SMALL_MODEL": "tiers.small"}
-_NOT_SETTINGS = {"ULTIMATE_CONFIG"}
+_NOT_SETTINGS = {"ULTIMATE_CONFIG", "ULTIMATE_MASTER_KEY"}  # read by find_config and by sealed
 
 
 def find_config(environ: Mapping[str, str], folder: Path) -> Path | None:

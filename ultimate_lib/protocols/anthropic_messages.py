@@ -17,6 +17,8 @@ name = "anthropic-messages"
 path = "/v1/messages"
 operation = "chat"
 
+_FREE_TOOLS = frozenset({"web_fetch_requests"})  # costs its tokens alone (docs: Web fetch tool, Usage and pricing)
+
 
 class _Metadata(msgspec.Struct):
     user_id: Any = None
@@ -185,7 +187,9 @@ def _member(value: Any, key: str) -> int | None:
 def _tool_requests(value: Any) -> int | None:
     if not isinstance(value, dict):
         return None
-    counts = [look.whole(count) for key, count in value.items() if str(key).endswith("_requests")]
+    counts = [
+        look.whole(count) for key, count in value.items() if str(key).endswith("_requests") and key not in _FREE_TOOLS
+    ]
     told = [count for count in counts if count is not None]
     return sum(told) if told else None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import shutil
+import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,6 @@ import sqlalchemy as sa
 from ultimate_lib.errors import Corrupt, Invalid, Unavailable
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Iterator
 
 _BUSY_MS = 5000
@@ -96,7 +95,7 @@ class Store:
             if not steps:
                 return []
             if present is not None and self.path is not None:
-                shutil.copy2(self.path, self.path.with_name(f"{self.path.name}.before-{known[0]}"))
+                _copy(self.path, self.path.with_name(f"{self.path.name}.before-{known[0]}"))
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
             return list(reversed(steps))
@@ -142,6 +141,12 @@ class Store:
             self._watch.close()
             self._watch = None
         self.engine.dispose()
+
+
+def _copy(path: Path, to: Path) -> None:
+    """Copy a database as it is now, rows that still stand in its write-ahead log included."""
+    with contextlib.closing(sqlite3.connect(path)) as source, contextlib.closing(sqlite3.connect(to)) as target:
+        source.backup(target)
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:

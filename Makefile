@@ -1,0 +1,57 @@
+# Everything a person needs is here; `make help` lists it. Only python3 (3.11 or newer) and make are asked for.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN     = $(VENV)/bin
+ARGS   ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help install run test quick heavy check fix bench lock wheel clean
+
+help: ## show this list
+	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(VENV)/.installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed: make PYTHON=python3.12 …")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "python3 cannot make environments here: install python3-venv."; exit 1; }
+	@echo "Installing into $(VENV) (about two minutes the first time) …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+install: $(VENV)/.installed ## install everything, pinned by hash, into .venv
+
+run: install ## start the proxy with its scripted provider: no key needed (ARGS="--port 9000" and the like)
+	$(BIN)/ultimate-proxy up --demo $(ARGS)
+
+test: install ## the whole suite but the heavy fault tiers
+	$(BIN)/python -m pytest -n $${TEST_JOBS:-2} -m "not heavy" $(ARGS)
+
+quick: install ## the tests that take seconds
+	$(BIN)/python -m pytest -n $${TEST_JOBS:-2} -m "not heavy and not slow" $(ARGS)
+
+heavy: install ## the fault and load tiers in full; up to an hour
+	$(BIN)/python -m pytest -m heavy $(ARGS)
+
+check: install ## lint, format, types, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fix: install ## format, and mend what the linter can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: install ## all benchmarks, quick form (ARGS="" for the full form: see tests/bench)
+	$(BIN)/python -m tests.bench.gateway --quick $(ARGS)
+	$(BIN)/python -m tests.bench.lake --quick $(ARGS)
+
+lock: install ## resolve requirements.lock anew from pyproject.toml
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
+	  --generate-hashes --no-emit-index-url --no-header --quiet --upgrade --output-file requirements.lock
+
+wheel: install ## build the wheel into dist/
+	$(BIN)/python -m hatchling build --target wheel
+
+clean: ## remove what was built; data folders are elsewhere and stay
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .import_linter_cache
