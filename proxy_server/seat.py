@@ -150,7 +150,7 @@ def _unnamed_file(content: bytes) -> IO[bytes]:
     if sys.platform == "linux":
         file: IO[bytes] = os.fdopen(os.memfd_create("handoff"), "w+b")
     else:
-        file = tempfile.TemporaryFile()
+        file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by whoever asked for it
     file.write(content)
     file.seek(0)
     return file
@@ -192,7 +192,7 @@ class Seat:
         return [process for process in (self.serving, self.coming, *self.leaving) if process is not None]
 
     def start(self, *, go: bool = True) -> Process:
-        """Start the seat's process; with `go=False` it waits, its modules loaded, for `Process.go`. Raises OSError."""
+        """Start the seat's process; with `go=False` it waits, modules loaded, for `Process.go`. Raises OSError."""
         self._refuse(on=False)
         process = self.serving = Process(self.role, self.slot, self.instructions, self.listener)
         timer = asyncio.get_running_loop().call_later(_START_S, self._late, process)
@@ -239,7 +239,9 @@ class Seat:
         try:
             process = self.coming = Process(self.role, self.slot, instructions, self.listener)
         except OSError as error:
-            raise Unavailable(f"No new {self.name} can be started ({error.strerror}).", code="reload_failed") from error
+            raise Unavailable(
+                f"No new {self.name} can be started ({error.strerror}).", code="reload_failed"
+            ) from error
         process.go()
         try:
             async with asyncio.timeout(_START_S):

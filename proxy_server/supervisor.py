@@ -83,7 +83,9 @@ class Supervisor:
                 try:
                     await self._start()
                 except OSError as error:
-                    raise Unavailable(f"No process can be started ({error.strerror}).", code="start_failed") from error
+                    raise Unavailable(
+                        f"No process can be started ({error.strerror}).", code="start_failed"
+                    ) from error
                 await self._leave.wait()
                 await self._stop()
             finally:

@@ -132,7 +132,7 @@ def launch(
 
 
 def await_start(running: Running) -> None:
-    """Wait until a launched proxy answers calls, and learn its address and key. Raises AssertionError with its log."""
+    """Wait until a launched proxy answers calls, and learn its address and key. Fails with its log."""
     out = running.process.stdout
     assert out is not None
     until = time.monotonic() + _START_S

@@ -12,21 +12,24 @@ import asyncio
 import re
 import time
 from http.client import responses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from tornado import httputil, iostream
+from tornado import httputil, ioloop, iostream
+from tornado.concurrent import future_add_done_callback
 from tornado.http1connection import HTTP1Connection, HTTP1ConnectionParameters, HTTP1ServerConnection
 from tornado.httpserver import HTTPServer, _HTTPRequestContext
 
 from proxy_server.gateway.framing import check_body, check_lines, check_size
 
 if TYPE_CHECKING:
+    import socket
     from asyncio import Future
 
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _TEXT = bytes([9, *range(0x20, 0x7F), *range(0x80, 0x100)])  # what a header line may hold
 _NO_BODY = frozenset({204, 304})
 _MOST_NAMES = 2000
+_MOST_AHEAD_BYTES = 64 * 1024
 _LINES = {status: f"HTTP/1.1 {status} {reason}\r\n".encode() for status, reason in responses.items()}
 _names: dict[str, str] = {}
 """Valid header names seen so far and how Tornado spells them; bounded, for clients choose names."""
@@ -96,8 +99,9 @@ class Connection(HTTP1Connection):
             self._disconnect_on_finish = True  # the rest of the request is not read any more
         if self._request_start_line.method == "HEAD":
             body = b""
-        self.write(self._head(status, head, framing) + body)
-        self.finish()
+        if not self.stream.closed():
+            self._pending_write = self._put(self._head(status, head, framing) + body)
+        self._complete()
 
     def begin(self, status: int, head: bytes, *, length: int | None = None) -> None:
         """Send the head of an answer whose body follows by `send` and `end`; `length` in bytes when it is known."""
@@ -114,27 +118,49 @@ class Connection(HTTP1Connection):
             framing = b"Transfer-Encoding: chunked\r\n"
         else:
             self._disconnect_on_finish = True  # HTTP/1.0: the end of the connection is the end of the body
-        self.stream.set_nodelay(True)
-        self.stream.write(self._head(status, head, framing))
+        self._put(self._head(status, head, framing))
 
-    def send(self, data: bytes) -> Future[None]:
-        """Send a piece of the body; the future is done once the kernel has it all. Raises `StreamClosedError`."""
-        return self.stream.write(self._format_chunk(data))
+    def send(self, data: bytes) -> Future[None] | None:
+        """Send a piece of the body. Raises `StreamClosedError`.
+
+        Returns None when the kernel has taken it all, else a future that is done once it has.
+        """
+        if self._chunking_output:
+            return self._put(b"%x\r\n%b\r\n" % (len(data), data))
+        return self._put(self._format_chunk(data))
+
+    def _put(self, data: bytes) -> Future[None] | None:
+        stream = self.stream
+        rest = stream.offer(data) if isinstance(stream, _Stream) else data
+        return stream.write(rest) if rest else None
 
     def end(self, data: bytes = b"") -> None:
         """Send the last piece of the body and end the answer."""
-        if self.gone:
-            self.finish()
-            return
         last = self._format_chunk(data) if data else b""
         if self._chunking_output:
             last += b"0\r\n\r\n"
-            self._chunking_output = False
-        if self._expected_content_remaining == 0:
-            self._expected_content_remaining = None  # counted here; write() would count it once more
-        if last:
-            self.write(last)
-        self.finish()
+        if self._expected_content_remaining:
+            self.close()  # the end would be mistaken for the answer's own
+        elif last and not self.stream.closed():
+            self._pending_write = self._put(last)
+        self._complete()
+
+    def _complete(self) -> None:
+        """Let the next request be read once everything is written; as `finish()` without its framing."""
+        self._write_finished = True
+        pending = self._pending_write
+        if pending is None or pending.done():
+            self._finish_request(None)
+        else:
+            future_add_done_callback(pending, self._finish_request)
+
+    def _finish_request(self, future: Future[None] | None) -> None:  # noqa: ARG002 - Tornado's signature
+        """As Tornado's, but for switching Nagle's algorithm on and off for each answer: it is off throughout."""
+        self._clear_callbacks()
+        if self._disconnect_on_finish:
+            self.close()
+        elif not self._finish_future.done():
+            self._finish_future.set_result(None)
 
     def _head(self, status: int, head: bytes, framing: bytes) -> bytes:
         self._begun = True
@@ -174,11 +200,50 @@ class _ServerConnection(HTTP1ServerConnection):
             delegate.on_close(self)
 
 
+class _Stream(iostream.IOStream):
+    """Keeps listening for what a client sends while its request is being answered.
+
+    Tornado stops listening whenever something is left in the buffer, such as a body behind its head, and starts again
+    for the next request: two system calls a request. What a client may send ahead stays bounded.
+    """
+
+    def offer(self, data: bytes) -> bytes:
+        """Give data straight to the kernel, unless some still waits, and return what it has not taken."""
+        self._check_closed()
+        if self._write_buffer:
+            return data
+        try:
+            taken = self.socket.send(data)
+        except BlockingIOError:
+            return data
+        except OSError as error:
+            self.close(exc_info=error)
+            raise iostream.StreamClosedError(real_error=error) from error
+        return data[taken:]
+
+    def _handle_events(self, fd: int | ioloop._Selectable, events: int) -> None:
+        if events == ioloop.IOLoop.READ and self._read_buffer_size < _MOST_AHEAD_BYTES and not self.writing():
+            try:
+                self._handle_read()
+            except iostream.UnsatisfiableReadError as error:
+                self.close(exc_info=error)
+            return
+        super()._handle_events(fd, events)
+
+
 class Server(HTTPServer):
     """Tornado's server with our connections."""
 
+    def _handle_connection(self, connection: socket.socket, address: Any) -> None:
+        if self.ssl_options is not None:
+            super()._handle_connection(connection, address)
+            return
+        stream = _Stream(connection, max_buffer_size=self.max_buffer_size, read_chunk_size=self.read_chunk_size)
+        self.handle_stream(stream, address)
+
     def handle_stream(self, stream: iostream.IOStream, address: tuple) -> None:  # type: ignore[type-arg] # Tornado's own signature
         """Serve a client that has connected."""
+        stream.set_nodelay(True)
         context = _HTTPRequestContext(stream, address, self.protocol, self.trusted_downstream)
         connection = _ServerConnection(stream, self.conn_params, context)
         self._connections.add(connection)

@@ -46,7 +46,8 @@ class Forwarder:
     def __init__(self, address: str, *, trusted_proxies: Sequence[str] = (), root_path: str = "") -> None:
         self.trust = Trust(trusted_proxies)
         self.root_path = root_path
-        self.active: set[Passage | Tunnel] = set()
+        self.active: set[Passage] = set()
+        self.tunnels: set[Tunnel] = set()
         self._address = address
         self._client = TCPClient()
         self._idle: list[IOStream] = []
@@ -103,8 +104,8 @@ class Forwarder:
 
     async def close(self) -> None:
         """Let go of everything."""
-        for passage in list(self.active):
-            passage.abort()
+        for carried in (*self.active, *self.tunnels):
+            carried.abort()
         for stream in self._idle:
             stream.set_close_callback(None)
             stream.close()

@@ -23,7 +23,7 @@ _PASSED, _DROPPED, _CREDENTIAL, _COLUMN, _OWN_COLUMN, _SPECIAL = range(6)
 # Never sent on: hop-by-hop (RFC 9110, section 7.6.1), framing that is made anew, what would name the client's machine
 # or speak for its browser, and keys of other products' proxies.
 _NEVER = (
-    "Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "Proxy-Connection", "Te", "Trailer",
+    "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "Proxy-Connection", "Te", "Trailer",
     "Transfer-Encoding", "Upgrade", "Http2-Settings", "Host", "Content-Length", "Accept-Encoding", "Expect", "Cookie",
     "Forwarded", "X-Real-Ip", "Origin", "Referer",
 )  # fmt: skip
@@ -47,7 +47,7 @@ _KINDS = {
     **dict.fromkeys(_NEVER, _DROPPED),
     **dict.fromkeys(_CREDENTIALS, _CREDENTIAL),
     **{name: _COLUMN if name.startswith("X-Claude-") else _OWN_COLUMN for name in _COLUMNS},
-    **dict.fromkeys(("X-Ultimate-Tags", "X-Litellm-Tags", "Traceparent", "Via"), _SPECIAL),
+    **dict.fromkeys(("X-Ultimate-Tags", "X-Litellm-Tags", "Traceparent", "Via", "Connection"), _SPECIAL),
 }
 _kinds: dict[str, int] = dict(_KINDS)
 """What is done with each name seen so far; bounded, for clients choose names."""
@@ -67,7 +67,7 @@ def _kind(name: str) -> int:
 class RequestHeaders:
     """What a request's headers say. `passed` goes upstream, credentials apart."""
 
-    __slots__ = ("columns", "passed", "tags", "tokens", "via")
+    __slots__ = ("columns", "named", "passed", "tags", "tokens", "via")
 
     def __init__(self, headers: HTTPHeaders) -> None:
         self.passed: list[tuple[str, str]] = []
@@ -75,6 +75,7 @@ class RequestHeaders:
         self.columns: dict[str, str] = {}
         self.tags: list[str] = []
         self.via = ""
+        self.named: frozenset[str] = frozenset()  # what the Connection header says is for this hop alone
         passed, kinds = self.passed, _kinds
         for pair in headers.get_all():
             name = pair[0]
@@ -87,9 +88,8 @@ class RequestHeaders:
                 self.tokens[name] = pair[1]
             elif kind != _DROPPED:
                 self._described(kind, pair)
-        named = headers.get("Connection")
-        if named is not None and named.lower() not in {"keep-alive", "close"}:
-            self._drop_named(named)
+        if self.named:
+            self.passed = [pair for pair in passed if pair[0].lower() not in self.named]
 
     @property
     def key(self) -> str:
@@ -132,6 +132,8 @@ class RequestHeaders:
             if found:
                 self.columns["trace_id"] = found[1]
             self.passed.append(pair)
+        elif name == "Connection":
+            self.named |= {part.strip().lower() for part in value.split(",")} - {"keep-alive", "close", ""}
         elif name == "Via":
             self.via = f"{self.via}, {value}" if self.via else value
         elif name.startswith(_PROPERTY):
@@ -147,11 +149,6 @@ class RequestHeaders:
         tag = _text(f"{key}={value}")
         if key and value and tag not in self.tags:
             self.tags.append(tag)
-
-    def _drop_named(self, connection: str) -> None:
-        """Drop what the Connection header names as meant for this hop alone (RFC 9110, section 7.6.1)."""
-        named = {name.strip().lower() for name in connection.split(",")}
-        self.passed[:] = [pair for pair in self.passed if pair[0].lower() not in named]
 
 
 def _text(value: str) -> str:

@@ -236,7 +236,7 @@ class Relay:
                         record.response_bytes = sent
                         await self._ended(watch)
                     written = connection.send(out)
-                    if not written.done():
+                    if written is not None and not written.done():
                         await self._client_takes(written)
                     self.midway = not out.endswith(_EVENT_ENDS)
                 self.waiting_since = clock.monotonic()
@@ -303,7 +303,7 @@ class Relay:
                 if out:
                     sent += len(out)
                     written = self.connection.send(out)
-                    if not written.done():
+                    if written is not None and not written.done():
                         await self._client_takes(written)
                 self.waiting_since = self.clock.monotonic()
         finally:

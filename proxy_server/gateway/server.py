@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import ssl
 from typing import TYPE_CHECKING, Any
@@ -119,12 +120,14 @@ async def run(child: Child) -> None:
         door,
         ssl_options=_tls(child),
         max_header_size=settings.limits.header_bytes * READ_AHEAD,
+        chunk_size=16 * 1024,  # a buffer of this size is made, and zeroed, for each read
         max_body_size=1 << 40,  # the exchange refuses earlier, in the client's own envelope
     )
     server.conn_params.header_timeout = None  # a timer a request costs more than the sweep that does its work
     assert child.listener is not None  # noqa: S101 - whoever starts a gateway binds its address
     server.add_socket(child.listener)
     state.journal.start()
+    gc.freeze()  # prices and keys stay as well; collections look at what calls make
     beat = asyncio.create_task(_beat(state, door))
     child.ready()
     await child.drain.wait()

@@ -73,7 +73,8 @@ class Transfer:
             elif self._over():
                 return None
             else:
-                await self._wait()
+                self._waiter = asyncio.get_running_loop().create_future()
+                await self._waiter
         chunks = self._chunks
         piece = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         chunks.clear()
@@ -82,9 +83,11 @@ class Transfer:
 
     def header(self, name: bytes) -> str:
         """Return a header's value, an empty string when it is not there; `name` in lower case."""
+        start = name + b":"
+        size = len(start)
         for line in self.lines:
-            if line[: len(name) + 1].lower() == name + b":":
-                return line[len(name) + 1 :].strip().decode("latin-1")
+            if line[:size].lower() == start:
+                return line[size:].strip().decode("latin-1")
         return ""
 
     def close(self) -> None:

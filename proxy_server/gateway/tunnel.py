@@ -68,7 +68,7 @@ class Tunnel(httputil.HTTPMessageDelegate):
         if "Content-Length" in headers or "Transfer-Encoding" in headers:
             raise httputil.HTTPInputError("A websocket's request has no body.")
         self._client = self._connection.detach()
-        self._forwarder.active.add(self)
+        self._forwarder.tunnels.add(self)
         self._task = asyncio.create_task(self._carry())
 
     def abort(self) -> None:
@@ -103,7 +103,7 @@ class Tunnel(httputil.HTTPMessageDelegate):
         except Exception:
             log.exception("The websocket at %s failed.", self._start_line.path)
         finally:
-            self._forwarder.active.discard(self)
+            self._forwarder.tunnels.discard(self)
             client.close()
             if self._control is not None:
                 self._control.close()

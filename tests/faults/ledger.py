@@ -217,7 +217,9 @@ def _judge(line: Line, row: dict[str, Any], verdict: Verdict) -> None:
 def mutant(folder: Path, role: str, code: str) -> dict[str, str]:
     """Return an environment in which every child of a role runs `code` before anything else: a seeded fault."""
     folder.mkdir(parents=True)
-    guard = f"import sys\nif any(part.endswith('child.py') for part in sys.orig_argv) and {role!r} in sys.orig_argv:\n"
+    guard = (
+        f"import sys\nif any(part.endswith('child.py') for part in sys.orig_argv) and {role!r} in sys.orig_argv:\n"
+    )
     lines = [f"sys.path.insert(0, {str(ROOT)!r})", *code.strip().splitlines()]
     (folder / "sitecustomize.py").write_text(guard + "".join(f"    {line}\n" for line in lines), encoding="utf-8")
     return {"PYTHONPATH": str(folder)}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 from tests.fakes.scripted import Connection, Scripted, answer, chunk, head, stream
 from tests.gateway.gateways import KEYS, OPENAI, PATHS, PROVIDERS, Gateway, ask, start_gateway
 from tests.gateway.test_pass_through import scripted_answer
+from ultimate_lib import journal
 
 TERMINAL = {"anthropic": b"event: message_stop", "openai": b"data: [DONE]"}
 
@@ -122,8 +122,6 @@ def test_with_sync_commit_the_end_waits_for_the_disk(tmp_path: Path, upstream: S
 
 
 def test_an_intent_stands_before_the_provider_is_asked(gateway: Gateway, upstream: Scripted) -> None:
-    from ultimate_lib import journal
-
     seen: list[dict[str, object]] = []
 
     def script(connection: Connection) -> None:
@@ -139,7 +137,7 @@ def test_an_intent_stands_before_the_provider_is_asked(gateway: Gateway, upstrea
     assert intent["usage_source"] == "estimated"
 
 
-@pytest.mark.skipif(not os.path.exists("/proc/self/stat"), reason="needs /proc")
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs /proc")
 def test_a_call_loads_no_data_frame_library(gateway: Gateway) -> None:
-    maps = open(f"/proc/{gateway.pid}/maps").read()
+    maps = Path(f"/proc/{gateway.pid}/maps").read_text(encoding="utf-8")
     assert not [name for name in ("polars", "pyarrow", "deltalake", "pandas") if f"/{name}/" in maps]

@@ -20,6 +20,7 @@ from ultimate_lib import journal
 from ultimate_lib.clock import SteppedClock, SystemClock
 from ultimate_lib.errors import Unavailable
 from ultimate_lib.journal import JournalWriter
+from ultimate_lib.journal import reader as reader_module
 from ultimate_lib.journal import writer as writer_module
 from ultimate_lib.records import CallRecord, new_call_id
 from ultimate_lib.settings import Record
@@ -87,6 +88,41 @@ def test_a_new_segment_repeats_open_intents_and_only_those(tmp_path: Path) -> No
     folder = journal.writer_folders(tmp_path)[0]
     assert journal.cut_rows(folder) == []
     assert sorted(all_calls(tmp_path)) == ["call-000001", "call-000002"]
+
+
+def test_a_segment_reads_alike_in_blocks_of_any_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer = open_writer(tmp_path)
+    for number in range(50):
+        writer.intent(record(number))
+        writer.call(record(number))
+    writer.close()
+    path = journal.segments(journal.writer_folders(tmp_path)[0])[0].path
+    whole = path.read_bytes()
+    lines = whole.splitlines(keepends=True)
+    for damaged in (
+        whole,
+        whole[:-7],
+        b"".join(lines[:60]) + lines[60].replace(b"demo", b"dema") + b"".join(lines[61:]),
+    ):
+        path.write_bytes(damaged)
+        monkeypatch.setattr(reader_module, "_BLOCK", 1 << 20)
+        truth = journal.read_segment(path)
+        for size in (1, 64, len(lines[0]), 5000):
+            monkeypatch.setattr(reader_module, "_BLOCK", size)
+            assert journal.read_segment(path) == truth
+        assert truth.end + truth.bad_bytes + truth.torn_bytes == len(damaged)
+        assert truth.call_count == truth.calls.count(b"call_id")
+
+
+def test_many_open_calls_do_not_fill_every_segment_with_their_repetition(tmp_path: Path) -> None:
+    writer = open_writer(tmp_path, segment_bytes=2000)
+    for number in range(300):
+        writer.intent(record(number))
+    (folder,) = journal.writer_folders(tmp_path)
+    found = journal.segments(folder)
+    assert len(found) < 30
+    assert len(journal.read_segment(found[-1].path).intents) == 300
+    writer.close()
 
 
 def test_rotation_by_age_seals_and_leaves_idle_journals_alone(tmp_path: Path) -> None:

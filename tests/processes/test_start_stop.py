@@ -172,8 +172,8 @@ def test_a_stop_lets_open_calls_end_and_a_second_ctrl_c_does_not(tmp_path: Path)
             call(proxy)
             asked = socket.create_connection(("127.0.0.1", int(proxy.url.rpartition(":")[2])))
             body = json.dumps({**CALL, "messages": slow}).encode()
-            head = f"POST /v1/messages HTTP/1.1\r\nHost: x\r\nX-Api-Key: {proxy.key}\r\nContent-Length: {len(body)}\r\n\r\n"
-            asked.sendall(head.encode() + body)
+            head = f"POST /v1/messages HTTP/1.1\r\nHost: x\r\nX-Api-Key: {proxy.key}\r\n"
+            asked.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
             wait_until(lambda: b'"intent"' in _journal(proxy).rpartition(b'"k":"call"')[2], 5, proxy)
             began = time.monotonic()
             for _ in range(interrupts):

@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 
 CALL = b'{"k":"call",'
 INTENT = b'{"k":"intent",'
-_CRC_OPEN = b',"crc":"'
-_CRC_LENGTH = len(_CRC_OPEN) + 8 + len(b'"}')
+_CRC_LENGTH = len(b',"crc":"xxxxxxxx"}')
 
 
 def frame(opening: bytes, record: CallRecord) -> bytes:
@@ -28,10 +27,8 @@ def frame(opening: bytes, record: CallRecord) -> bytes:
 
 def is_good(line: bytes) -> bool:
     """Say whether a line (without its end) is whole: known kind, matching CRC."""
-    tail = line[-_CRC_LENGTH:]
-    if not tail.startswith(_CRC_OPEN) or not tail.endswith(b'"}') or not line.startswith((CALL, INTENT)):
-        return False
-    return tail[len(_CRC_OPEN) : -2] == b"%08x" % zlib.crc32(line[:-_CRC_LENGTH])
+    crc = b',"crc":"%08x"}' % zlib.crc32(line[:-_CRC_LENGTH])
+    return line[-_CRC_LENGTH:] == crc and line.startswith((CALL, INTENT))
 
 
 def sync_file(fd: int) -> None:

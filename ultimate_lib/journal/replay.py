@@ -69,12 +69,13 @@ def quarantine(path: Path) -> int:
 def cut_rows(folder: WriterFolder) -> list[CallRecord]:
     """Return one row of status `cut` for each intent of a dead writer that no call line answers.
 
-    Usage is what was known at admission: the estimate of the input, marked so. Call it once, with the writer's
-    last segment: segments are removed in ascending order, so a call line is never gone before its intent.
+    Usage is what was known at admission: the estimate of the input, marked so. The last two segments tell: each
+    begins with the intents that were open then, and the head of the very last may be torn. Call it once, with the
+    writer's last segment: segments are removed in ascending order, so a call line is never gone before its intent.
     """
     opened: dict[str, CallRecord] = {}
     ended: set[str] = set()
-    for segment in segments(folder):
+    for segment in segments(folder)[-2:]:
         lines = read_segment(segment.path)
         for line in lines.intents:
             record = _admitted(line)

@@ -39,6 +39,7 @@ class _Open:
     size: int
     born: float
     dirty: bool = True
+    head: int = 0  # bytes of repeated intents; they do not count towards a full segment, or many would fill each
     fresh: bool = False  # holds something besides repeated intents
 
 
@@ -134,7 +135,7 @@ class JournalWriter:
     def _append(self, line: bytes) -> bool:
         segment = self._segment
         try:
-            if segment is None or segment.size >= self._settings.segment_bytes:
+            if segment is None or segment.size - segment.head >= self._settings.segment_bytes:
                 segment = self._switch()
             _write_whole(segment, line)
         except OSError as error:
@@ -153,6 +154,7 @@ class JournalWriter:
         try:
             if self._intents:
                 _write_whole(segment, b"".join(self._intents.values()))
+                segment.head = segment.size
         except OSError:
             os.close(fd)
             path.unlink(missing_ok=True)
