@@ -39,7 +39,7 @@ def scan_calls(lake: Lake, start: datetime, end: datetime, columns: Sequence[str
     """
     names = _known(columns)
     first, last = _span(start, end)
-    snapshot, tail = _look(lake)
+    snapshot, tail = look(lake)
     files = [file for file, good in _checked(lake, snapshot, first, last) if good]
     wanted = (pl.col("started_at") >= start) & (pl.col("started_at") < end)
     frames = [tail.lazy().filter(wanted)]
@@ -64,7 +64,7 @@ def missing(lake: Lake, start: datetime, end: datetime) -> Missing:
     return Missing(len(bad), sum(file.rows for file in bad) if all(file.rows for file in bad) else None)
 
 
-def _look(lake: Lake) -> tuple[Snapshot, pl.DataFrame]:
+def look(lake: Lake) -> tuple[Snapshot, pl.DataFrame]:
     """Take a snapshot and the tail that goes with it."""
     for _ in range(_LOOKS):
         with lake.calls.lock:
