@@ -9,7 +9,7 @@ import pytest
 
 from tests.lake.conftest import END, START, expected, ids, record
 from ultimate_lib.clock import SystemClock
-from ultimate_lib.errors import UltimateError
+from ultimate_lib.errors import Unavailable
 from ultimate_lib.journal import JournalWriter
 from ultimate_lib.lake import Lake, ingest, manifest, optimize, retention, schema
 from ultimate_lib.lake.delta import append
@@ -87,5 +87,5 @@ def test_a_lake_in_an_object_store(tmp_path: Path, environment: dict[str, str]) 
 
 def test_a_store_that_is_not_there_is_a_sentence(tmp_path: Path, environment: dict[str, str]) -> None:
     gone = {**environment, "AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_MAX_RETRIES": "0"}
-    with pytest.raises(UltimateError, match="table calls"):
+    with pytest.raises(Unavailable, match="does not answer"):
         append(open_s3(tmp_path, gone), schema.frame_from_records([record(1)]))
