@@ -16,7 +16,7 @@ from ultimate_lib.lake.delta import append
 from ultimate_lib.lake.reader import missing
 from ultimate_lib.settings import Record, load
 
-moto_server = pytest.importorskip("moto.server", reason="the package moto, with its extra server, is not installed")
+moto_server = pytest.importorskip("moto.server", reason="moto with flask and flask-cors is not installed")
 
 
 @pytest.fixture
