@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     console.print(f"configuration  {where}", soft_wrap=True)
     console.print(f"data folder    {settings.data_dir}", soft_wrap=True)
     _print_settings(console, settings, everything=arguments.all)
-    _print_providers(console, routes)
+    _print_providers(console, settings, routes)
     _print_routes(console, settings, routes)
     console.print("The configuration is right.")
     return 0
@@ -70,11 +70,17 @@ def _print_settings(console: Console, settings: Settings, *, everything: bool) -
         for name in part.__struct_fields__:
             origin = settings.origin(f"{section}.{name}")
             if everything or origin != "default":
-                table.add_row(f"{section}.{name}", _shown(name, getattr(part, name)), origin)
+                table.add_row(f"{section}.{name}", _shown(name, getattr(part, name)), _short(settings, origin))
     if table.row_count:
         console.print(table)
     else:
         console.print("Every setting has its default; --all prints them.")
+
+
+def _short(settings: Settings, origin: str) -> str:
+    """Return an origin with the file's name alone; its path stands at the top."""
+    path = settings.config_path
+    return origin if path is None else origin.replace(str(path), path.name)
 
 
 def _shown(name: str, value: object) -> str:
@@ -84,7 +90,7 @@ def _shown(name: str, value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def _print_providers(console: Console, routes: Routes) -> None:
+def _print_providers(console: Console, settings: Settings, routes: Routes) -> None:
     from rich.table import Table  # noqa: PLC0415 - see above
 
     names = ("provider", "protocol", "address", "auth", "key", "prices", "from")
@@ -93,7 +99,8 @@ def _print_providers(console: Console, routes: Routes) -> None:
         built_in = row["base_url"] == _DEMO_URL
         address = "the scripted provider, started when it is called" if built_in else row["base_url"]
         key = row["key"] or "-"
-        table.add_row(row["provider"], row["protocol"], address, row["auth"], key, row["prices"], row["from"])
+        origin = _short(settings, row["from"])
+        table.add_row(row["provider"], row["protocol"], address, row["auth"], key, row["prices"], origin)
     console.print(table)
 
 
@@ -104,13 +111,13 @@ def _print_routes(console: Console, settings: Settings, routes: Routes) -> None:
     for alias, entry in settings.models.items():
         ranked = sorted(entry.deployments, key=lambda one: (one.priority, -one.weight))
         targets = ", ".join(f"{one.provider}/{one.model} (weight {one.weight:g})" for one in ranked)
-        table.add_row(alias, targets, settings.origin(f"models.{alias}"))
+        table.add_row(alias, targets, _short(settings, settings.origin(f"models.{alias}")))
     for word, tier in (("opus", "big"), ("sonnet", "middle"), ("haiku", "small")):
         target = getattr(settings.tiers, tier)
         if target:
-            table.add_row(f"claude…{word}…", target, settings.origin(f"tiers.{tier}"))
+            table.add_row(f"claude…{word}…", target, _short(settings, settings.origin(f"tiers.{tier}")))
     for row in routes.table():
-        table.add_row(f"{row['provider']}/<model>", f"<model> at {row['provider']}", row["from"])
+        table.add_row(f"{row['provider']}/<model>", f"<model> at {row['provider']}", _short(settings, row["from"]))
     rest = "the first provider of its protocol whose price list knows it, or the only one"
     table.add_row("<model>", rest, "built in")
     console.print(table)

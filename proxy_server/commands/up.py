@@ -10,7 +10,6 @@ from proxy_server.commands.common import add_places, overrides, settings_and_tex
 
 if TYPE_CHECKING:
     from proxy_server.supervisor import Started
-    from ultimate_lib.settings import Settings
 
 
 def add(subparsers: Any) -> None:
@@ -58,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
         settings, text = settings_and_text(arguments, given)
     logs.configure(settings.log, process="supervisor" if arguments.role is None else arguments.role)
     if arguments.role is not None:
-        return _alone(arguments, settings)
+        return _alone(arguments, given)
     from proxy_server.supervisor import running  # noqa: PLC0415 - a role alone does not need it
 
     return running(settings, text, given, announce=announce, demo_now=arguments.demo)
@@ -80,17 +79,23 @@ def announce(started: Started) -> None:
     print(f"  sign in         {url}/login?link={started.link_token}  (once, within 30 minutes)", flush=True)
 
 
-def _alone(arguments: argparse.Namespace, settings: Settings) -> int:
+def _alone(arguments: argparse.Namespace, given: dict[str, Any]) -> int:
+    """Be one kind of process in the foreground; SIGTERM or Ctrl-C drains it."""
     from proxy_server import sockets  # noqa: PLC0415 - a supervisor does not come here
     from proxy_server.prepare import prepare  # noqa: PLC0415
     from proxy_server.process import Child, run_child  # noqa: PLC0415
     from proxy_server.runfile import make_folders  # noqa: PLC0415
 
+    settings, _ = settings_and_text(arguments, given)
     make_folders(settings)
-    prepare(settings)
     listener = None
     if arguments.role != "worker":
         listener = sockets.listen(settings.server.bind, settings.server.port)[0]
+        given["server.port"] = listener.getsockname()[1]
+        settings, _ = settings_and_text(arguments, given)
+    prepare(settings)
+    if listener is not None:
+        print(f"The {arguments.role} answers at {settings.local_url}", flush=True)
     child = Child(
         settings=settings,
         role=arguments.role,

@@ -104,8 +104,10 @@ class Forwarder:
 
     async def close(self) -> None:
         """Let go of everything."""
-        for carried in (*self.active, *self.tunnels):
-            carried.abort()
+        for passage in list(self.active):
+            passage.abort()
+        for tunnel in list(self.tunnels):
+            tunnel.abort()
         for stream in self._idle:
             stream.set_close_callback(None)
             stream.close()

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 from tornado.iostream import StreamClosedError
 
 from proxy_server.gateway import booking
-from proxy_server.gateway.encoded import EncodedWatch, decoded
+from proxy_server.gateway.encoded import decoded
 from proxy_server.gateway.headers import returned
+from proxy_server.gateway.streaming import Streaming
 from ultimate_lib.errors import UltimateError, UpstreamFailed
 
 if TYPE_CHECKING:
@@ -34,7 +35,6 @@ _FIRST_REDIRECT, _FIRST_ERROR, _NOT_MODIFIED = 300, 400, 304
 _MOST_WHOLE_BYTES = 8 * 1024 * 1024  # an answer larger than this is passed on as it comes, its usage unread
 _LINGER_S = 1.0  # for a provider to end its answer once the client has had the terminal event and left
 _BYTES_A_TOKEN = 4
-_EVENT_ENDS = (b"\n\n", b"\r\n\r\n", b"\r\r")
 
 
 class Relay:
@@ -134,7 +134,7 @@ class Relay:
         exchange.body = sent = b""
         try:
             await transfer.head()
-            self._heard()
+            self.heard_now()
             await self._answer(transfer, watch)
         finally:
             transfer.close()
@@ -155,7 +155,7 @@ class Relay:
         else:
             await self._whole(transfer)
 
-    def _heard(self) -> float:
+    def heard_now(self) -> float:
         """Book the time since we began to wait as the provider's, and return now."""
         now = self.clock.monotonic()
         self.provider_s += now - self.waiting_since
@@ -171,13 +171,13 @@ class Relay:
         size = 0
         read = transfer.read
         while (chunk := await read()) is not None:
-            self._heard()
+            self.heard_now()
             parts.append(chunk)
             size += len(chunk)
             if size > _MOST_WHOLE_BYTES:
                 await self._through(transfer, parts, events=False)
                 return
-        self._heard()
+        self.heard_now()
         body = parts[0] if len(parts) == 1 else b"".join(parts)
         status, record = transfer.status, self.record
         encoding = transfer.header(b"content-encoding")
@@ -211,67 +211,32 @@ class Relay:
     # -- the way back, as it comes ------------------------------------------------------------------------------
 
     async def _stream(self, transfer: Transfer, watch: StreamWatch) -> None:
-        """Pass events on as they come and read along; the row is written before the terminal event goes out."""
         encoding = transfer.header(b"content-encoding")
         self.encoded = bool(encoding)
-        feed, finish = watch.feed, watch.finish
-        if encoding:
-            reader = EncodedWatch(watch, encoding)
-            feed, finish = reader.feed, reader.finish
-        record, connection, clock = self.record, self.connection, self.clock
-        record.http_status = transfer.status
+        self.record.http_status = transfer.status
         self.answered = True
-        connection.begin(transfer.status, self._head(transfer))
-        read = transfer.read
-        sent = 0
-        try:
-            while (chunk := await read()) is not None:
-                now = self._heard()
-                out = feed(chunk)
-                if watch.first_token and record.ttft_ms is None:
-                    record.ttft_ms = round((now - self.exchange.started) * 1000)
-                if out:
-                    sent += len(out)
-                    if watch.terminal and not self.finished:
-                        record.response_bytes = sent
-                        await self._ended(watch)
-                    written = connection.send(out)
-                    if written is not None and not written.done():
-                        await self._client_takes(written)
-                    self.midway = not out.endswith(_EVENT_ENDS)
-                self.waiting_since = clock.monotonic()
-        except (asyncio.CancelledError, UltimateError, StreamClosedError):
-            if not self.finished:
-                record.response_bytes = sent
-                self._book_stream(watch, ok=False)
-            raise
-        self._heard()
-        out = finish()
-        if not self.finished:
-            record.response_bytes = sent + len(out)
-            await self._ended(watch)
-        connection.end(out)
+        self.connection.begin(transfer.status, self._head(transfer))
+        await Streaming(self, watch, encoding).run(transfer)
 
-    async def _client_takes(self, written: asyncio.Future[None]) -> None:
+    async def client_takes(self, written: asyncio.Future[None]) -> None:
         """Wait until a slow client has taken what was written; nothing more is read from the provider meanwhile."""
         began = self.clock.monotonic()
         self.waiting_since = math.inf
         await written
-        self.client_s += self.clock.monotonic() - began
+        self.waiting_since = self.clock.monotonic()
+        self.client_s += self.waiting_since - began
 
-    async def _ended(self, watch: StreamWatch) -> None:
+    def end_stream(self, watch: StreamWatch) -> None:
         """Write the row of a stream that the provider has brought to its end, or broken off."""
         facts = watch.facts
         whole = watch.terminal or facts.finish_reason is not None
         failed = facts.error_type is not None or not whole
         if failed:
             self.record.error_type = facts.error_type or "stream_incomplete"
-        self._book_stream(watch, ok=not failed)
+        self.book_stream(watch, ok=not failed)
         self._end("error" if failed else "ok")
-        if self.state.waits_for_sync:
-            await self.state.journal.synced()
 
-    def _book_stream(self, watch: StreamWatch, *, ok: bool) -> None:
+    def book_stream(self, watch: StreamWatch, *, ok: bool) -> None:
         """Believe the provider's usage when it told the final one; else estimate from what has passed."""
         facts = watch.facts
         booking.named(self.record, facts)
@@ -298,13 +263,13 @@ class Relay:
         read = transfer.read
         try:
             while (chunk := await read()) is not None:
-                self._heard()
+                self.heard_now()
                 out, held = (chunk, b"") if events else (held, chunk)
                 if out:
                     sent += len(out)
                     written = self.connection.send(out)
-                    if written is not None and not written.done():
-                        await self._client_takes(written)
+                    if written is not None:
+                        await self.client_takes(written)
                 self.waiting_since = self.clock.monotonic()
         finally:
             record.response_bytes = sent + len(held)
@@ -313,7 +278,7 @@ class Relay:
                 booking.estimated(record, None, seen, self.route, self.state.book)
             else:
                 booking.unknown(record)
-        self._heard()
+        self.heard_now()
         if status >= _FIRST_ERROR:
             record.error_type = f"http_{status}"
         self._end("ok" if status < _FIRST_ERROR else "error")
@@ -352,7 +317,7 @@ class Relay:
             else:
                 booking.unknown(self.record)
         if self.waiting_since < math.inf:
-            self._heard()
+            self.heard_now()
 
     def _failed(self, error: UltimateError) -> None:
         """The call failed between us and the provider: say so in the client's protocol."""

@@ -10,6 +10,8 @@ import pycurl
 from ultimate_lib.errors import UpstreamFailed
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ultimate_lib.providers import Provider
 
 _MOST_HELD_BYTES = 64 * 1024  # not taken yet; beyond it libcurl stops reading from the provider
@@ -29,13 +31,14 @@ class Transfer:
 
     __slots__ = (
         "_at", "_chunks", "_curl", "_future", "_headed", "_held", "_idle", "_paused", "_provider", "_waiter", "body",
-        "lines", "status",
+        "lines", "sink", "status",
     )  # fmt: skip
 
     def __init__(self, curl: Any, provider: Provider) -> None:
         self.status = 0
         self.lines: list[bytes] = []  # of the answer's head, each with its line end
         self.body: memoryview | None = None  # what `read_body` sends
+        self.sink: Callable[[bytes], bool] | None = None  # is offered each piece first; False leaves it to `read`
         self._at = 0
         self._curl = curl
         self._provider = provider
@@ -112,6 +115,8 @@ class Transfer:
             self._wake()
 
     def _take(self, chunk: bytes) -> int | None:
+        if self.sink is not None and not self._chunks and self.sink(chunk):
+            return None
         if self._held > _MOST_HELD_BYTES:
             self._paused = True
             return int(pycurl.WRITEFUNC_PAUSE)

@@ -36,7 +36,7 @@ BODY = (
 STREAM = BODY[:-1] + ',"stream":true}'
 CONNECTIONS = 10
 NGINX = "/usr/sbin/nginx"
-_TICK_S = 1 / os.sysconf("SC_CLK_TCK")
+ALL_CORES = sorted(os.sched_getaffinity(0))
 
 
 class Load(NamedTuple):
@@ -64,12 +64,13 @@ FULL = Paces(windows=6, window_s=4.0, streams=100, streams_s=10.0, first_tokens=
 
 
 def cpu_s(pids: list[int]) -> float:
-    """Return the CPU time of processes so far, user and system."""
-    ticks = 0
+    """Return the CPU time of processes so far, user and system, all threads: to the nanosecond where Linux tells it."""
+    nanoseconds = 0
     for pid in pids:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-        ticks += int(fields[11]) + int(fields[12])
-    return ticks * _TICK_S
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            with contextlib.suppress(OSError):  # a thread that has just ended
+                nanoseconds += int((task / "schedstat").read_text(encoding="ascii").split()[0])
+    return nanoseconds / 1e9
 
 
 def rss_mb(pid: int) -> float:
@@ -78,15 +79,10 @@ def rss_mb(pid: int) -> float:
 
 
 def on_core(number: int, pid: int = 0) -> None:
-    """Keep a process on one core; with a single core there is nothing to keep apart."""
-    cores = sorted(os.sched_getaffinity(0))
-    if len(cores) > 1 or pid:
-        with contextlib.suppress(OSError):
-            for task in os.listdir(f"/proc/{pid}/task") if pid else ["0"]:
-                os.sched_setaffinity(int(task), {ALL_CORES[number % len(ALL_CORES)]})
-
-
-ALL_CORES = sorted(os.sched_getaffinity(0))
+    """Keep a process, by default this one and what it starts, on one core."""
+    core = {ALL_CORES[number % len(ALL_CORES)]}
+    for task in os.listdir(f"/proc/{pid}/task") if pid else ["0"]:
+        os.sched_setaffinity(int(task), core)
 
 
 @contextlib.contextmanager
@@ -127,7 +123,9 @@ def nginx(folder: Path, upstream: int) -> Iterator[tuple[int, list[int]]]:
         """,
         encoding="utf-8",
     )
-    process = subprocess.Popen([NGINX, "-p", str(folder), "-c", str(folder / "nginx.conf")], stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [NGINX, "-p", str(folder), "-c", str(folder / "nginx.conf")], stderr=subprocess.DEVNULL
+    )
     try:
         time.sleep(0.5)
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text(encoding="ascii").split()
@@ -342,7 +340,9 @@ def measure(folder: Path, upstream: int, slow: int, paces: Paces, *, more: bool)
         peers["direct"] = direct
     how = f"{CONNECTIONS} connections, one core, lowest of {paces.windows} windows"
     figures = [
-        Figure("cpu_us_per_call", calls.cpu_us, "us", 320, {n: p.cpu_us for n, p in peers.items() if n != "direct"}, how),
+        Figure(
+            "cpu_us_per_call", calls.cpu_us, "us", 320, {n: p.cpu_us for n, p in peers.items() if n != "direct"}, how
+        ),
         Figure("cpu_us_per_chunk", chunk, "us", 45, how=f"{paces.streams} streams, chunks 50 ms apart"),
         Figure("ttft_added_p50_ms", token, "ms", 2, how="new connection each, less the upstream called directly"),
         Figure("rps_c10", calls.rps, "1/s", None, {n: p.rps for n, p in peers.items()}, "best window"),

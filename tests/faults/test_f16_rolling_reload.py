@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tornado.httpclient import AsyncHTTPClient
 
 from tests.faults.ledger import Caller, Ledger, Line, compare, mutant, rows
 from tests.harness import Running, start_proxy
@@ -43,7 +44,18 @@ async def load_while_reloading(proxy: Running, ledger: Ledger, reloads: int, lea
         for kind in ("kept", "new")
         for number in range(_CALLERS)
     ]
+
+    async def read_pages() -> None:
+        client = AsyncHTTPClient(force_instance=True)
+        try:
+            while not over.is_set():
+                page = await client.fetch(f"{proxy.url}/login")
+                assert b"</html>" in page.body
+        finally:
+            client.close()
+
     tasks = [asyncio.create_task(call_on(caller, number)) for number, caller in enumerate(callers)]
+    tasks.append(asyncio.create_task(read_pages()))
     for number in range(reloads):
         while len(ledger.lines) < least * (number + 1) / (reloads + 1):
             await asyncio.sleep(0.02)

@@ -146,9 +146,7 @@ def test_the_providers_own_error_event_passes_and_is_recorded(
 
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "stream"])
-def test_a_provider_that_never_answers(
-    impatient: Gateway, upstream: Scripted, protocol: str, streamed: bool
-) -> None:
+def test_a_provider_that_never_answers(impatient: Gateway, upstream: Scripted, protocol: str, streamed: bool) -> None:
     def script(connection: Connection) -> None:
         connection.left_within(10)
 

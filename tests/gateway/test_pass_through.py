@@ -137,7 +137,7 @@ def broken(chance: random.Random, told: bytes) -> bytes:
         elif kind == 1:
             del data[at : at + chance.randrange(1, 40)]
         elif kind == 2:
-            data[at:at] = b"\n\nevent: never_heard_of\ndata: {\"x\": [1,\n\n"
+            data[at:at] = b'\n\nevent: never_heard_of\ndata: {"x": [1,\n\n'
         elif kind == 3:
             data[at:at] = b"\xff\xc3\x28\xed\xa0\x80"
         elif kind == 4:

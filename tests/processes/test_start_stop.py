@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -148,6 +149,37 @@ def test_a_public_address_needs_tls_or_a_word(tmp_path: Path) -> None:
     assert (status, "--insecure-http" in said) == (1, True)
     with start_proxy(tmp_path / "allowed", arguments=["--bind", "0.0.0.0", "--insecure-http"]) as proxy:
         assert call(proxy)["type"] == "message"
+
+
+def test_one_kind_of_process_runs_alone_and_drains(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "proxy_server", "--port", "0", "--data", str(tmp_path / "data")]
+    command += ["--role", "gateway"]
+    with (tmp_path / "stderr.log").open("w") as log:
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=environment(tmp_path), stdout=subprocess.PIPE, stderr=log, text=True
+        )
+    assert process.stdout is not None
+    try:
+        url = process.stdout.readline().split()[-1]
+        local = json.loads((tmp_path / "data" / "local.json").read_text())
+        assert local["url"] == url
+        wait_until(lambda: answers(f"{url}/health"), 10)
+        with pytest.raises(urllib.error.HTTPError) as away:
+            urllib.request.urlopen(f"{url}/", timeout=5)
+        assert away.value.code == 503
+        away.value.close()
+    finally:
+        process.terminate()
+        assert process.wait(10) == 0
+        process.stdout.close()
+
+
+def answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
 
 
 def test_a_wrong_option_is_usage(tmp_path: Path) -> None:

@@ -1,0 +1,119 @@
+"""The command line: help, check and doctor say what is so and what to do; no key is ever printed."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from proxy_server.__main__ import COMMANDS
+from proxy_server.commands.doctor import LOOKS
+from tests.harness import ROOT, environment, start_proxy
+
+SECRET = "sk-not-a-real-key-0123456789abcdef"
+CONFIG = """[server]
+gateways = 2
+[tiers]
+big = "openai/gpt-4o"
+[providers.local]
+protocol = "openai-chat"
+base_url = "http://127.0.0.1:9"
+auth = "none"
+[models.fast]
+deployments = [
+  { provider = "openai", model = "gpt-4o-mini", weight = 3 },
+  { provider = "local", model = "tiny", priority = 1 },
+]
+"""
+
+
+def command(folder: Path, *arguments: str, env: dict[str, str] | None = None) -> tuple[int, str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "proxy_server", *arguments], cwd=ROOT, env=environment(folder, env),
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_help_names_every_command(tmp_path: Path) -> None:
+    status, said = command(tmp_path, "--help")
+    assert status == 0
+    for name in COMMANDS:
+        assert f"\n    {name} " in said
+        assert command(tmp_path, name, "--help")[0] == 0
+    assert command(tmp_path, "nonsense")[0] == 2
+
+
+def test_check_prints_the_effective_routes_and_no_key(tmp_path: Path) -> None:
+    (tmp_path / "ultimate.toml").write_text(CONFIG)
+    where = ["--config", str(tmp_path / "ultimate.toml"), "--data", str(tmp_path / "data")]
+    status, said = command(tmp_path, "check", *where, env={"OPENAI_API_KEY": SECRET})
+    assert status == 0
+    assert SECRET not in said
+    assert "sk-…cdef" in said
+    for text in (
+        str(tmp_path / "ultimate.toml"), str(tmp_path / "data"), "openai/gpt-4o-mini (weight 3)", "local/tiny",
+        "claude…opus…", "OPENAI_API_KEY", "http://127.0.0.1:9", "server.gateways", "ultimate.toml:2", "command line",
+    ):  # fmt: skip
+        assert text in said, text
+    assert not (tmp_path / "data").exists(), "looking changes nothing"
+
+
+@pytest.mark.parametrize(
+    ("config", "place"),
+    [
+        ("[server]\nport = 99999\n", ":2"),
+        ("[models.a]\ndeployments = [{ provider = 'nobody', model = 'm' }]\n", ":1"),
+        ("[providers.x]\nprotocol = 'smoke-signals'\nbase_url = 'http://x'\n", ":1"),
+        ("[server]\nport = \n", ":2"),
+        ("[server]\ntrusted_proxies = ['everyone']\n", "trusted_proxies"),
+    ],
+)
+def test_check_refuses_what_a_start_would_refuse(tmp_path: Path, config: str, place: str) -> None:
+    (tmp_path / "ultimate.toml").write_text(config)
+    status, said = command(tmp_path, "check", "--config", str(tmp_path / "ultimate.toml"))
+    assert (status, place in said) == (1, True), said
+
+
+def test_doctor_looks_at_everything(tmp_path: Path) -> None:
+    where = ["--data", str(tmp_path / "data"), "--port", "0"]
+    status, said = command(tmp_path, "doctor", *where, env={"OPENAI_API_KEY": SECRET})
+    assert status == 0, said
+    assert SECRET not in said
+    for about in LOOKS:
+        assert f" {about} " in said
+    with start_proxy(tmp_path) as proxy:
+        port = proxy.url.rpartition(":")[2]
+        status, said = command(tmp_path, "doctor", "--data", str(proxy.data_dir), "--port", port)
+    assert status == 0, said
+    assert f"process {proxy.process.pid} runs" in said
+    assert f":{port} accepts connections" in said
+    assert "up to date" in said
+
+
+def test_doctor_fails_with_the_remedy(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        status, said = command(tmp_path, "doctor", "--data", str(tmp_path / "data"), "--port", port)
+    assert status == 1
+    assert "fail port" in said
+    assert "--port" in said
+    (tmp_path / "file").write_text("no folder")
+    status, said = command(tmp_path, "doctor", "--data", str(tmp_path / "file"), "--port", "0")
+    assert (status, "fail data folder" in said, "ok   clock" in said) == (1, True, True)
+    (tmp_path / "ultimate.toml").write_text("[server]\nport = 'x'\n")
+    status, said = command(tmp_path, "doctor", "--config", str(tmp_path / "ultimate.toml"))
+    assert (status, "fail configuration" in said) == (1, True)
+
+
+def test_doctor_names_what_the_journal_has_put_aside(tmp_path: Path) -> None:
+    aside = tmp_path / "data" / "journal" / "slot-0" / "0-abc"
+    aside.mkdir(parents=True)
+    (aside / "0000000001.quarantine").write_bytes(b"x" * 123)
+    status, said = command(tmp_path, "doctor", "--data", str(tmp_path / "data"), "--port", "0")
+    assert status == 0
+    assert "warn journal        123 bytes in 1 files failed their checksum" in said
