@@ -26,12 +26,12 @@ from ultimate_lib.lake.coverage import (
     file_span,
     gaps,
     made,
-    rows,
     standing,
     touched,
     utc_day,
 )
 from ultimate_lib.lake.rolled import COLUMNS, ROLLUPS, coarsen, prepared, roll, within
+from ultimate_lib.lake.rolled_rows import rows
 from ultimate_lib.lake.spans import QUARTER_US, fewer, floor_quarter, intersect, subtract, to_datetime, to_us, union
 from ultimate_lib.lake.steps import local_day, midnight
 
