@@ -20,7 +20,9 @@ from tests.bench.figures import Figure
 from ultimate_lib.clock import SystemClock
 from ultimate_lib.lake import Lake, numbers, rollup
 from ultimate_lib.lake.calls import page
+from ultimate_lib.lake.coverage import table
 from ultimate_lib.lake.query import Query
+from ultimate_lib.lake.rolled import ROLLUPS
 from ultimate_lib.lake.spans import to_datetime
 from ultimate_lib.settings import load
 
@@ -84,8 +86,10 @@ def bench_rollup(lake: Lake) -> list[Figure]:
     began = time.process_time()
     done = rollup.rebuild(lake)
     spent = time.process_time() - began
-    size = sum(path.stat().st_size for path in Path(lake.url).glob("rollup_*/**/*.parquet"))
-    how = f"{rows:,} calls, {done.quarters:,} quarters, {done.days} days, six tables, {size / rows:.1f} bytes a call"
+    tables = [table(lake, one) for one in ROLLUPS.values()]
+    size = sum(file.size for one in tables for file in one.snapshot().files)
+    how = f"{rows:,} calls, {done.quarters:,} quarters, {done.days} days, {len(ROLLUPS)} tables"
+    how += f", {size / rows:.1f} bytes a call"
     return [Figure("rollup_us", spent / rows * 1e6, "us", _ROLLUP_US, how=how)]
 
 

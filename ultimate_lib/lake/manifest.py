@@ -69,10 +69,11 @@ class Manifest:
 
         An object store keeps checksums of its own; `scrub` reads those files through as well.
         """
-        if len(paths) < 2:  # noqa: PLR2004 - no thread for one file
-            return [self._good(path) for path in paths]
-        with ThreadPoolExecutor(_THREADS) as pool:
-            return list(pool.map(self._good, paths))
+        unread = [path for path in paths if path not in self._checked]
+        if len(unread) > 1:  # no threads for one file, nor for what takes a look at its inode
+            with ThreadPoolExecutor(_THREADS) as pool:
+                list(pool.map(self._good, unread))
+        return [self._good(path) for path in paths]
 
     def _good(self, path: str) -> bool:
         local = self._storage.local(path)

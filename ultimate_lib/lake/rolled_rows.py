@@ -1,4 +1,4 @@
-"""Rows of the rollups, kept in memory by file and columns: a file never changes, so what was read once stays right."""
+"""Rows of the rollups, kept in memory by file and columns: no file ever changes, so what was read stays right."""
 
 from __future__ import annotations
 
