@@ -52,5 +52,6 @@ def configure(settings: Log, *, process: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.level.upper())
-    logging.getLogger("tornado.access").setLevel(logging.WARNING)
+    for talkative in ("tornado.access", "alembic"):
+        logging.getLogger(talkative).setLevel(logging.WARNING)
     logging.captureWarnings(capture=True)

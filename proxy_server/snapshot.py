@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from proxy_server.gateway.state import State
 
 
+_KEPT_S = 3600.0
+
+
 class Row(msgspec.Struct, frozen=True):
     """Totals of one (provider, protocol, status) since the process started."""
 
@@ -74,8 +77,18 @@ def write(run_dir: Path, told: Snapshot) -> None:
     making.replace(path)
 
 
+def leave(run_dir: Path, told: Snapshot) -> None:
+    """Write the last word of a process that ends; control adds it to its sums and removes it."""
+    with contextlib.suppress(OSError):  # the counters miss a second; the journal has every call
+        write(run_dir, told)
+        kept_from = _path(run_dir, told.slot, told.token).stat().st_mtime - _KEPT_S
+        for path in run_dir.glob("gateway-*.json"):
+            if path.stat().st_mtime < kept_from:  # without a control process here nobody else removes them
+                path.unlink(missing_ok=True)
+
+
 def remove(run_dir: Path, slot: int, token: str) -> None:
-    """Remove the snapshot of a process that leaves."""
+    """Remove the snapshot of a process that is gone."""
     with contextlib.suppress(OSError):
         _path(run_dir, slot, token).unlink()
 

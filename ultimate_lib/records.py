@@ -48,7 +48,7 @@ class CallRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
     duration_ms: Int32 = None  # first byte in to last byte out
     ttft_ms: Int32 = None  # first byte in to first token out (streams)
     upstream_ms: Int32 = None  # time spent waiting for the provider
-    overhead_ms: Float32 = None  # ours: duration less upstream
+    overhead_ms: Float32 = None  # ours: from the last byte in on, less waiting for the provider and for the client
 
     # who and what for
     key_id: Text = None  # the key's id in the store

@@ -69,6 +69,7 @@ class Record(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     commit_interval_s: Positive = 5.0  # journal to lake
     segment_bytes: Count = 32 * 1024 * 1024
     segment_age_s: Positive = 5.0
+    keep_days: Annotated[int, Meta(ge=0)] = 0  # days that calls stay in the lake; 0: for ever
 
 
 class Limits(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -250,14 +251,17 @@ def load(
     path: Path | None = None,
     environ: Mapping[str, str] | None = None,
     overrides: Mapping[str, Any] | None = None,
+    text: str | None = None,
 ) -> Settings:
     """Read the configuration file (`path`, else the one `find_config` finds) and the environment.
 
-    `overrides` maps dotted names to values given on a command line; they win over both. Raises `Invalid`.
+    `overrides` maps dotted names to values given on a command line; they win over both. `text` is what stands for the
+    file's content, such as the last that was good; then no file is read. Raises `Invalid`.
     """
     environ = os.environ if environ is None else environ
-    path = path.expanduser().absolute() if path is not None else find_config(environ, Path.cwd())
-    text = _read(path) if path is not None else ""
+    if text is None:
+        path = path.expanduser().absolute() if path is not None else find_config(environ, Path.cwd())
+        text = read(path) if path is not None else ""
     where = _Where(path, text)
     tree = where.parse()
     origins = {name: f"{path}:{line}" for name, line in where.lines.items()}
@@ -275,7 +279,8 @@ def load(
     return settings
 
 
-def _read(path: Path) -> str:
+def read(path: Path) -> str:
+    """Return the text of a configuration file. Raises `Invalid` when it cannot be read."""
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

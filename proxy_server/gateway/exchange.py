@@ -11,48 +11,50 @@ from tornado import httputil
 
 from proxy_server.gateway.headers import RequestHeaders
 from proxy_server.gateway.relay import Relay
-from ultimate_lib import protocols
-from ultimate_lib.errors import Denied, Invalid, UltimateError, Unavailable
-from ultimate_lib.protocols import anthropic_messages, openai_chat
+from proxy_server.gateway.surfaces import ANTHROPIC, OPENAI, other_facts, surface_of
+from ultimate_lib.access.keys import SHAPE
+from ultimate_lib.errors import Denied, Invalid, NotFound, UltimateError, Unavailable
+from ultimate_lib.providers import Route
 from ultimate_lib.records import CallRecord, new_call_id
 
 if TYPE_CHECKING:
-    from tornado.http1connection import HTTP1Connection
-
+    from proxy_server.gateway.connection import Connection
     from proxy_server.gateway.state import State
+    from proxy_server.gateway.surfaces import Surface
     from ultimate_lib.access.principal import Principal
     from ultimate_lib.protocols import RequestFacts
-    from ultimate_lib.protocols.facts import Protocol
-    from ultimate_lib.providers import Route
 
 log = logging.getLogger(__name__)
 
-_COUNT_TOKENS = "/v1/messages/count_tokens"
 _LOOPBACK = ("127.", "::1", "::ffff:127.")
-_JSON = "application/json"
+_MODELS = "/v1/models"
+_MOST_DISCARDED = 64 * 1024 * 1024
+_JSON = b"Content-Type: application/json\r\n"
+_RETRY_AFTER_S = 5
+_LISTED_AT_S = 1735689600  # models are aliases of ours; clients want some date
 
 
 class Exchange(httputil.HTTPMessageDelegate):
-    """A request below `/v1` or one that the gateway answers itself."""
+    """A request below `/v1` or one that the gateway answers itself. Times are of the state's clock."""
 
     __slots__ = (
-        "body", "chunks", "connection", "endpoint", "headers", "method", "protocol", "query", "size", "started_at",
-        "started", "state",
+        "_chunks", "_size", "_too_large", "body", "connection", "endpoint", "headers", "method", "query", "read_at",
+        "started", "started_at", "state",
     )  # fmt: skip
 
-    def __init__(self, state: State, connection: HTTP1Connection, method: str, path: str, query: str) -> None:
+    def __init__(self, state: State, connection: Connection, method: str, path: str, query: str) -> None:
         self.state = state
         self.connection = connection
         self.method = method
         self.endpoint = path
         self.query = query
         self.started_at = state.clock.now_us()
-        self.started = state.clock.monotonic()
-        self.chunks: list[bytes] = []
-        self.size = 0
+        self.started = self.read_at = state.clock.monotonic()
         self.body = b""
-        self.protocol: Protocol | None = protocols.for_path(path)
         self.headers: httputil.HTTPHeaders = httputil.HTTPHeaders()
+        self._chunks: list[bytes] = []
+        self._size = 0
+        self._too_large = False
 
     # -- reading ------------------------------------------------------------------------------------------------
 
@@ -61,26 +63,33 @@ class Exchange(httputil.HTTPMessageDelegate):
         start_line: httputil.RequestStartLine | httputil.ResponseStartLine,  # noqa: ARG002 - Tornado's signature
         headers: httputil.HTTPHeaders,
     ) -> None:
-        """Take the headers; a body that says it is too large is refused before it is read."""
+        """Take the headers. A body that says it is too large is refused at once if its sender asks or it is vast."""
         self.headers = headers
-        length = headers.get("Content-Length", "0")
-        if length.isdigit() and int(length) > self.state.settings.limits.body_bytes:
-            self._too_large()
-        elif headers.get("Expect", "").lower() == "100-continue":
-            self.connection.write_headers(httputil.ResponseStartLine("", 100, "Continue"), httputil.HTTPHeaders())
+        if "Content-Length" not in headers:
+            return
+        length = headers["Content-Length"]
+        if len(length) > 7 and length.isdigit() and int(length) > self.state.settings.limits.body_bytes:  # noqa: PLR2004 - most are short
+            self._too_large = True
+            if "Expect" in headers or int(length) > self.state.settings.limits.body_bytes + _MOST_DISCARDED:
+                self._refuse_unread()
 
     def data_received(self, chunk: bytes) -> None:
-        """Take a piece of the body."""
-        self.size += len(chunk)
-        if self.size <= self.state.settings.limits.body_bytes:
-            self.chunks.append(chunk)
-        elif self.chunks:
-            self.chunks = []
-            self._too_large()
+        """Take a piece of the body; what is beyond the limit is read and dropped, so that the refusal is heard."""
+        self._size += len(chunk)
+        if not self._too_large:
+            self._chunks.append(chunk)
+            if self._size > self.state.settings.limits.body_bytes:
+                self._too_large = True
+                self._chunks.clear()
+        elif self._size > self.state.settings.limits.body_bytes + _MOST_DISCARDED:
+            self._refuse_unread()
 
     def finish(self) -> None:
         """Answer."""
-        self.body = self.chunks[0] if len(self.chunks) == 1 else b"".join(self.chunks)
+        self.read_at = self.state.clock.monotonic()
+        chunks = self._chunks
+        self.body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        self._chunks = []
         try:
             self._answer()
         except UltimateError as error:
@@ -91,114 +100,132 @@ class Exchange(httputil.HTTPMessageDelegate):
 
     def on_connection_close(self) -> None:
         """Forget a request whose client left before it was complete."""
-        self.chunks = []
+        self._chunks = []
 
-    def _too_large(self) -> None:
+    def _refuse_unread(self) -> None:
+        error = self._size_error()
+        self.refuse(error.http_status, error.code, str(error))
+
+    def _size_error(self) -> Invalid:
         most = self.state.settings.limits.body_bytes
-        self.refuse(413, "too_large", f"The request body is larger than {most} bytes. Send less, or raise it.")
+        error = Invalid(
+            f"The request body is larger than {most} bytes.", hint="Send less, or raise limits.body_bytes.",
+            code="too_large",
+        )  # fmt: skip
+        error.http_status = 413
+        return error
 
     # -- answering ----------------------------------------------------------------------------------------------
 
     def _answer(self) -> None:
-        if self.endpoint in {"/health", "/healthz", "/"}:
-            self._healthy()
-        elif self.endpoint == "/v1/models" and self.method in {"GET", "HEAD"}:
-            self._models()
-        elif self.protocol is not None or self.endpoint == _COUNT_TOKENS:
-            if self.method != "POST":
-                self.refuse(405, "method", f"{self.endpoint} takes POST.")
+        endpoint = self.endpoint
+        surface = surface_of(endpoint, anthropic="Anthropic-Version" in self.headers)
+        if surface is not None:
+            if self.method not in surface.methods:
+                self.refuse(405, "method", f"{endpoint} takes {', '.join(surface.methods)}.")
             else:
-                self._call()
+                self._call(surface)
+        elif endpoint in {"/health", "/healthz", "/"}:
+            self.connection.reply(200, _JSON, b'{"status":"ok"}')
+        elif endpoint == _MODELS or endpoint.startswith(f"{_MODELS}/"):
+            if self.method in {"GET", "HEAD"}:
+                self._models(endpoint[len(_MODELS) + 1 :])
+            else:
+                self.refuse(405, "method", f"{endpoint} takes GET.")
         else:
-            self.refuse(404, "not_found", f"There is no {self.endpoint} here. Known: /v1/messages, /v1/chat/completions.")
+            self.refuse(
+                404, "not_found", f"There is no {endpoint} here. Calls go to /v1/messages, /v1/chat/completions."
+            )
 
-    def _healthy(self) -> None:
-        self.reply(200, b'{"status":"ok"}' if self.method != "HEAD" else b"")
-
-    def _call(self) -> None:
-        counting = self.endpoint == _COUNT_TOKENS
-        protocol: Protocol = self.protocol or anthropic_messages  # type: ignore[assignment] # a module fits the shape
+    def _call(self, surface: Surface) -> None:
         told = RequestHeaders(self.headers)
+        if self.state.installation in told.via:
+            message = "This call has come back to the proxy that sent it. Check the base_url of its provider."
+            self.refuse(508, "loop", message)
+            return
+        body = self.body
         record = CallRecord(
             call_id=new_call_id(self.started_at),
             started_at=self.started_at,
             source="proxy",
-            operation="count_tokens" if counting else protocol.operation,
-            protocol_in=protocol.name,
+            operation=surface.operation,
+            protocol_in=surface.protocol.name,
             endpoint=self.endpoint,
-            request_bytes=len(self.body),
+            request_bytes=self._size,
         )
         try:
-            principal = self._principal(told)
-            told.fill(record)
-            record.key_id, record.user_id = principal.key_id, principal.user_id
-            record.team, record.cost_center = principal.team, principal.cost_center
-            record.project = record.project or principal.project
-            record.app = record.app or principal.app
-            facts = protocol.read_request(self.body)
-            self._describe(record, facts)
-            route = self._admit(told, principal, protocol, facts, record)
+            principal = self._principal(told, record)
+            if self._too_large:
+                raise self._size_error()
+            if surface.generates:
+                facts = surface.protocol.read_request(body)
+            else:
+                facts = other_facts(surface, body, self.headers.get("Content-Type", ""))
+            _describe(record, facts, surface)
+            record.request_hash = _hash(body, self.state.hash_key) if body else None
+            if facts.prefix:
+                record.prefix_hash = _hash(facts.prefix, self.state.hash_key)
+            route = self._admit(principal, surface, facts, record)
         except UltimateError as error:
             self._refused(record, error)
             return
         self.state.journal.intent(record)
-        Relay(self, protocol, facts, route, record, told, counting=counting).start()
+        Relay(self, surface, facts, route, record, told).start()
 
-    def _principal(self, told: RequestHeaders) -> Principal:
+    def _principal(self, told: RequestHeaders, record: CallRecord | None = None) -> Principal:
+        """Return the caller, written into the record. Raises `Denied`."""
         key = told.key
         if not key:
             raise Denied(
-                "This call carries no key.",
-                hint="Send a cp_ key as x-api-key or as a bearer token.",
+                "This call carries a key of another kind." if told.tokens else "This call carries no key.",
+                hint="Send a cp_ key of this proxy as x-api-key or as a bearer token; x-ultimate-key takes it too.",
                 authenticated=False,
             )
-        principal = self.state.keys.lookup(key)
+        principal = self.state.keys.lookup(key) if SHAPE.fullmatch(key) else None
         if principal is None:
             raise Denied("This key is unknown, ended or expired.", hint="Make a new one.", authenticated=False)
         if principal.loopback_only and not self.address.startswith(_LOOPBACK):
-            raise Denied("This key works on the proxy's own machine alone.", hint="Make another.", authenticated=False)
+            raise Denied(
+                "This key works on the proxy's own machine alone.", hint="Make another.", authenticated=False
+            )
+        if record is not None:
+            record.key_id, record.user_id = principal.key_id, principal.user_id
+            record.team, record.cost_center = principal.team, principal.cost_center
+            record.project, record.app = principal.project, principal.app
+            told.fill(record)
         principal.require("proxy:call")
         return principal
 
-    def _describe(self, record: CallRecord, facts: RequestFacts) -> None:
-        record.stream = facts.stream
-        record.model_requested = facts.model
-        record.max_tokens = facts.max_tokens
-        record.message_count = facts.message_count
-        record.tool_count = facts.tool_count
-        record.has_system = facts.has_system
-        record.has_tools = bool(facts.tool_count)
-        record.has_images = facts.has_images
-        record.has_documents = facts.has_documents
-        if record.end_user is None:
-            record.end_user = facts.end_user
-        record.input_tokens = facts.input_estimate  # until the provider tells
-        record.usage_source = "estimated"
-        record.request_hash = _hash(self.body, self.state.hash_key)
-        if facts.prefix:
-            record.prefix_hash = _hash(facts.prefix, self.state.hash_key)
-            record.prefix_tokens = len(facts.prefix) // 4
-
-    def _admit(
-        self, told: RequestHeaders, principal: Principal, protocol: Protocol, facts: RequestFacts, record: CallRecord
-    ) -> Route:
-        if self.state.installation in told.via:
-            raise Invalid("This call has come back to the proxy that sent it.", code="loop", hint="Check base_url.")
+    def _admit(self, principal: Principal, surface: Surface, facts: RequestFacts, record: CallRecord) -> Route:
         if principal.models is not None and facts.model not in principal.models:
-            raise Denied(f"This key may not call '{facts.model}'.", hint=f"It may: {', '.join(principal.models)}.")
+            named = f"'{facts.model}'" if facts.model else "what names no model"
+            raise Denied(
+                f"This key may not call {named}.", hint=f"It may: {', '.join(principal.models)}.", code="model_denied"
+            )
         if not self.state.journal.accepting:
             raise Unavailable("Calls cannot be recorded: the disk fails.", hint="Free space.", code="journal")
-        route = self.state.routes.find(protocol.name, facts.model)
+        protocol = surface.protocol.name
+        route = self.state.routes.find(protocol, facts.model) if facts.model else self._modelless(protocol)
         record.provider = route.provider.name
         record.deployment = route.deployment
-        record.model_routed = route.model
-        record.protocol_out = protocol.name
+        record.model_routed = route.model or None
+        record.protocol_out = protocol
         record.billing = route.provider.billing
         return route
 
+    def _modelless(self, protocol: str) -> Route:
+        """Return the first provider of the protocol, for files, batches and whatever else names no model."""
+        providers = self.state.providers.values()
+        speaking = [p for p in providers if p.protocol == protocol] or [p for p in providers if p.speaks(protocol)]
+        if not speaking:
+            raise NotFound(
+                f"No provider that speaks {protocol} is configured.", hint="Set its key.", code="no_provider"
+            )
+        return Route(speaking[0], "", speaking[0].name)
+
     def _refused(self, record: CallRecord, error: UltimateError) -> None:
         """Answer in the client's own envelope and leave a row, but for callers that nobody knows."""
-        status = 508 if error.code == "loop" else error.http_status
+        status = error.http_status
         if record.user_id is not None:
             record.status = "refused" if status < 500 else "error"  # noqa: PLR2004 - the first server error
             record.http_status = status
@@ -206,58 +233,79 @@ class Exchange(httputil.HTTPMessageDelegate):
             record.input_tokens = None
             record.usage_source = "none"
             record.cost_source = "none"
-            record.duration_ms = round((self.state.clock.monotonic() - self.started) * 1000)
+            now = self.state.clock.monotonic()
+            record.duration_ms = round((now - self.started) * 1000)
+            record.overhead_ms = round((now - self.read_at) * 1000, 3)
             self.state.journal.call(record)
             self.state.count(record)
         self.refuse(status, error.code, str(error), record.call_id)
 
-    def _models(self) -> None:
-        told = RequestHeaders(self.headers)
-        self._principal(told)
-        if "anthropic-version" in self.headers:
-            ids = [name for name in self.state.routes.models(anthropic_messages.name) if _is_claude(name)]
+    def _models(self, wanted: str) -> None:
+        """List the model names that can be called, or tell of one, in the shape of the client's protocol."""
+        self._principal(RequestHeaders(self.headers))
+        routes = self.state.routes
+        anthropic = "Anthropic-Version" in self.headers
+        protocol = (ANTHROPIC if anthropic else OPENAI).name
+        if wanted:
+            routes.find(protocol, wanted)  # raises NotFound that names the known routes
+            names = [wanted]
+        else:
+            names = routes.models(protocol)
+        if anthropic:
             rows = [
                 {"type": "model", "id": name, "display_name": name, "created_at": "2025-01-01T00:00:00Z"}
-                for name in ids
+                for name in names
+                if wanted or name.startswith(("claude", "anthropic"))
             ]
-            ends = {"first_id": ids[0] if ids else None, "last_id": ids[-1] if ids else None}
-            self.reply(200, msgspec.json.encode({"data": rows, "has_more": False, **ends}))
-            return
-        ids = self.state.routes.models(openai_chat.name)
-        data = [{"id": name, "object": "model", "created": 1735689600, "owned_by": "ultimate-proxy"} for name in ids]
-        self.reply(200, msgspec.json.encode({"object": "list", "data": data}))
+            ends = {"first_id": rows[0]["id"] if rows else None, "last_id": rows[-1]["id"] if rows else None}
+            told: dict[str, object] = rows[0] if wanted else {"data": rows, "has_more": False, **ends}  # type: ignore[assignment] # one model's members are all text
+        else:
+            data = [
+                {"id": name, "object": "model", "created": _LISTED_AT_S, "owned_by": "ultimate-proxy"}
+                for name in names
+            ]
+            told = data[0] if wanted else {"object": "list", "data": data}
+        self.connection.reply(200, _JSON, msgspec.json.encode(told))
 
     @property
     def address(self) -> str:
         """The client's address."""
-        context = self.connection.context
-        return str(getattr(context, "remote_ip", ""))
+        return str(getattr(self.connection.context, "remote_ip", ""))
 
     def refuse(self, status: int, code: str, message: str, call_id: str = "") -> None:
         """Answer with an error in the envelope of the client's protocol."""
-        shaped: Protocol | None = self.protocol
-        if shaped is None and (self.endpoint.startswith("/v1/messages") or "anthropic-version" in self.headers):
-            shaped = anthropic_messages  # type: ignore[assignment] # a module fits the shape
+        if self.connection.gone:
+            return
+        anthropic = self.endpoint.startswith("/v1/messages") or "Anthropic-Version" in self.headers
         request_id = call_id or new_call_id(self.started_at)
-        body = (shaped or openai_chat).error_body(status, code, message, request_id)
-        headers = {"x-ultimate-call-id": request_id}
+        body = (ANTHROPIC if anthropic else OPENAI).error_body(status, code, message, request_id)
+        head = b"%bX-Ultimate-Call-Id: %b\r\n" % (_JSON, request_id.encode())
         if status in {429, 503}:
-            headers["retry-after"] = "5"
-        self.reply(status, body, headers)
+            head += b"Retry-After: %d\r\n" % _RETRY_AFTER_S
+        self.connection.reply(status, head, body)
 
-    def reply(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
-        """Send a whole answer."""
-        line = httputil.ResponseStartLine("HTTP/1.1", status, httputil.responses.get(status, "Unknown"))
-        told = httputil.HTTPHeaders({"Content-Type": _JSON, "Content-Length": str(len(body)), **(headers or {})})
-        self.connection.write_headers(line, told, body if self.method != "HEAD" else b"")
-        self.connection.finish()
+
+def _describe(record: CallRecord, facts: RequestFacts, surface: Surface) -> None:
+    """Write the request's shape into its record."""
+    record.stream = facts.stream
+    record.model_requested = facts.model or None
+    if surface.bills:
+        record.input_tokens = facts.input_estimate  # until the provider tells
+        record.usage_source = "estimated"
+    if not surface.generates:
+        return
+    record.max_tokens = facts.max_tokens
+    record.message_count = facts.message_count
+    record.tool_count = facts.tool_count
+    record.has_system = facts.has_system
+    record.has_tools = bool(facts.tool_count)
+    record.has_images = facts.has_images
+    record.has_documents = facts.has_documents
+    if record.end_user is None:
+        record.end_user = facts.end_user
+    if facts.prefix:
+        record.prefix_tokens = len(facts.prefix) // 4
 
 
 def _hash(data: bytes, key: bytes) -> int:
     return int.from_bytes(hashlib.blake2b(data, digest_size=8, key=key).digest(), "big", signed=True)
-
-
-def _is_claude(name: str) -> bool:
-    return name.startswith(("claude", "anthropic"))
-
-

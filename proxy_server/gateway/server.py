@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import ssl
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tornado import httputil
-from tornado.httpserver import HTTPServer
 
 from proxy_server import snapshot
+from proxy_server.gateway.connection import Connection, Server
 from proxy_server.gateway.exchange import Exchange
 from proxy_server.gateway.forward import Forwarder
+from proxy_server.gateway.framing import READ_AHEAD
 from proxy_server.gateway.state import State
-from proxy_server.process import bind
 from ultimate_lib.errors import Invalid, UpstreamFailed
 
 if TYPE_CHECKING:
-    from tornado.http1connection import HTTP1Connection
+    from collections.abc import Awaitable
 
     from proxy_server.process import Child
 
@@ -26,6 +27,7 @@ log = logging.getLogger(__name__)
 
 _SWEEP_S = 1.0
 _IDLE_CONNECTION_S = 3600.0
+_PAGES_S = 10.0  # how long pages, which may be endless streams, hold up a stop
 _OWN = frozenset({"/health", "/healthz"})
 
 
@@ -35,27 +37,40 @@ class Door(httputil.HTTPServerConnectionDelegate):
     def __init__(self, state: State, forwarder: Forwarder) -> None:
         self.state = state
         self.forwarder = forwarder
-        self.connections: dict[object, HTTP1Connection] = {}
+        self.connections: dict[object, Connection] = {}
         self._root = state.settings.server.root_path
 
     def start_request(
         self, server_conn: object, request_conn: httputil.HTTPConnection
     ) -> httputil.HTTPMessageDelegate:
         """Return the reader of the next request; which part answers is known from its first line."""
-        self.connections[server_conn] = request_conn  # type: ignore[assignment] # ours are HTTP/1
-        return _FirstLine(self, request_conn)  # type: ignore[arg-type] # ours are HTTP/1
+        assert isinstance(request_conn, Connection)  # noqa: S101 - this server speaks nothing else
+        self.connections[server_conn] = request_conn
+        return _FirstLine(self, request_conn)
 
     def on_close(self, server_conn: object) -> None:
         """Forget a closed connection."""
         self.connections.pop(server_conn, None)
 
+    def busy(self, *, pages: bool) -> bool:
+        """Say whether a client still waits for something: bytes on their way, and with `pages` any answer at all."""
+        for connection in self.connections.values():
+            if connection.stream.writing() or (pages and connection.answering):
+                return True
+        return False
+
     def delegate(
-        self, connection: HTTP1Connection, start_line: httputil.RequestStartLine, headers: httputil.HTTPHeaders
+        self, connection: Connection, start_line: httputil.RequestStartLine, headers: httputil.HTTPHeaders
     ) -> httputil.HTTPMessageDelegate:
         """Return who answers a request: calls and health here, everything else in control."""
         path, _, query = start_line.path.partition("?")
-        if self._root and path.startswith(self._root):
-            path = path[len(self._root) :] or "/"
+        root = self._root
+        if root and (path == root or path.startswith(f"{root}/")):
+            path = path[len(root) :] or "/"
+            start_line = start_line._replace(path=f"{path}?{query}" if query else path)
+        if self.forwarder.trust:
+            context: Any = connection.context
+            context.remote_ip = self.forwarder.trust.client(context.address[0], headers)
         method = start_line.method
         if path.startswith("/v1/") or path in _OWN or (path == "/" and method == "HEAD"):
             return Exchange(self.state, connection, method, path, query)
@@ -67,19 +82,19 @@ class _FirstLine(httputil.HTTPMessageDelegate):
 
     __slots__ = ("connection", "door", "to")
 
-    def __init__(self, door: Door, connection: HTTP1Connection) -> None:
+    def __init__(self, door: Door, connection: Connection) -> None:
         self.door = door
         self.connection = connection
         self.to: httputil.HTTPMessageDelegate | None = None
 
     def headers_received(
         self, start_line: httputil.RequestStartLine | httputil.ResponseStartLine, headers: httputil.HTTPHeaders
-    ) -> object:
+    ) -> Awaitable[None] | None:
         assert isinstance(start_line, httputil.RequestStartLine)  # noqa: S101 - a server reads requests
         self.to = self.door.delegate(self.connection, start_line, headers)
         return self.to.headers_received(start_line, headers)
 
-    def data_received(self, chunk: bytes) -> object:
+    def data_received(self, chunk: bytes) -> Awaitable[None] | None:
         return self.to.data_received(chunk) if self.to is not None else None
 
     def finish(self) -> None:
@@ -95,18 +110,24 @@ async def run(child: Child) -> None:
     """Serve until drained."""
     settings = child.settings
     state = State(settings, child.slot, child.demo_url)
-    forwarder = Forwarder(child.control_address, trusted_proxies=settings.server.trusted_proxies)
-    door = Door(state, forwarder)
-    server = HTTPServer(
-        door,  # type: ignore[arg-type] # Tornado takes a connection delegate here
-        ssl_options=_tls(child),
-        max_header_size=settings.limits.header_bytes,
-        max_body_size=1 << 40,  # the exchange refuses earlier, in the client's own envelope
-        idle_connection_timeout=_IDLE_CONNECTION_S,
+    forwarder = Forwarder(
+        child.control_address,
+        trusted_proxies=settings.server.trusted_proxies,
+        root_path=settings.server.root_path,
     )
-    listener = child.listener or bind(settings, reuse_port=True)
-    server.add_socket(listener)
+    door = Door(state, forwarder)
+    server = Server(
+        door,
+        ssl_options=_tls(child),
+        max_header_size=settings.limits.header_bytes * READ_AHEAD,
+        chunk_size=16 * 1024,  # a buffer of this size is made, and zeroed, for each read
+        max_body_size=1 << 40,  # the exchange refuses earlier, in the client's own envelope
+    )
+    server.conn_params.header_timeout = None  # a timer a request costs more than the sweep that does its work
+    assert child.listener is not None  # noqa: S101 - whoever starts a gateway binds its address
+    server.add_socket(child.listener)
     state.journal.start()
+    gc.freeze()  # prices and keys stay as well; collections look at what calls make
     beat = asyncio.create_task(_beat(state, door))
     child.ready()
     await child.drain.wait()
@@ -114,7 +135,7 @@ async def run(child: Child) -> None:
     beat.cancel()
     await forwarder.close()
     await state.close()
-    snapshot.remove(settings.run_dir, child.slot, state.token)
+    snapshot.leave(settings.run_dir, snapshot.take(state, 0))
 
 
 def _tls(child: Child) -> ssl.SSLContext | None:
@@ -138,6 +159,7 @@ async def _beat(state: State, door: Door) -> None:
         await asyncio.sleep(_SWEEP_S)
         try:
             _sweep(state)
+            _close_idle(state, door)
             told = snapshot.take(state, len(door.connections))
             await asyncio.to_thread(snapshot.write, state.settings.run_dir, told)
         except OSError as error:
@@ -159,23 +181,33 @@ def _sweep(state: State) -> None:
             text, code = f"fell silent for {limits.idle_s:g} s", "idle_timeout"
         else:
             continue
-        relay.expire(
-            UpstreamFailed(f"The provider '{provider}' {text}.", retryable=True, code=code, http_status=504)
-        )
+        relay.expire(UpstreamFailed(f"The provider '{provider}' {text}.", retryable=True, code=code, http_status=504))
 
 
-async def _drain(child: Child, state: State, door: Door, server: HTTPServer) -> None:
-    """Finish what runs. Replaced by a successor, also wait for keep-alive clients to be told to go."""
+def _close_idle(state: State, door: Door) -> None:
+    """Close connections that have not begun a request, or not ended its head, for too long."""
+    oldest = state.clock.monotonic() - _IDLE_CONNECTION_S
+    for connection in list(door.connections.values()):
+        if connection.waiting and connection.ready_since < oldest:
+            connection.close()
+
+
+async def _drain(child: Child, state: State, door: Door, server: Server) -> None:
+    """Finish what runs. Replaced by a successor, also wait for keep-alive clients to be told to go.
+
+    The listening socket is the supervisor's: what waits in its queue is the successor's. Each connection hears
+    `Connection: close` with its next response; one whose response has begun without it may carry one request more.
+    """
     state.draining = True
-    if child.retired:
-        await asyncio.sleep(0.2)  # connections that the kernel has already given to this process
     server.stop()
     server.conn_params.no_keep_alive = True
-    for connection in list(door.connections.values()):
-        connection._disconnect_on_finish = True  # noqa: SLF001 - Tornado has no public word for it
-    until = state.clock.monotonic() + state.settings.server.drain_s
-    while state.clock.monotonic() < until:
-        if not state.relays and (not child.retired or not door.connections):
+    for connection in door.connections.values():
+        connection.retire()
+    began = state.clock.monotonic()
+    while (waited := state.clock.monotonic() - began) < state.settings.server.drain_s:
+        if not door.connections:
+            break
+        if not child.retired and not state.relays and not door.busy(pages=waited < _PAGES_S):
             break
         await asyncio.sleep(0.05)
     await server.close_all_connections()

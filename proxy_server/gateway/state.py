@@ -47,10 +47,11 @@ class State:
         self.book = PriceBook(kept_table(settings.run_dir).only(sold))
         self.routes = Routes(settings, self.providers, self.book)
         self.journal = JournalWriter(settings.journal_dir, str(slot), settings.record, self.clock)
-        self.upstream = Upstream(settings.limits)
+        self.waits_for_sync = settings.record.sync == "commit"
         master = MasterKey.load(settings)
         self.hash_key = master.derive("request-hash")
         self.installation = f"ultimate-{master.derive('installation').hex()[:16]}"
+        self.upstream = Upstream(settings.limits, self.installation)
         self.slot = slot
         self.token = secrets.token_hex(4)
         self.relays: set[Relay] = set()

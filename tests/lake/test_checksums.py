@@ -78,7 +78,7 @@ from tests.lake.conftest import END, START, open_lake
 from ultimate_lib.lake.reader import scan_calls
 lake = open_lake(Path(sys.argv[1]))
 lake.manifest.good = lambda paths: [True] * len(paths)
-print(scan_calls(lake, START, END, ["input_tokens"]).collect()["input_tokens"].sort().to_list())
+print(scan_calls(lake, START, END, ["max_tokens"]).collect()["max_tokens"].sort().to_list())
 """
 
 
@@ -89,7 +89,7 @@ def test_without_checksums_a_flip_would_be_shown_as_a_number(lake: Lake, tmp_pat
     """
     dice = random.Random(7)
     tokens = sorted(dice.getrandbits(60) for _ in range(200))
-    append(lake, schema.frame_from_records([record(n, input_tokens=told) for n, told in enumerate(tokens)]))
+    append(lake, schema.frame_from_records([record(n, max_tokens=told) for n, told in enumerate(tokens)]))
     path = Path(lake.calls.url(lake.calls.snapshot().files[0]))
     whole = path.read_bytes()
     flip(path, whole.index(tokens[50].to_bytes(8, "little")) + 2, 4)

@@ -72,6 +72,7 @@ class Table:
         self._schema = schema
         self._order = order
         self._encodings = encodings or (lambda _rows: {})
+        self.vacuumed: float | None = None  # when this process last did, on its monotonic clock
         self._handle: DeltaTable | None = None
         self._snapshot = Snapshot(-1, ())
 
@@ -112,7 +113,8 @@ class Table:
     def _refreshed(self) -> DeltaTable | None:
         try:
             if self._handle is not None:
-                self._handle.update_incremental()
+                if not self._is_newest(self._handle.version()):
+                    self._handle.update_incremental()
                 return self._handle
         except DeltaError as error:
             log.warning("lake: %s is opened anew (%s).", self.name, _first_line(error))
@@ -122,6 +124,12 @@ class Table:
         except TableNotFoundError:
             return None
         except (DeltaError, OSError) as error:
+            if self._storage.local(self.name) is None:
+                raise Unavailable(
+                    f"The lake at {self._storage.url(self.name)} does not answer ({_first_line(error)}).",
+                    hint="Check data.lake_url, the AWS_* variables and the network; calls stay in the journal.",
+                    code="lake_unreachable",
+                ) from error
             raise Corrupt(
                 f"The table {self.name} of the lake cannot be opened ({_first_line(error)}).",
                 hint="Restore its _delta_log from a backup; calls stay in the journal until then.",
@@ -157,6 +165,13 @@ class Table:
                     if "add" in action and action["add"]["dataChange"]
                 ]
             return added
+
+    def _is_newest(self, version: int) -> bool:
+        """Say by two looks at a folder that no later version is there; milliseconds less than to ask Delta."""
+        here = self._storage.local(f"{self.name}/_delta_log/{version:020d}.json")
+        if here is None:
+            return False
+        return here.exists() and not here.with_name(f"{version + 1:020d}.json").exists()
 
     # -- writing ------------------------------------------------------------------------------------------------
 
@@ -232,8 +247,7 @@ class Table:
                     self._settle(version)
                     return version
             time.sleep(random.uniform(0, 0.02 * (attempt + 1)))  # noqa: S311 - only spreads the tries
-        self.discard(adds)
-        raise Unavailable(
+        raise Unavailable(  # the files stay for the vacuum: the last try may have gone through
             f"The table {self.name} of the lake is written by too many at once.", hint="Try again.", code="lake_busy"
         )
 

@@ -6,7 +6,9 @@ are written: it is known with the commit itself, at no moment is a row committed
 file each under `manifest/`, written after the commit and, if a kill came between, by the worker's next pass
 (`heal`): a log file is without checksum for at most the time to that pass.
 
-A reader checks a local file before it uses it, once per inode, mtime and size. What fails is left out and counted.
+A reader checks a local file before it uses it, once per inode, mtime and size; of files in an object store, which has
+checksums of its own, the daily scrub condemns what it finds under `manifest/quarantine/`. What fails is left out and
+counted.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import logging
 import re
 import secrets
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -33,6 +36,8 @@ _NAMED = re.compile(r"-([0-9a-f]{64})\.parquet$")
 _LOG_FILE = re.compile(r"^\d{20}\.(json|checkpoint(\.\d+\.\d+)?\.parquet)$")
 _BLOCK = 1 << 20
 _THREADS = 4
+_QUARANTINE = "manifest/quarantine"
+_LISTED_S = 30.0
 _Identity = tuple[int, int, int]
 
 
@@ -47,6 +52,7 @@ class Manifest:
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
         self._checked: dict[str, tuple[_Identity, bool]] = {}
+        self._listed: dict[str, tuple[float, frozenset[str]]] = {}
         self._guard = threading.Lock()
 
     def digest(self, path: str) -> str | None:
@@ -65,10 +71,13 @@ class Manifest:
         return expected is None or hashlib.sha256(data).hexdigest() == expected
 
     def good(self, paths: Sequence[str]) -> list[bool]:
-        """Check local files, those not yet checked at 1-2 GB/s a core; files in an object store count as good.
+        """Check local files, those not yet checked at 1-2 GB/s a core.
 
-        An object store keeps checksums of its own; `scrub` reads those files through as well.
+        In an object store, which keeps checksums of its own, a file is good unless a scrub has condemned it.
         """
+        if paths and self._storage.local(paths[0]) is None:
+            condemned = self._condemned(paths[0].partition("/")[0])
+            return [path.rpartition("/")[2] not in condemned for path in paths]
         unread = [path for path in paths if path not in self._checked]
         if len(unread) > 1:  # no threads for one file, nor for what takes a look at its inode
             with ThreadPoolExecutor(_THREADS) as pool:
@@ -78,7 +87,7 @@ class Manifest:
     def _good(self, path: str) -> bool:
         local = self._storage.local(path)
         if local is None:
-            return True
+            return True  # the log of a lake in an object store
         try:
             now = _identity(local)
             known = self._checked.get(path)
@@ -104,9 +113,30 @@ class Manifest:
             good = False
         with self._guard:
             self._checked.pop(path, None)
+            self._listed.clear()
         if not good:
             self._tell(path, "fails the scrub")
+        if self._storage.local(path) is None:
+            self._condemn(path, good=good)
         return good
+
+    def _condemn(self, path: str, *, good: bool) -> None:
+        table, name = path.partition("/")[0], path.rpartition("/")[2]
+        if not good:
+            self._storage.write(f"{_QUARANTINE}/{table}/{name}", b"")
+        elif name in self._condemned(table):
+            self._storage.delete(f"{_QUARANTINE}/{table}/{name}")
+
+    def _condemned(self, table: str) -> frozenset[str]:
+        """Return the names of files that a scrub has condemned, as of the last half minute."""
+        now = time.monotonic()
+        with self._guard:
+            at, names = self._listed.get(table, (-_LISTED_S, frozenset()))
+        if now - at >= _LISTED_S:
+            names = frozenset(self._storage.names(f"{_QUARANTINE}/{table}"))
+            with self._guard:
+                self._listed[table] = (now, names)
+        return names
 
     def _tell(self, path: str, what: str) -> None:
         log.error("lake: %s %s; its rows are left out and counted as missing.", path, what)

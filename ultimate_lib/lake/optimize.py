@@ -27,6 +27,7 @@ _SMALL_BYTES = 16 * 1024 * 1024
 _MERGE_AT = 50  # small files in a day
 _SETTLED_MS = 10 * 60 * 1000  # a day's small files are merged sooner once nothing has come for so long
 _CHECKPOINT_EVERY = 50  # versions
+_VACUUM_EVERY_S = 6 * 3600.0  # in a lake that is too quiet for checkpoints
 _KEEP_HOURS = 1  # files that a merge or a retention took out, for readers that hold an older snapshot
 
 
@@ -53,6 +54,11 @@ def maintain(lake: Lake, table: Table | None = None) -> Maintained:
     vacuumed = 0
     if checkpointed:
         table.checkpoint()
+    now = lake.clock.monotonic()
+    if table.vacuumed is None:
+        table.vacuumed = now  # a process that just started lets its first pass be a light one
+    if checkpointed or now - table.vacuumed >= _VACUUM_EVERY_S:
+        table.vacuumed = now
         vacuumed = table.vacuum(_KEEP_HOURS)
         lake.manifest.forget([table.path(file) for file in table.snapshot().files], f"{table.name}/date=")
     return Maintained(merged, checkpointed, vacuumed, lake.manifest.heal(table.name))

@@ -8,7 +8,6 @@ import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-import pyarrow as pa
 from pyarrow import fs
 
 from ultimate_lib.errors import Unavailable
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from ultimate_lib.settings import Settings
 
 _STORES = ("s3://", "s3a://")
+_ATTEMPTS = 3
 
 
 class Storage(Protocol):
@@ -123,7 +123,10 @@ class FolderStorage:
 
 
 class ObjectStorage:
-    """A prefix in an S3-compatible store, reached through the same client as the Delta log."""
+    """A prefix in an S3-compatible store.
+
+    Reached through Arrow's client: the Delta library's own file system holds Python's lock while it waits.
+    """
 
     def __init__(self, root: str, options: dict[str, str]) -> None:
         self.root = root
@@ -140,32 +143,42 @@ class ObjectStorage:
 
     def read(self, path: str) -> bytes:
         """Return an object's bytes."""
-        with self._open().open_input_file(path) as file:
+        with self._open().open_input_file(self._key(path)) as file:
             return bytes(file.read())
 
     def write(self, path: str, data: bytes) -> None:
         """Put an object; a store shows it whole or not at all."""
         try:
-            with self._open().open_output_stream(path) as file:
+            with self._open().open_output_stream(self._key(path)) as file:
                 file.write(data)
-        except (OSError, pa.ArrowException) as error:
+        except OSError as error:
             raise unwritable(self.root, error) from error
 
     def names(self, folder: str) -> list[str]:
         """Return the names of the objects right under a prefix."""
-        found = self._open().get_file_info(fs.FileSelector(folder, allow_not_found=True))
+        found = self._open().get_file_info(fs.FileSelector(self._key(folder), allow_not_found=True))
         return sorted(info.base_name for info in found if info.type == fs.FileType.File)
 
     def delete(self, path: str) -> None:
         """Remove an object."""
         with contextlib.suppress(FileNotFoundError):
-            self._open().delete_file(path)
+            self._open().delete_file(self._key(path))
+
+    def _key(self, path: str) -> str:
+        return f"{self.root.partition('://')[2]}/{path}"
 
     def _open(self) -> fs.FileSystem:
         if self._files is None:
-            from deltalake.fs import DeltaStorageHandler  # noqa: PLC0415 - only a lake in an object store needs it
-
-            self._files = fs.PyFileSystem(DeltaStorageHandler(self.root, self.options))
+            scheme, _, host = self.options.get("AWS_ENDPOINT_URL", "").partition("://")
+            self._files = fs.S3FileSystem(
+                access_key=self.options.get("AWS_ACCESS_KEY_ID"),
+                secret_key=self.options.get("AWS_SECRET_ACCESS_KEY"),
+                session_token=self.options.get("AWS_SESSION_TOKEN"),
+                region=self.options.get("AWS_REGION") or self.options.get("AWS_DEFAULT_REGION"),
+                scheme=scheme or None,
+                endpoint_override=host or None,
+                retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=_ATTEMPTS),
+            )
         return self._files
 
 

@@ -70,11 +70,25 @@ class Store:
         self._watch.rollback()
         return version
 
+    def schema(self) -> tuple[str | None, str]:
+        """Return the revision that the database has (None: no tables yet) and the newest that this program knows."""
+        newest = max(path.name.partition("_")[0] for path in (_MIGRATIONS / "versions").glob("[0-9]*.py"))
+        if self.path is not None and not self.path.exists():
+            return None, newest
+        with self.begin() as connection:
+            if not sa.inspect(connection).has_table("alembic_version"):
+                return None, newest
+            present: str | None = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+        return present, newest
+
     def migrate(self) -> list[str]:
         """Bring the schema up to date and return the steps taken; a SQLite file is copied aside first.
 
         Processes that start together take turns. Raises `Invalid` for a schema newer than this program.
         """
+        present, newest = self.schema()
+        if present == newest:
+            return []
         from alembic import command  # noqa: PLC0415 - only the process that migrates pays for it
         from alembic.config import Config  # noqa: PLC0415
         from alembic.migration import MigrationContext  # noqa: PLC0415

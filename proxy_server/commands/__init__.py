@@ -1,0 +1,1 @@
+"""The commands of `ultimate-proxy`: a module each with `add(subparsers)`, loaded when it is asked for."""

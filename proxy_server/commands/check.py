@@ -1,0 +1,116 @@
+"""`ultimate-proxy check`: is the configuration right, and what follows from it?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from proxy_server.commands.common import add_places, overrides, settings_and_text
+
+if TYPE_CHECKING:
+    import argparse
+
+    from rich.console import Console
+
+    from ultimate_lib.providers import Routes
+    from ultimate_lib.settings import Settings
+
+SECTIONS = ("server", "data", "record", "limits", "billing", "tiers", "log")
+_DEMO_URL = "http://127.0.0.1"  # its port is known only while it runs
+_WIDE = 160  # columns, where there is no terminal to ask
+
+
+def add(subparsers: Any) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        "check",
+        help="validate the configuration and print the effective routes",
+        description="Validate the configuration as a start or a reload would, and print what is in force: where each "
+        "setting comes from, the providers (keys masked) and where models go.",
+    )
+    add_places(parser)
+    parser.add_argument("--all", action="store_true", help="print the settings that have their default, too")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Check and print. Raises `UltimateError` with file, line, value and what would be right."""
+    from rich.console import Console  # noqa: PLC0415 - other commands do not pay for tables
+
+    settings, _ = settings_and_text(arguments, overrides(arguments))
+    routes = effective_routes(settings)
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, markup=False, width=_WIDE)
+    where = settings.config_path or "none (built-in values and the environment)"
+    console.print(f"configuration  {where}", soft_wrap=True)
+    console.print(f"data folder    {settings.data_dir}", soft_wrap=True)
+    _print_settings(console, settings, everything=arguments.all)
+    _print_providers(console, routes)
+    _print_routes(console, settings, routes)
+    console.print("The configuration is right.")
+    return 0
+
+
+def effective_routes(settings: Settings) -> Routes:
+    """Return the routes that a gateway would have. Raises `Invalid`."""
+    from proxy_server.gateway.forwarded import Trust  # noqa: PLC0415 - a command loads what it needs
+    from ultimate_lib.pricing import PriceBook, pricelist  # noqa: PLC0415
+    from ultimate_lib.providers import Routes, configured  # noqa: PLC0415
+
+    Trust(settings.server.trusted_proxies)
+    return Routes(settings, configured(settings, demo_url=_DEMO_URL), PriceBook(pricelist.load()))
+
+
+def _print_settings(console: Console, settings: Settings, *, everything: bool) -> None:
+    from rich.table import Table  # noqa: PLC0415 - see above
+
+    table = Table("setting", "value", "from", title="Settings", title_justify="left")
+    for section in SECTIONS:
+        part = getattr(settings, section)
+        for name in part.__struct_fields__:
+            origin = settings.origin(f"{section}.{name}")
+            if everything or origin != "default":
+                table.add_row(f"{section}.{name}", _shown(name, getattr(part, name)), origin)
+    if table.row_count:
+        console.print(table)
+    else:
+        console.print("Every setting has its default; --all prints them.")
+
+
+def _shown(name: str, value: object) -> str:
+    if name == "store_url" and isinstance(value, str) and "@" in value:  # a database's password
+        scheme, _, rest = value.partition("://")
+        return f"{scheme}://…@{rest.rpartition('@')[2]}"
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _print_providers(console: Console, routes: Routes) -> None:
+    from rich.table import Table  # noqa: PLC0415 - see above
+
+    names = ("provider", "protocol", "address", "auth", "key", "prices", "from")
+    table = Table(*names, title="Providers", title_justify="left")
+    for row in routes.table():
+        built_in = row["base_url"] == _DEMO_URL
+        address = "the scripted provider, started when it is called" if built_in else row["base_url"]
+        key = row["key"] or "-"
+        table.add_row(row["provider"], row["protocol"], address, row["auth"], key, row["prices"], row["from"])
+    console.print(table)
+
+
+def _print_routes(console: Console, settings: Settings, routes: Routes) -> None:
+    from rich.table import Table  # noqa: PLC0415 - see above
+
+    table = Table("a call for", "goes to", "from", title="Routes", title_justify="left")
+    for alias, entry in settings.models.items():
+        ranked = sorted(entry.deployments, key=lambda one: (one.priority, -one.weight))
+        targets = ", ".join(f"{one.provider}/{one.model} (weight {one.weight:g})" for one in ranked)
+        table.add_row(alias, targets, settings.origin(f"models.{alias}"))
+    for word, tier in (("opus", "big"), ("sonnet", "middle"), ("haiku", "small")):
+        target = getattr(settings.tiers, tier)
+        if target:
+            table.add_row(f"claude…{word}…", target, settings.origin(f"tiers.{tier}"))
+    for row in routes.table():
+        table.add_row(f"{row['provider']}/<model>", f"<model> at {row['provider']}", row["from"])
+    rest = "the first provider of its protocol whose price list knows it, or the only one"
+    table.add_row("<model>", rest, "built in")
+    console.print(table)

@@ -1,0 +1,1 @@
+"""Functions behind the routes: `(bench, caller, params) -> value`, synchronous, run in a thread."""

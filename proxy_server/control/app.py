@@ -1,0 +1,115 @@
+"""The control process: pages and the REST interface on a loopback socket, behind the gateways."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from tornado.httpserver import HTTPServer
+from tornado.web import Application
+
+from proxy_server.control import gateways
+from proxy_server.control.base import Control, Handler
+from proxy_server.control.identify import Identify
+from proxy_server.control.routes import TABLE, Router
+from ultimate_lib.clock import SystemClock
+from ultimate_lib.compute import LocalPool
+from ultimate_lib.store import Store
+from ultimate_lib.workbench import Workbench
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from concurrent.futures import Executor
+
+    from proxy_server.control.routes import Route
+    from proxy_server.process import Child
+    from ultimate_lib.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_THREADS = 8
+_HEAVY_AT_ONCE = 2
+_MOST_BODY_BYTES = 1024 * 1024
+_OBSERVE_S = 1.0
+_IDLE_CONNECTION_S = 3600.0
+_ON_THE_WAY_S = 0.2  # what a gateway has already sent over a connection that it keeps open
+
+
+def open_workbench(settings: Settings) -> Workbench:
+    """Open what pages and routes work with; the lake and the pool do nothing before they are asked."""
+    return Workbench(
+        settings=settings,
+        store=Store(settings.store_url),
+        compute=LocalPool(),
+        clock=SystemClock(),
+    )
+
+
+class Serving:
+    """The HTTP server for a table of routes on a listening socket."""
+
+    def __init__(
+        self, bench: Workbench, threads: Executor, listener: socket.socket, table: Sequence[Route] = TABLE
+    ) -> None:
+        self._control = Control(
+            bench=bench,
+            router=Router(table),
+            identify=Identify(bench.settings, bench.store, bench.clock),
+            threads=threads,
+            heavy=asyncio.Semaphore(_HEAVY_AT_ONCE),
+        )
+        application = Application([(r".*", Handler, {"control": self._control})], log_function=lambda _: None)
+        self._server = HTTPServer(
+            application,
+            max_body_size=_MOST_BODY_BYTES,
+            max_header_size=bench.settings.limits.header_bytes,
+            idle_connection_timeout=_IDLE_CONNECTION_S,
+        )
+        listener.setblocking(False)
+        self._server.add_socket(listener)
+
+    async def drain(self, most_s: float) -> None:
+        """Take no new connection, answer what has been asked, and close."""
+        self._server.stop()
+        self._server.conn_params.no_keep_alive = True
+        active, clock = self._control.active, self._control.bench.clock
+        until = clock.monotonic() + most_s
+        settled = clock.monotonic() + _ON_THE_WAY_S
+        while clock.monotonic() < (until if active else settled):  # noqa: ASYNC110 - a set has no event to wait for
+            await asyncio.sleep(0.02)
+        await self._server.close_all_connections()
+
+
+async def run(child: Child) -> None:
+    """Serve until drained."""
+    bench = open_workbench(child.settings)
+    threads = ThreadPoolExecutor(_THREADS, "control")
+    listener = child.listener or socket.create_server(("127.0.0.1", 0))
+    serving = Serving(bench, threads, listener)
+    watch = asyncio.create_task(_watch(bench, threads))
+    log.info("Control serves on %s:%d.", *listener.getsockname()[:2])
+    child.ready()
+    await child.drain.wait()
+    await serving.drain(child.settings.server.drain_s)
+    watch.cancel()
+    threads.shutdown(wait=False, cancel_futures=True)
+    bench.store.close()
+
+
+async def _watch(bench: Workbench, threads: ThreadPoolExecutor) -> None:
+    """Once a second: keep what the gateways have counted, also of those that leave."""
+    loop = asyncio.get_running_loop()
+    failure: str | None = None
+    while True:
+        try:
+            seen = await loop.run_in_executor(threads, gateways.observe, bench.settings.run_dir, bench.clock.now_us())
+        except Exception:
+            log.exception("The second's work failed; it is tried again.")
+        else:
+            if seen.failure is not None and failure is None:
+                log.warning("The gateways' counters cannot be kept: %s. Check the data folder.", seen.failure)
+            failure = seen.failure
+        await asyncio.sleep(_OBSERVE_S)

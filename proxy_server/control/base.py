@@ -1,0 +1,253 @@
+"""The one handler: who asks, may they, what do they ask; then the route's function in a thread; then the answer."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import secrets
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import parse_qs
+
+import msgspec
+from tornado.web import RequestHandler
+
+from proxy_server.control import pages, params
+from proxy_server.control.answers import Answer, Caller, Page, Redirect, Text
+from proxy_server.control.identify import cookie_name
+from proxy_server.control.routes import PUBLIC, Found, allow, permit
+from ultimate_lib.access.sessions import SESSION_LIFE
+from ultimate_lib.errors import Denied, Invalid, UltimateError, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from concurrent.futures import Executor
+
+    from proxy_server.control.identify import Identify
+    from proxy_server.control.routes import Route, Router
+    from ultimate_lib.workbench import Workbench
+
+log = logging.getLogger(__name__)
+
+_FORM = "application/x-www-form-urlencoded"
+_MOST_WAITING = 50
+_JSON_CSP = "default-src 'none'; frame-ancestors 'none'"
+_Value = TypeVar("_Value")
+
+
+@dataclass(slots=True)
+class Control:
+    """What all requests share."""
+
+    bench: Workbench
+    router: Router
+    identify: Identify
+    threads: Executor
+    heavy: asyncio.Semaphore
+    waiting: int = 0
+    active: set[Handler] = field(default_factory=set)
+
+
+class Handler(RequestHandler):
+    """Serves every row of the table."""
+
+    def initialize(self, control: Control) -> None:
+        """Take what all requests share."""
+        self._control = control
+        self._request_id = secrets.token_hex(8)
+        self._nonce = secrets.token_urlsafe(16)
+        self._path = self.request.path
+        self._caller = Caller()
+        self._gone = False
+        root = control.bench.settings.server.root_path
+        if root and (self._path == root or self._path.startswith(root + "/")):
+            self._path = self._path[len(root) :] or "/"
+
+    def prepare(self) -> None:
+        """Count as one that is being answered."""
+        self._control.active.add(self)
+
+    def on_finish(self) -> None:
+        """Count no more."""
+        self._control.active.discard(self)
+
+    def on_connection_close(self) -> None:
+        """Remember that nobody waits any more."""
+        self._gone = True
+        self._control.active.discard(self)
+
+    def set_default_headers(self) -> None:
+        """Set what every answer carries, errors included."""
+        self.clear_header("Server")
+        for name, value in {
+            "X-Content-Type-Options": "nosniff",
+            "X-Frame-Options": "DENY",
+            "Referrer-Policy": "no-referrer",
+            "Cache-Control": "no-store",
+            "Cross-Origin-Opener-Policy": "same-origin",
+            "Content-Security-Policy": _JSON_CSP,
+        }.items():
+            self.set_header(name, value)
+
+    async def _serve(self) -> None:
+        """Answer, or say in a sentence why not. The outermost frame of a request."""
+        self.set_header("X-Request-Id", self._request_id)
+        page = not self._path.startswith("/api/")
+        try:
+            found = self._control.router.find(self._path)
+            page = any(route.page for route in found.methods.values())
+            await self._route(found)
+        except UltimateError as error:
+            if error.http_status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                log.warning("request %s to %s: %s", self._request_id, self._path, error)
+            self._refuse(error, page=page)
+        except Exception:
+            log.exception("request %s to %s failed", self._request_id, self._path)
+            self._refuse(_internal(self._request_id), page=page)
+
+    get = head = post = put = patch = delete = options = _serve
+
+    async def _route(self, found: Found) -> None:
+        method = self.request.method or ""
+        if method == "OPTIONS":
+            self.set_header("Allow", allow(found.methods))
+            self.set_status(HTTPStatus.NO_CONTENT)
+            return
+        route = found.methods.get("GET" if method == "HEAD" else method)
+        if route is None or (method == "HEAD" and not route.head):
+            self.set_header("Allow", allow(found.methods))
+            raise _Method(f"{self._path} does not take {method}.", hint=f"It takes {allow(found.methods)}.")
+        self._caller = await self._in_thread(functools.partial(self._control.identify.caller, self.request))
+        if route.page and route.method == "GET" and route.permission != PUBLIC and self._caller.principal is None:
+            self._write(Redirect("login", back=route.page))  # signed out: the way in, and back here, not an error
+            return
+        permit(route, self._caller)
+        told = self._params(route, found.values)
+        work = functools.partial(route.function, self._control.bench, self._caller, told)
+        self.set_status(route.status)
+        in_turn = route.heavy and self._caller.principal is not None  # nobody else is shown anything of the lake
+        self._write(await (self._in_turn(work) if in_turn else self._in_thread(work)))
+
+    async def _in_turn(self, work: Callable[[], object]) -> object:
+        """Read the lake when it is this request's turn, unless its client has left meanwhile."""
+        control = self._control
+        if control.waiting >= _MOST_WAITING:
+            raise Unavailable("Too many questions wait for the lake.", hint="Try again in a moment.", code="busy")
+        control.waiting += 1
+        try:
+            async with control.heavy:
+                if self._gone:
+                    raise Unavailable("The client left before its turn came.", code="client_gone")
+                return await self._in_thread(work)
+        finally:
+            control.waiting -= 1
+
+    async def _in_thread(self, work: Callable[[], _Value]) -> _Value:
+        return await asyncio.get_running_loop().run_in_executor(self._control.threads, work)
+
+    def _params(self, route: Route, path_values: dict[str, str]) -> msgspec.Struct:
+        request = self.request
+        kind = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        is_form = bool(route.page) and kind == _FORM
+        form = request.body.decode("utf-8", "replace") if is_form else ""
+        token = parse_qs(form).get("_csrf", [""])[0]
+        self._control.identify.check_browser(request, self._caller, token)
+        if route.method in {"GET", "DELETE"}:
+            return params.from_query(route.takes, request.query, path_values)
+        if request.query:
+            params.from_query(_NoQuery, request.query, {})
+        if is_form:
+            fields = "&".join(part for part in form.split("&") if not part.startswith("_csrf="))
+            return params.from_query(route.takes, fields, path_values)
+        if request.body and kind != "application/json":
+            raise Invalid("The body must be JSON.", hint="Send Content-Type: application/json.", code="content_type")
+        return params.from_json(route.takes, request.body, path_values)
+
+    # -- answering ----------------------------------------------------------------------------------------------
+
+    def _write(self, value: object) -> None:
+        answer = value if isinstance(value, Answer) else Answer(value)
+        if answer.status is not None:
+            self.set_status(answer.status)
+        if answer.sign_in is not None:
+            self._cookie(answer.sign_in)
+        if answer.sign_out:
+            self._cookie(None)
+        body = answer.value
+        if isinstance(body, Redirect):
+            self.set_status(HTTPStatus.SEE_OTHER)
+            self.set_header("Location", self._location(body))
+        elif isinstance(body, Page):
+            self._write_page(body)
+        elif isinstance(body, Text):
+            self.set_header("Content-Type", body.content_type)
+            self.write(body.body)
+        else:
+            self._write_json(body)
+
+    def _location(self, redirect: Redirect) -> str:
+        known = self._control.router.pages
+        path = known.get(redirect.to, known["home"])
+        return f"{self._caller.root}{path}" + (f"?to={redirect.back}" if redirect.back in known else "")
+
+    def _write_json(self, value: object) -> None:
+        self.set_header("Content-Type", "application/json; charset=utf-8")
+        self.write(msgspec.json.encode(value))
+
+    def _write_page(self, page: Page) -> None:
+        self.set_header("Content-Security-Policy", pages.policy(self._nonce))
+        self.set_header("Content-Type", "text/html; charset=utf-8")
+        self.write(pages.render(page, self._caller, self._nonce))
+
+    def _cookie(self, token: str | None) -> None:
+        name = cookie_name(self._caller)
+        told: dict[str, Any] = {"path": "/", "httponly": True, "secure": self._caller.secure, "samesite": "Lax"}
+        if token is None:
+            self.clear_cookie(name, **told)
+        else:
+            self.set_cookie(name, token, max_age=int(SESSION_LIFE.total_seconds()), **told)
+
+    def _refuse(self, error: UltimateError, *, page: bool) -> None:
+        if self._headers_written:
+            return
+        self.set_status(error.http_status)
+        if isinstance(error, Denied) and error.http_status == HTTPStatus.UNAUTHORIZED:
+            self.set_header("WWW-Authenticate", 'Bearer realm="ultimate-proxy"')
+        if page:
+            told = {"message": error.message, "hint": error.hint, "request_id": self._request_id}
+            self._write_page(Page("error.html", "That did not work", told))
+            return
+        told = {"code": error.code, "message": error.message, "hint": error.hint, "request_id": self._request_id}
+        self._write_json({"error": told})
+
+    def write_error(self, status_code: int, **_: Any) -> None:
+        """Answer what Tornado itself refuses (a method that does not exist, a body that it cannot parse)."""
+        self.set_header("X-Request-Id", self._request_id)
+        error = UltimateError(f"The request was refused: {HTTPStatus(status_code).phrase}.", code="request")
+        error.http_status = status_code
+        self._refuse(error, page=False)
+
+    def compute_etag(self) -> str | None:
+        """Return an ETag for JSON that was read; pages carry a fresh nonce each time."""
+        if self.request.method not in {"GET", "HEAD"} or "json" not in str(self._headers.get("Content-Type", "")):
+            return None
+        return super().compute_etag()
+
+
+class _NoQuery(msgspec.Struct):
+    """A request with a body takes nothing from its query."""
+
+
+class _Method(UltimateError):
+    """The path is right, the method is not."""
+
+    code = "method"
+    http_status = 405
+
+
+def _internal(request_id: str) -> UltimateError:
+    return UltimateError(
+        "This failed on our side.", hint=f"The server's log tells why, under request {request_id}.", code="internal"
+    )

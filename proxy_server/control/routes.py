@@ -1,0 +1,154 @@
+"""The table of routes: method, path, function, permission, one sentence, an example. Everything else follows from it.
+
+From this table come the router, the permission check, the OpenAPI document and the reference. A new route is one
+line here and one plain function `(bench, caller, params) -> value` in `api/` or `pages/`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from proxy_server.control import openapi
+from proxy_server.control.answers import Caller, Nothing
+from proxy_server.control.api import access, analytics, auth, keys, system
+from proxy_server.control.pages import home, login
+from ultimate_lib.errors import NotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from msgspec import Struct
+
+    from ultimate_lib.workbench import Workbench
+
+PUBLIC = "public"
+"""Anyone may ask."""
+KNOWN = "known"
+"""Anyone with a key or a session may ask; the function shows and changes what is the caller's own."""
+
+_VALUE = r"[A-Za-z0-9_][A-Za-z0-9_.~-]*"
+
+
+class Route(NamedTuple):
+    """One row. A route whose permission nobody holds is closed to everybody."""
+
+    method: str
+    path: str  # `{name}` stands for one path segment, an id
+    function: Callable[[Workbench, Caller, Any], object]
+    permission: str  # one of access.roles.PERMISSIONS, PUBLIC or KNOWN
+    sentence: str
+    example: str  # query string or JSON body
+    takes: type[Struct] = Nothing
+    gives: Any = None  # type of the answer; None: not JSON
+    status: int = 200  # of an answer that has no other
+    also: tuple[str, ...] = ()  # other paths under which the public system's clients look for it
+    page: str = ""  # a page's name; links and redirects go by it
+    loopback: bool = False  # open without credentials to programs on this computer
+    heavy: bool = False  # reads the lake for known callers; only a few of these run at a time
+    head: bool = True  # HEAD asks the same as GET; False where GET changes something
+
+
+def _openapi(bench: Workbench, caller: Caller, _: Nothing) -> dict[str, Any]:
+    return openapi.document(TABLE, server=bench.settings.server.public_url or caller.origin + caller.root)
+
+
+_SPAN = "?metrics=requests,cost_usd&start=2026-11-01&end=2026-11-30"
+
+TABLE: tuple[Route, ...] = (
+    Route("GET", "/", home.home, PUBLIC, "What happened today, and how to connect a client.", "",
+          page="home", heavy=True),
+    Route("GET", "/login", login.sign_in, PUBLIC, "Sign in with the link that the start printed.", "?link=…",
+          takes=login.SignIn, page="login", head=False),
+    Route("POST", "/logout", login.sign_out, KNOWN, "End this browser's session.", "", page="logout"),
+    Route("GET", "/api/analytics/aggregate", analytics.aggregate, "analytics:view",
+          "Metrics over a span, in one row or one a group.", f"{_SPAN}&by=model&filter=project:search",
+          takes=analytics.Aggregate, gives=analytics.Rows, heavy=True),
+    Route("GET", "/api/analytics/timeseries", analytics.timeseries, "analytics:view",
+          "Metrics over a span, one row a step of time.", f"{_SPAN}&grain=day",
+          takes=analytics.Timeseries, gives=analytics.Rows, heavy=True),
+    Route("GET", "/api/analytics/breakdown", analytics.breakdown, "analytics:view",
+          "Metrics over a span, the largest groups first.", f"{_SPAN}&by=model&order_by=cost_usd&limit=10",
+          takes=analytics.Breakdown, gives=analytics.Rows, heavy=True),
+    Route("GET", "/api/analytics/calls", analytics.calls, "analytics:view",
+          "Single calls, newest first, page by page.", "?filter=status:error&limit=50",
+          takes=analytics.Calls, gives=analytics.CallPage, heavy=True),
+    Route("GET", "/api/auth/verify", auth.verify, KNOWN, "Who the caller is and what it may do.", "",
+          gives=auth.Verified),
+    Route("POST", "/api/auth/logout", auth.logout, KNOWN, "End the session that carries this request.", "{}",
+          gives=auth.Ended),
+    Route("GET", "/api/keys", keys.listed, KNOWN, "The caller's own keys, newest first.", "",
+          gives=keys.Keys, also=("/api/api-keys",)),
+    Route("POST", "/api/keys", keys.create, KNOWN, "Make a key for oneself; it is shown this once.",
+          '{"name": "notebook", "scopes": ["proxy:call", "analytics:view"]}',
+          takes=keys.NewKey, gives=keys.MadeKey, status=201, also=("/api/api-keys",)),
+    Route("DELETE", "/api/keys/{id}", keys.revoke, KNOWN, "End a key: one's own, or anyone's with keys:manage.", "",
+          takes=keys.OneKey, gives=keys.Revoked, also=("/api/api-keys/{id}",)),
+    Route("GET", "/api/permissions", access.permissions, KNOWN, "All permissions, each with a sentence.", "",
+          gives=dict[str, str]),
+    Route("GET", "/api/roles", access.roles, KNOWN, "All roles and the permissions in them.", "",
+          gives=dict[str, list[str]]),
+    Route("GET", "/api/system/status", system.status, "audit:view", "How the processes, the journal and the lake do.",
+          "", gives=system.Status),
+    Route("GET", "/api/openapi.json", _openapi, PUBLIC, "This interface as an OpenAPI 3.1 document.", "",
+          gives=dict[str, Any]),
+    Route("GET", "/metrics", system.metrics, "audit:view", "The proxy's own metrics for Prometheus.", "",
+          loopback=True),
+    Route("GET", "/readyz", system.readyz, PUBLIC, "Whether all parts work; 503 with the reasons when not.", "",
+          gives=system.Readiness),
+    Route("GET", "/healthz", system.healthz, PUBLIC, "Whether this process answers.", "", gives=dict[str, str]),
+)  # fmt: skip
+
+
+class Found(NamedTuple):
+    """The rows of one path by method, and the values of its segments."""
+
+    methods: dict[str, Route]
+    values: dict[str, str]
+
+
+class Router:
+    """Finds rows by the path as it was sent: never decoded, cleaned or compared in another case."""
+
+    def __init__(self, table: Sequence[Route] = TABLE) -> None:
+        self._exact: dict[str, dict[str, Route]] = {}
+        self._patterns: list[tuple[re.Pattern[str], dict[str, Route]]] = []
+        self.pages = {route.page: route.path for route in table if route.page and route.method == "GET"}
+        by_path: dict[str, dict[str, Route]] = {}
+        for route in table:
+            for path in (route.path, *route.also):
+                by_path.setdefault(path, {})[route.method] = route
+        for path, methods in by_path.items():
+            if "{" in path:
+                pattern = re.sub(r"\\{(\w+)\\}", rf"(?P<\1>{_VALUE})", re.escape(path))
+                self._patterns.append((re.compile(pattern), methods))
+            else:
+                self._exact[path] = methods
+
+    def find(self, path: str) -> Found:
+        """Return the rows of a path. Raises `NotFound`."""
+        methods = self._exact.get(path)
+        if methods is not None:
+            return Found(methods, {})
+        for pattern, matched in self._patterns:
+            match = pattern.fullmatch(path)
+            if match:
+                return Found(matched, match.groupdict())
+        raise NotFound(f"There is no {path[:200]} here.", hint="See /api/openapi.json for what there is.")
+
+
+def allow(methods: dict[str, Route]) -> str:
+    """Return the value of the Allow header for a path."""
+    told = [*methods, "OPTIONS"]
+    if "GET" in methods and methods["GET"].head:
+        told.append("HEAD")
+    return ", ".join(sorted(told))
+
+
+def permit(route: Route, caller: Caller) -> None:
+    """Raise `Denied` unless the caller may ask for this route. The one place where that is decided."""
+    if route.permission == PUBLIC or (route.loopback and caller.loopback):
+        return
+    principal = caller.known
+    if route.permission != KNOWN:
+        principal.require(route.permission)

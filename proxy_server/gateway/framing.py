@@ -1,0 +1,39 @@
+"""Strict framing of requests: what two HTTP parsers could read differently is refused with a 400.
+
+Tornado 6.6 already refuses a body framed twice, unequal lengths, unknown transfer encodings and malformed chunks, but
+takes lines that end in a bare LF and equal lengths that are given twice, and closes without a word when headers are
+too large. The checks run before anyone has seen the request.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tornado.httputil import HTTPInputError
+
+if TYPE_CHECKING:
+    from tornado.httputil import HTTPHeaders
+
+READ_AHEAD = 2  # Tornado reads this many times the limit, so that a refusal can be told
+
+
+def check_size(data: bytes, most_read: int) -> None:
+    """Refuse a head that is larger than the limit; `most_read` is what Tornado reads of it."""
+    if len(data) * READ_AHEAD > most_read:
+        raise HTTPInputError(f"The headers are larger than {most_read // READ_AHEAD} bytes")
+
+
+def check_lines(data: bytes) -> None:
+    """Refuse a head in which a line ends in a bare CR or LF, or holds one."""
+    lines = data.count(b"\r\n")
+    if data.count(b"\n") != lines or data.count(b"\r") != lines:
+        raise HTTPInputError("A line ends in a bare CR or LF")
+
+
+def check_body(line: str, headers: HTTPHeaders) -> None:
+    """Refuse a body whose end is told in two ways, or in one that HTTP/1.0 does not know."""
+    length = headers.get("Content-Length")
+    if length is not None and not (length.isascii() and length.isdigit()):
+        raise HTTPInputError(f"Content-Length {length!r} is not one number")
+    if "Transfer-Encoding" in headers and (length is not None or not line.endswith("HTTP/1.1")):
+        raise HTTPInputError("Transfer-Encoding beside a Content-Length, or in HTTP/1.0")

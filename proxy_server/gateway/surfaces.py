@@ -1,0 +1,91 @@
+"""Which paths below `/v1` there are, in whose protocol they speak, and what is read of their bodies."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+import msgspec
+
+from ultimate_lib.protocols import RequestFacts, anthropic_messages, openai_chat
+from ultimate_lib.protocols import body as look
+
+if TYPE_CHECKING:
+    from ultimate_lib.protocols.facts import Protocol
+
+ANTHROPIC = cast("Protocol", anthropic_messages)
+OPENAI = cast("Protocol", openai_chat)
+
+
+class Surface(NamedTuple):
+    """A path, or a family of paths, and how its calls are treated."""
+
+    protocol: Protocol  # whose envelope its errors take and whose providers serve it
+    operation: str  # the record's column
+    methods: tuple[str, ...] = ("POST",)
+    generates: bool = False  # its body is read as a call of the protocol; it may stream
+    bills: bool = False  # the usage in its answer is what the call is billed for
+
+
+_ANY = ("GET", "POST", "DELETE", "PUT", "PATCH", "HEAD")
+_EXACT = {
+    anthropic_messages.path: Surface(ANTHROPIC, anthropic_messages.operation, generates=True, bills=True),
+    openai_chat.path: Surface(OPENAI, openai_chat.operation, generates=True, bills=True),
+    "/v1/messages/count_tokens": Surface(ANTHROPIC, "count_tokens", generates=True),
+    "/v1/embeddings": Surface(OPENAI, "embeddings", bills=True),
+}
+_FAMILIES = {
+    "messages/batches": Surface(ANTHROPIC, "other", _ANY),
+    **dict.fromkeys(
+        (
+            "responses", "batches", "completions", "images", "audio", "moderations", "uploads", "vector_stores",
+            "fine_tuning", "conversations", "videos", "containers",
+        ),
+        Surface(OPENAI, "other", _ANY),
+    ),
+}  # fmt: skip
+_FILES = {ANTHROPIC: Surface(ANTHROPIC, "other", _ANY), OPENAI: Surface(OPENAI, "other", _ANY)}
+_SEGMENT = r"[A-Za-z0-9._~:@!$&'()*+,;=-]|%(?!2[eEfF]|5[cC])[0-9A-Fa-f]{2}"
+_PATH = re.compile(rf"/v1(?:/(?!\.\.?(?:/|$))(?:{_SEGMENT})+)+")
+"""Plain segments, nothing that a URL parser would resolve: a path cannot leave its provider's base address."""
+
+
+def surface_of(path: str, *, anthropic: bool) -> Surface | None:
+    """Return what a path is, or None; `anthropic` says that the client sent `anthropic-version`."""
+    exact = _EXACT.get(path)
+    if exact is not None or not _PATH.fullmatch(path):
+        return exact
+    first, _, rest = path[len("/v1/") :].partition("/")
+    if first == "files":
+        return _FILES[ANTHROPIC if anthropic else OPENAI]
+    return _FAMILIES.get(first) or _FAMILIES.get(f"{first}/{rest.partition('/')[0]}")
+
+
+class _Named(msgspec.Struct):
+    model: Any = None
+    stream: Any = None
+
+
+_named = msgspec.json.Decoder(_Named)
+
+
+def other_facts(surface: Surface, body: bytes, content_type: str) -> RequestFacts:
+    """Return the little that routes a call whose body is not understood: its model, when it is JSON that names one.
+
+    Raises `Invalid` when a deciding key stands twice at its top level.
+    """
+    if not body or not content_type.lower().startswith("application/json"):
+        return RequestFacts(model="")
+    try:
+        told = _named.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return RequestFacts(model="")
+    model = look.text(told.model)
+    if model is None:
+        return RequestFacts(model="", stream=told.stream is True)
+    return RequestFacts(
+        model=model,
+        model_span=look.model_span(body),
+        stream=told.stream is True,
+        input_estimate=look.estimate_tokens(body, encoded=False) if surface.bills else 0,
+    )

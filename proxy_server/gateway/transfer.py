@@ -1,0 +1,187 @@
+"""One request on its way to a provider and its answer as it comes, over libcurl."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pycurl
+
+from ultimate_lib.errors import UpstreamFailed
+
+if TYPE_CHECKING:
+    from ultimate_lib.providers import Provider
+
+_MOST_HELD_BYTES = 64 * 1024  # not taken yet; beyond it libcurl stops reading from the provider
+_GATEWAY_TIMEOUT = 504
+_PROXY_FAILED = 97  # CURLE_PROXY, which pycurl does not name
+_UNREACHED = frozenset(
+    {
+        pycurl.E_COULDNT_RESOLVE_PROXY, pycurl.E_COULDNT_RESOLVE_HOST, pycurl.E_COULDNT_CONNECT,
+        pycurl.E_SSL_CONNECT_ERROR, pycurl.E_PEER_FAILED_VERIFICATION, pycurl.E_SSL_CERTPROBLEM, pycurl.E_SSL_CIPHER,
+        pycurl.E_SSL_CACERT_BADFILE, pycurl.E_SSL_ISSUER_ERROR, _PROXY_FAILED,
+    }
+)  # fmt: skip
+
+
+class Transfer:
+    """A request and its answer. `head()` first, then `read()` until None; `close()` in any case."""
+
+    __slots__ = (
+        "_at", "_chunks", "_curl", "_future", "_headed", "_held", "_idle", "_paused", "_provider", "_waiter", "body",
+        "lines", "status",
+    )  # fmt: skip
+
+    def __init__(self, curl: Any, provider: Provider) -> None:
+        self.status = 0
+        self.lines: list[bytes] = []  # of the answer's head, each with its line end
+        self.body: memoryview | None = None  # what `read_body` sends
+        self._at = 0
+        self._curl = curl
+        self._provider = provider
+        self._chunks: list[bytes] = []
+        self._held = 0
+        self._headed = False
+        self._paused = False
+        self._waiter: asyncio.Future[None] | None = None
+        self._future: asyncio.Future[Any] | None = None
+        self._idle: list[Any] | None = None
+
+    def start(self, multi: pycurl.AsyncCurlMulti, idle: list[Any] | None) -> None:
+        """Send the request. The handle goes back to `idle` after an answer that came whole."""
+        self._curl.setopt(pycurl.HEADERFUNCTION, self._take_line)
+        self._curl.setopt(pycurl.WRITEFUNCTION, self._take)
+        self._idle = idle
+        self._future = multi.add_handle(self._curl)
+        self._future.add_done_callback(self._ended)
+
+    async def head(self) -> None:
+        """Wait for the answer's head. Raises `UpstreamFailed`."""
+        while not self._headed:
+            if self._over():
+                raise UpstreamFailed(
+                    f"{self._where} answered with nothing.", retryable=True, code="broken_off", hint="Try again."
+                )
+            await self._wait()
+
+    async def read(self) -> bytes | None:
+        """Return what of the answer's body has come since, None at its end. Raises `UpstreamFailed`."""
+        while not self._chunks:
+            if self._paused:
+                self._paused = False
+                self._curl.pause(pycurl.PAUSE_CONT)
+            elif self._over():
+                return None
+            else:
+                self._waiter = asyncio.get_running_loop().create_future()
+                await self._waiter
+        chunks = self._chunks
+        piece = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        chunks.clear()
+        self._held = 0
+        return piece
+
+    def header(self, name: bytes) -> str:
+        """Return a header's value, an empty string when it is not there; `name` in lower case."""
+        start = name + b":"
+        size = len(start)
+        for line in self.lines:
+            if line[:size].lower() == start:
+                return line[size:].strip().decode("latin-1")
+        return ""
+
+    def close(self) -> None:
+        """End the transfer; a provider that is still at it sees the connection end."""
+        future = self._future
+        if future is not None and not future.done():
+            future.cancel()
+
+    # -- called by libcurl --------------------------------------------------------------------------------------
+
+    def _take_line(self, line: bytes) -> None:
+        if self._headed:
+            return  # a trailer
+        if line.startswith(b"HTTP/"):
+            self.lines.clear()
+            self.status = int(line.split(None, 2)[1])
+        elif line not in {b"\r\n", b"\n"}:
+            self.lines.append(line)
+        elif self.status >= 200:  # noqa: PLR2004 - what came before was for information
+            self._headed = True
+            self.body = None
+            self._wake()
+
+    def _take(self, chunk: bytes) -> int | None:
+        if self._held > _MOST_HELD_BYTES:
+            self._paused = True
+            return int(pycurl.WRITEFUNC_PAUSE)
+        self._chunks.append(chunk)
+        self._held += len(chunk)
+        self._wake()
+        return None
+
+    def read_body(self, most: int) -> bytes:
+        """Return the next piece of the request's body."""
+        if self.body is None:
+            return b""
+        piece = bytes(self.body[self._at : self._at + most])
+        self._at += len(piece)
+        return piece
+
+    def seek_body(self, offset: int, _origin: int) -> int:
+        """Go back to a place in the body: a kept connection had died and the request is sent once more."""
+        if self.body is None:
+            return int(pycurl.SEEKFUNC_FAIL)
+        self._at = offset
+        return int(pycurl.SEEKFUNC_OK)
+
+    # -- waiting ------------------------------------------------------------------------------------------------
+
+    def _ended(self, future: asyncio.Future[Any]) -> None:
+        if not future.cancelled() and future.exception() is None and self._idle is not None:
+            self._idle.append(self._curl)
+        self._wake()
+
+    def _wake(self) -> None:
+        waiter = self._waiter
+        if waiter is not None:
+            self._waiter = None
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def _wait(self) -> None:
+        self._waiter = asyncio.get_running_loop().create_future()
+        await self._waiter
+
+    def _over(self) -> bool:
+        future = self._future
+        assert future is not None  # noqa: S101 - it has been started
+        if not future.done():
+            return False
+        error = future.exception()
+        if error is not None:
+            raise self._failed(error) from error
+        return True
+
+    @property
+    def _where(self) -> str:
+        return f"The provider '{self._provider.name}' at {self._provider.base_url}"
+
+    def _failed(self, error: BaseException) -> UpstreamFailed:
+        """Return what a transport error means, in a sentence."""
+        if not isinstance(error, pycurl.error):
+            return UpstreamFailed(f"{self._where} broke off ({error!r}).", retryable=False, code="broken_off")
+        number, told = error.args[0], str(error.args[1]).rstrip(".")
+        if number == pycurl.E_OPERATION_TIMEDOUT:
+            return UpstreamFailed(
+                f"{self._where} did not accept a connection in time.", retryable=True, code="connect_timeout",
+                http_status=_GATEWAY_TIMEOUT, hint="Check the address and the network.",
+            )  # fmt: skip
+        if number in _UNREACHED:
+            return UpstreamFailed(
+                f"{self._where} cannot be reached ({told}).", retryable=True, code="connect",
+                hint="Check that it runs and that providers.base_url is right.",
+            )  # fmt: skip
+        return UpstreamFailed(
+            f"{self._where} broke off ({told}).", retryable=True, code="broken_off", hint="Try again."
+        )

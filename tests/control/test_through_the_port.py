@@ -1,0 +1,152 @@
+"""Control behind real gateways: one port for people and clients, counters over kills, no request lost on a reload."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import signal
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.harness import Running, start_proxy, wait_until
+
+
+@pytest.fixture
+def proxy(tmp_path: Path) -> Iterator[Running]:
+    with start_proxy(tmp_path) as running:
+        yield running
+
+
+def ask(proxy: Running, path: str, method: str = "GET", **headers: str) -> tuple[int, http.client.HTTPMessage, str]:
+    parts = urlsplit(proxy.url)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=30)
+    connection.request(method, path, headers={name.replace("_", "-"): value for name, value in headers.items()})
+    answer = connection.getresponse()
+    told = answer.status, answer.headers, answer.read().decode()
+    connection.close()
+    return told
+
+
+def call(proxy: Running, number: int = 1) -> None:
+    """Make model calls with the demo provider."""
+    body = {"model": "demo/gpt-4o-mini", "messages": [{"role": "user", "content": "hello"}]}
+    for _ in range(number):
+        request = urllib.request.Request(
+            f"{proxy.url}/v1/chat/completions",
+            data=json.dumps(body).encode(),
+            headers={"Authorization": f"Bearer {proxy.key}", "Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            assert json.load(answer)["choices"]
+
+
+def counted(proxy: Running) -> float:
+    status, _, text = ask(proxy, "/metrics")
+    assert status == 200
+    families = {family.name: family for family in text_string_to_metric_families(text)}
+    return sum(sample.value for sample in families["ultimate_calls"].samples)
+
+
+def test_ready_after_a_start_and_signed_in_by_the_printed_link(proxy: Running) -> None:
+    wait_until(lambda: ask(proxy, "/readyz")[0] == 200, 20, proxy)
+    call(proxy, 2)
+    link = re.search(r"(/login\?link=\S+)", proxy.said)
+    assert link is not None
+    status, headers, _ = ask(proxy, link[1])
+    assert (status, headers["Location"]) == (303, "/")
+    cookie = headers["Set-Cookie"].partition(";")[0]
+    wait_until(lambda: 'Requests</dt><dd class="value">2<' in ask(proxy, "/", Cookie=cookie)[2], 10, proxy)
+    _, _, page = ask(proxy, "/", Cookie=cookie)
+    assert f"{proxy.url}/v1" in page
+    assert "gpt-4o-mini" in page
+    assert ask(proxy, link[1])[0] == 403, "a link works once"
+
+
+def test_what_a_client_says_about_itself_is_not_believed(proxy: Running) -> None:
+    told = {"X_Forwarded_For": "203.0.113.9", "X_Forwarded_Proto": "https", "X_Forwarded_Host": "evil.example"}
+    status, _, text = ask(proxy, "/api/auth/verify", Authorization=f"Bearer {proxy.key}", **told)
+    assert (status, json.loads(text)["by"]) == (200, "key"), "from this computer it is, whatever the header says"
+    _, _, document = ask(proxy, "/api/openapi.json", **told)
+    assert json.loads(document)["servers"] == [{"url": proxy.url}]
+    assert ask(proxy, "/api/openapi.json", Host="evil.example")[0] == 400
+
+
+def test_counters_survive_a_killed_gateway_and_a_restart(tmp_path: Path) -> None:
+    with start_proxy(tmp_path) as proxy:
+        call(proxy, 3)
+        wait_until(lambda: counted(proxy) == 3, 10, proxy)
+        [old] = proxy.pids("gateway")
+        os.kill(old, signal.SIGKILL)
+        wait_until(lambda: _counted_or_none(proxy) == 3, 15, proxy)
+        call(proxy, 2)
+        proxy.stop()  # at once: the last word of the gateway tells of these two
+    with start_proxy(tmp_path) as proxy:
+        wait_until(lambda: counted(proxy) >= 5, 10, proxy)
+        time.sleep(1.5)
+        assert counted(proxy) == 5
+
+
+def _counted_or_none(proxy: Running) -> float | None:
+    try:
+        return counted(proxy)
+    except (OSError, http.client.HTTPException, AssertionError):
+        return None
+
+
+def test_a_killed_control_comes_back_with_all_it_knew(proxy: Running) -> None:
+    call(proxy, 2)
+    wait_until(lambda: counted(proxy) == 2, 10, proxy)
+    [old] = proxy.pids("control")
+    os.kill(old, signal.SIGKILL)
+    call(proxy)  # calls do not mind
+    wait_until(lambda: _counted_or_none(proxy) == 3, 20, proxy)
+    assert proxy.get("/api/auth/verify")["by"] == "key"
+
+
+def test_no_request_to_pages_or_rest_is_lost_on_a_reload(proxy: Running) -> None:
+    failed: list[str] = []
+    asked = 0
+    stop = threading.Event()
+    guard = threading.Lock()
+    parts = urlsplit(proxy.url)
+
+    def ask_on(keep_alive: bool) -> None:
+        nonlocal asked
+        connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=30)
+        while not stop.is_set():
+            try:
+                connection.request("GET", "/api/roles", headers={"Authorization": f"Bearer {proxy.key}"})
+                answer = connection.getresponse()
+                answer.read()
+                if answer.status != 200:
+                    failed.append(str(answer.status))
+            except (OSError, http.client.HTTPException) as error:
+                failed.append(repr(error))
+                connection.close()
+            with guard:
+                asked += 1
+            if not keep_alive:
+                connection.close()
+            time.sleep(0.005)
+        connection.close()
+
+    threads = [threading.Thread(target=ask_on, args=(number % 2 == 0,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for _ in range(3):
+        time.sleep(0.3)
+        proxy.reload()
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert asked > 100
+    assert failed == []

@@ -1,0 +1,94 @@
+"""F16: rolling reloads under load, half of the clients kept alive: not one request fails."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.ledger import Caller, Ledger, Line, compare, mutant, rows
+from tests.harness import Running, start_proxy
+
+_CALLERS = 8  # of each kind
+
+# Drains as one would at first: stop accepting, let open calls end, close what is idle without a word.
+_SILENT = """
+import asyncio
+import proxy_server.gateway.server as server
+async def drain(child, state, door, http):
+    state.draining = True
+    http.stop()
+    while state.relays:
+        await asyncio.sleep(0.001)
+    await http.close_all_connections()
+server._drain = drain
+"""
+
+
+async def load_while_reloading(proxy: Running, ledger: Ledger, reloads: int, least: int) -> None:
+    """Call without pause until so many reloads and at least so many calls are done."""
+    over = asyncio.Event()
+
+    async def call_on(caller: Caller, number: int) -> None:
+        with contextlib.closing(caller):
+            while not over.is_set():
+                streamed = number % 4 == 0
+                await caller.call(stream=streamed, **({"delay_ms": 5, "chunks": 6} if streamed else {}))
+
+    callers = [
+        Caller(proxy, ledger, f"{kind}{number}", keep_alive=kind == "kept")
+        for kind in ("kept", "new")
+        for number in range(_CALLERS)
+    ]
+    tasks = [asyncio.create_task(call_on(caller, number)) for number, caller in enumerate(callers)]
+    for number in range(reloads):
+        while len(ledger.lines) < least * (number + 1) / (reloads + 1):
+            await asyncio.sleep(0.02)
+        await asyncio.to_thread(proxy.reload)
+    while len(ledger.lines) < least:
+        await asyncio.sleep(0.02)
+    over.set()
+    await asyncio.gather(*tasks)
+
+
+@contextlib.contextmanager
+def loaded(folder: Path, reloads: int, least: int, *arguments: str, **rest: dict[str, str]) -> Iterator[list[Line]]:
+    ledger = Ledger(folder / "ledger.jsonl", sync=False)
+    with start_proxy(folder / "proxy", arguments=arguments, **rest) as proxy:
+        asyncio.run(load_while_reloading(proxy, ledger, reloads, least))
+        assert "is refused" not in proxy.log()
+        assert proxy.log().count('"Reloaded') == reloads
+        proxy.stop()
+        yield ledger.lines
+    ledger.close()
+
+
+def failed(lines: list[Line]) -> list[Line]:
+    return [line for line in lines if line.outcome != "ok"]
+
+
+def test_f16_no_request_fails_while_reloading(tmp_path: Path) -> None:
+    with loaded(tmp_path, 4, 3000) as lines:
+        assert len(lines) >= 3000
+        assert failed(lines) == []
+        assert compare(lines, rows(tmp_path / "proxy" / "data"))
+
+
+@pytest.mark.heavy
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("gateways", ["1", "2"])
+def test_f16_twenty_reloads(tmp_path: Path, gateways: str) -> None:
+    with loaded(tmp_path, 20, 30_000, "--gateways", gateways) as lines:
+        assert len(lines) >= 30_000
+        assert failed(lines) == []
+        assert compare(lines, rows(tmp_path / "proxy" / "data"))
+
+
+def test_f16_bites_without_connection_close(tmp_path: Path) -> None:
+    env = mutant(tmp_path / "mutant", "gateway", _SILENT)
+    with loaded(tmp_path, 2, 1000, env=env) as lines:
+        assert failed(lines)
+        assert all(line.id.startswith("kept") for line in failed(lines))

@@ -1,0 +1,44 @@
+"""A gateway process by itself, without a supervisor: `python -m tests.gateway.alone FOLDER [CONFIG]`.
+
+Prints one JSON line (port, key, pid) once it serves. Drains on SIGTERM and dies with its parent. DEMO_URL in the
+environment is where the scripted provider listens.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from proxy_server import process, sockets
+from ultimate_lib.access.local import first_start, local_path
+from ultimate_lib.clock import SystemClock
+from ultimate_lib.settings import load
+from ultimate_lib.store import Store
+
+
+class Announced(process.Child):
+    """A child that tells its port and key on standard output instead of to a supervisor."""
+
+    def ready(self, told: bytes = b"") -> None:
+        assert self.listener is not None
+        key = json.loads(local_path(self.settings).read_text(encoding="utf-8"))["key"]
+        print(json.dumps({"port": self.listener.getsockname()[1], "key": key, "pid": os.getpid()}), flush=True)
+
+
+def main() -> int:
+    folder = Path(sys.argv[1])
+    config = Path(sys.argv[2]) if len(sys.argv) > 2 else None
+    settings = load(config, overrides={"data.folder": str(folder)})
+    store = Store(settings.store_url)
+    store.migrate()
+    first_start(settings, store, SystemClock())
+    store.close()
+    process._die_with_parent()
+    child = Announced(settings, "gateway", 0, sockets.loopback(), "", os.environ.get("DEMO_URL", ""))
+    return process.run_child(child, life_fd=None)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

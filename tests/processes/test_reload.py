@@ -1,0 +1,100 @@
+"""Reloading: new settings are taken, bad ones refused, and a crashed child comes back with the last good ones."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+
+from tests.harness import ROOT, Running, environment, start_proxy, wait_until
+
+LIMITED = "[limits]\nheader_bytes = 4096\n"
+
+
+def header_limit(proxy: Running) -> int:
+    """Find out which of two limits is in force."""
+    connection = http.client.HTTPConnection(proxy.url.removeprefix("http://"), timeout=5)
+    connection.request("GET", "/health", headers={"X-Fill": "x" * 5000})
+    status = connection.getresponse().status
+    connection.close()
+    return 4096 if status == 400 else 32768
+
+
+def test_a_reload_takes_new_settings_with_new_processes(tmp_path: Path) -> None:
+    with start_proxy(tmp_path) as proxy:
+        (old,) = proxy.pids("gateway")
+        assert header_limit(proxy) == 32768
+        proxy.reload(LIMITED)
+        assert header_limit(proxy) == 4096
+        wait_until(lambda: old not in proxy.pids("gateway"), 5, proxy)
+        assert psutil.pid_exists(proxy.process.pid)
+
+
+def test_a_bad_configuration_is_refused_and_the_last_good_one_outlives_a_crash(tmp_path: Path) -> None:
+    with start_proxy(tmp_path, config=LIMITED) as proxy:
+        (old,) = proxy.pids("gateway")
+        proxy.reload("[limits]\nheader_bytes = -5\n")
+        assert "The reload is refused" in proxy.log()
+        assert "header_bytes" in proxy.log()
+        assert proxy.pids("gateway") == [old]
+        os.kill(old, signal.SIGKILL)
+        proxy.wait_until_replaced("gateway", old)
+        assert header_limit(proxy) == 4096
+
+
+def test_a_gateway_that_cannot_start_with_new_settings_leaves_the_old_one_in_place(tmp_path: Path) -> None:
+    with start_proxy(tmp_path) as proxy:
+        (old,) = proxy.pids("gateway")
+        (tmp_path / "no.pem").write_text("not a certificate")
+        proxy.reload(f'[server]\ntls_cert = "{tmp_path}/no.pem"\ntls_key = "{tmp_path}/no.pem"\n')
+        assert "The reload is refused" in proxy.log()
+        assert "the certificate cannot be used" in proxy.log()
+        assert header_limit(proxy) == 32768
+        assert proxy.pids("gateway") == [old]
+
+
+def test_what_a_running_proxy_cannot_change_is_said(tmp_path: Path) -> None:
+    with start_proxy(tmp_path, arguments=[]) as proxy:
+        proxy.reload("[server]\ngateways = 3\n[limits]\nheader_bytes = 4096\n")
+        assert "server.gateways changed: restart" in proxy.log()
+        assert header_limit(proxy) == 4096
+        wait_until(lambda: len(proxy.pids("gateway")) == 1, 5, proxy)
+
+
+def test_connections_wait_while_a_crashed_gateway_comes_back(tmp_path: Path) -> None:
+    with start_proxy(tmp_path) as proxy:
+        (old,) = proxy.pids("gateway")
+        began = time.monotonic()
+        os.kill(old, signal.SIGKILL)
+        assert header_limit(proxy) == 32768
+        assert time.monotonic() - began < 5
+        assert "ended by signal SIGKILL; it is started again" in proxy.log()
+
+
+def test_the_commands_speak_to_the_supervisor(tmp_path: Path) -> None:
+    def command(name: str) -> tuple[int, str]:
+        done = subprocess.run(
+            [sys.executable, "-m", "proxy_server", name, "--config", tmp_path / "ultimate.toml", "--data",
+             tmp_path / "data"],
+            cwd=ROOT, env=environment(tmp_path), capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert "Traceback" not in done.stderr
+        return done.returncode, done.stdout + done.stderr
+
+    with start_proxy(tmp_path) as proxy:
+        (old,) = proxy.pids("gateway")
+        assert command("status") == (0, f"Process {proxy.process.pid} runs. Data folder {proxy.data_dir}\n")
+        assert command("reload")[0] == 0
+        wait_until(lambda: "Reloaded" in proxy.log(), 30, proxy)
+        assert proxy.pids("gateway") != [old]
+        assert command("stop")[0] == 0
+        assert proxy.process.wait(5) == 0
+        assert command("status")[0] == 1
+        status, said = command("stop")
+        assert (status, "No proxy runs" in said) == (1, True)

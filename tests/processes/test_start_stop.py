@@ -1,0 +1,197 @@
+"""Starting and stopping: what is printed, what is refused in a sentence, and that nobody is left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.harness import ROOT, Running, await_start, environment, launch, start_proxy, wait_until
+
+CALL = {"model": "demo/claude-sonnet-4-5", "max_tokens": 20, "messages": [{"role": "user", "content": "hi"}]}
+
+
+def call(proxy: Running, **body: object) -> dict[str, object]:
+    request = urllib.request.Request(
+        f"{proxy.url}/v1/messages", data=json.dumps({**CALL, **body}).encode(), headers={"x-api-key": proxy.key}
+    )
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        return json.load(answer)
+
+
+def refused(folder: Path, *arguments: str, config: str = "", env: dict[str, str] | None = None) -> tuple[int, str]:
+    """Start what cannot start, and return its status and what it said."""
+    file = folder / "ultimate.toml"
+    file.write_text(config)
+    command = [sys.executable, "-m", "proxy_server", "--port", "0", "--config", str(file)]
+    if "--data" not in arguments:
+        command += ["--data", str(folder / "data")]
+    done = subprocess.run(
+        [*command, *arguments], cwd=ROOT, env=environment(folder, env), capture_output=True, text=True, timeout=30,
+        check=False,
+    )  # fmt: skip
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stderr.strip()
+
+
+def test_a_start_prints_where_everything_is_and_a_stop_leaves_nobody(tmp_path: Path) -> None:
+    with start_proxy(tmp_path) as proxy:
+        assert call(proxy)["usage"]["output_tokens"] == 12
+        assert str(proxy.data_dir) in proxy.said
+        assert str(proxy.config_path) in proxy.said
+        assert f"{proxy.url}/login?link=" in proxy.said
+        children = psutil.Process(proxy.process.pid).children(recursive=True)
+        assert {"gateway", "demo"} <= {role for role in ("gateway", "demo") if proxy.pids(role)}
+        assert proxy.stop() == 0
+        assert not psutil.wait_procs(children, timeout=5)[1]
+    assert (proxy.data_dir.stat().st_mode & 0o777, (proxy.data_dir / "local.json").stat().st_mode & 0o777) == (
+        0o700,
+        0o600,
+    )
+    assert not list(proxy.data_dir.glob("journal/slot-0/*/*.open")), "every segment is sealed"
+
+
+def test_the_first_call_is_answered_within_two_seconds_of_cpu_time_and_no_wait(tmp_path: Path) -> None:
+    for kind in ("first", "later"):
+        began = time.monotonic()
+        with start_proxy(tmp_path) as proxy:
+            call(proxy)
+            wall = time.monotonic() - began
+            gateway = psutil.Process(proxy.pids("gateway")[0])
+            cpu = sum(gateway.cpu_times()[:2]) + sum(psutil.Process(proxy.process.pid).cpu_times()[:2])
+        assert cpu <= 2.0, f"{kind} start: {cpu:.2f} s CPU, {wall:.2f} s"
+        assert wall <= 10.0
+
+
+def test_the_demo_child_starts_when_it_is_asked_for(tmp_path: Path) -> None:
+    with start_proxy(tmp_path) as proxy:
+        assert proxy.pids("demo") == []
+        call(proxy)
+        (first,) = proxy.pids("demo")
+        os.kill(first, signal.SIGKILL)
+        proxy.wait_until_replaced("demo", first)
+        assert call(proxy)["type"] == "message"
+
+
+def test_the_demo_flag_starts_it_with_a_data_folder_of_its_own(tmp_path: Path) -> None:
+    proxy = launch(tmp_path, arguments=["--demo"])
+    try:
+        await_start(proxy)
+        assert str(proxy.data_dir / "demo") in proxy.said
+        assert (proxy.data_dir / "demo" / "local.json").exists()
+        wait_until(lambda: proxy.pids("demo"), 5, proxy)
+    finally:
+        proxy.stop()
+
+
+def test_a_taken_port_is_a_sentence(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        status, said = refused(tmp_path, "--port", str(port))
+        assert status == 1
+        assert f"127.0.0.1:{port} cannot be taken" in said
+        assert "--port" in said
+        assert f"Process {os.getpid()}" in said
+
+
+def test_a_port_that_another_proxy_shares_among_its_gateways_is_taken_too(tmp_path: Path) -> None:
+    with start_proxy(tmp_path / "one", arguments=["--gateways", "2"]) as proxy:
+        assert len(proxy.pids("gateway")) == 2
+        (tmp_path / "two").mkdir()
+        status, said = refused(tmp_path / "two", "--port", proxy.url.rpartition(":")[2], "--gateways", "2")
+    assert status == 1
+    assert "cannot be taken" in said
+
+
+def test_two_proxies_do_not_share_a_data_folder(tmp_path: Path) -> None:
+    with start_proxy(tmp_path) as proxy:
+        status, said = refused(tmp_path)
+        assert status == 1
+        assert f"process {proxy.process.pid}" in said
+        assert "--data" in said
+
+
+@pytest.mark.parametrize("folder", ["/proc/nowhere", "file/below"])
+def test_an_unwritable_folder_is_a_sentence(tmp_path: Path, folder: str) -> None:
+    (tmp_path / "file").write_text("a file, no folder")
+    status, said = refused(tmp_path, "--data", str(tmp_path / folder))
+    assert status == 1
+    assert "cannot be written" in said
+    assert "--data" in said
+
+
+def test_a_wrong_configuration_names_file_line_and_value(tmp_path: Path) -> None:
+    status, said = refused(tmp_path, config='[server]\nport = 8082\ngateways = "many"\n')
+    assert status == 1
+    assert f"{tmp_path / 'ultimate.toml'}:3" in said
+    assert "many" in said
+
+
+def test_a_provider_without_its_key_is_a_sentence(tmp_path: Path) -> None:
+    status, said = refused(tmp_path, config="[providers.openai]\n")
+    assert (status, "OPENAI_API_KEY" in said) == (1, True)
+    status, said = refused(tmp_path, env={"OPENAI_API_KEY": "cp_" + "x" * 43})
+    assert (status, "OPENAI_API_KEY" in said, "cp_" + "x" * 43 in said) == (1, True, False)
+
+
+def test_a_public_address_needs_tls_or_a_word(tmp_path: Path) -> None:
+    status, said = refused(tmp_path, "--bind", "0.0.0.0")
+    assert (status, "--insecure-http" in said) == (1, True)
+    with start_proxy(tmp_path / "allowed", arguments=["--bind", "0.0.0.0", "--insecure-http"]) as proxy:
+        assert call(proxy)["type"] == "message"
+
+
+def test_a_wrong_option_is_usage(tmp_path: Path) -> None:
+    assert refused(tmp_path, "--gateways", "none")[0] == 2
+    assert refused(tmp_path, "--nonsense")[0] == 2
+
+
+def test_children_die_with_their_supervisor(tmp_path: Path) -> None:
+    with start_proxy(tmp_path) as proxy:
+        call(proxy)
+        children = psutil.Process(proxy.process.pid).children(recursive=True)
+        assert len(children) >= 2
+        proxy.process.kill()
+        assert not psutil.wait_procs(children, timeout=3)[1]
+
+
+def test_a_stop_lets_open_calls_end_and_a_second_ctrl_c_does_not(tmp_path: Path) -> None:
+    script = 'script: {"first_delay_ms": 1500}'
+    slow = [{"role": "user", "content": script}]
+    for interrupts, ends_well in ((1, True), (2, False)):
+        with start_proxy(tmp_path / str(interrupts)) as proxy:
+            call(proxy)
+            asked = socket.create_connection(("127.0.0.1", int(proxy.url.rpartition(":")[2])))
+            body = json.dumps({**CALL, "messages": slow}).encode()
+            head = f"POST /v1/messages HTTP/1.1\r\nHost: x\r\nX-Api-Key: {proxy.key}\r\n"
+            asked.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+            wait_until(lambda: b'"intent"' in _journal(proxy).rpartition(b'"k":"call"')[2], 5, proxy)
+            began = time.monotonic()
+            for _ in range(interrupts):
+                proxy.process.send_signal(signal.SIGINT)
+                time.sleep(0.2)
+            asked.settimeout(10)
+            answer = b""
+            try:
+                while piece := asked.recv(65536):
+                    answer += piece
+            except ConnectionResetError:
+                pass
+            assert answer.startswith(b"HTTP/1.1 200") is ends_well
+            proxy.process.wait(10)
+            if not ends_well:
+                assert time.monotonic() - began < 1.3
+            asked.close()
+
+
+def _journal(proxy: Running) -> bytes:
+    return b"".join(path.read_bytes() for path in sorted(proxy.data_dir.glob("journal/slot-*/*/*.open")))
