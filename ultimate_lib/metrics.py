@@ -192,8 +192,8 @@ def quantiles(buckets: pl.LazyFrame, by: list[str], asked: dict[str, float]) -> 
 # -- metrics: one line each ----------------------------------------------------------------------------------------
 
 
-def _ratio(above: pl.Expr, below: str) -> pl.Expr:
-    return pl.when(pl.col(below) > 0).then(above / pl.col(below))
+def _ratio(above: pl.Expr, below: pl.Expr) -> pl.Expr:
+    return pl.when(below > 0).then(above / below)
 
 
 def _sum_of(name: str, unit: str, sentence: str) -> Metric:
@@ -204,8 +204,9 @@ def _usd(name: str, part: str, sentence: str) -> Metric:
     return Metric(name, "usd", sentence, (part,), pl.col(part) / NANO)
 
 
-def _share(name: str, unit: str, above: str, below: str, sentence: str, *, scale: float = 1.0) -> Metric:
-    return Metric(name, unit, sentence, (above, below), _ratio(pl.col(above) * scale, below))
+def _share(name: str, unit: str, above: str, below: str, sentence: str, *, times: int = 1, per: int = 1) -> Metric:
+    # whole numbers up to the one division, so that a single call's price comes out as it went in
+    return Metric(name, unit, sentence, (above, below), _ratio(pl.col(above) * times, pl.col(below) * per))
 
 
 def _quantile(measure: str, percent: int, sentence: str) -> Metric:
@@ -242,7 +243,7 @@ METRICS: dict[str, Metric] = {
             "cost_nano_usd",
             "priced_requests",
             "Spend over priced requests.",
-            scale=1 / NANO,
+            per=NANO,
         ),
         _share(
             "cost_per_1k_output_tokens_usd",
@@ -250,7 +251,7 @@ METRICS: dict[str, Metric] = {
             "priced_output_nano_usd",
             "priced_output_tokens",
             "Spend over thousands of output tokens.",
-            scale=1000 / NANO,
+            per=NANO // 1000,
         ),
         _usd(
             "subscription_cost_usd",
@@ -269,7 +270,7 @@ METRICS: dict[str, Metric] = {
             "timed_output_tokens",
             "timed_ms",
             "Output tokens over the whole duration of their calls.",
-            scale=1000.0,
+            times=1000,
         ),
         _quantile("overhead", 99, "99 % of the calls were delayed by us by at most this."),
         _sum_of("anomalies", "calls", "Calls the guard warned of or blocked, among those it scored."),

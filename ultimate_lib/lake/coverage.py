@@ -20,12 +20,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakKeyDictionary
 from zoneinfo import ZoneInfo
 
-import polars as pl
-
 from ultimate_lib.errors import Corrupt
 from ultimate_lib.lake.changes import changed
 from ultimate_lib.lake.delta import Table
-from ultimate_lib.lake.rolled import EDITION, within
+from ultimate_lib.lake.rolled import EDITION
 from ultimate_lib.lake.spans import QUARTER_US, subtract, to_datetime, to_us, touched_quarters, union
 from ultimate_lib.lake.steps import local_day, midnight
 
@@ -43,6 +41,7 @@ NUMBERS = ("made", "calls", "until", "step")
 BEFORE, AFTER = -(1 << 62), 1 << 62
 _DAY_US = 86_400_000_000
 _guard = threading.Lock()
+_found: WeakKeyDictionary[Lake, dict[str, tuple[int, dict[str, int]]]] = WeakKeyDictionary()
 _tables: WeakKeyDictionary[Lake, dict[str, Table]] = WeakKeyDictionary()
 
 
@@ -86,8 +85,8 @@ def standing(lake: Lake, rollup: Rollup) -> Standing:
     place = table(lake, rollup)
     try:
         with place.lock:
-            files = place.snapshot().files
-            numbers = {name: place.transaction(name) for name in NUMBERS}
+            version, files = place.snapshot()
+            numbers = _numbers(lake, place, version)
     except Corrupt as error:
         log.error("lake: the rollup %s is not used (%s); delete its folder to have it built anew.", place.name, error)  # noqa: TRY400 - the sentence says all
         return Standing(rollup, place)
@@ -101,6 +100,15 @@ def standing(lake: Lake, rollup: Rollup) -> Standing:
         numbers,
         State(numbers["calls"] - 1, numbers["until"] * QUARTER_US) if known else None,
     )
+
+
+def _numbers(lake: Lake, place: Table, version: int) -> dict[str, int]:
+    """Return the table's transaction numbers, read once a version: half a millisecond each."""
+    with _guard:
+        kept = _found.setdefault(lake, {})
+        if place.name not in kept or kept[place.name][0] != version:
+            kept[place.name] = version, {name: place.transaction(name) for name in NUMBERS}
+        return kept[place.name][1]
 
 
 def gaps(lake: Lake, stand: Standing, calls: Snapshot) -> list[Span]:
@@ -153,18 +161,3 @@ def utc_day(us: int) -> Span:
     """Return the day of UTC in which an instant lies."""
     start = us - us % _DAY_US
     return start, start + _DAY_US
-
-
-def rows(lake: Lake, stand: Standing, spans: Iterable[Span]) -> pl.LazyFrame:
-    """Return the rollup's rows that start in one of the spans; rows that count nothing only mark a rolled day."""
-    spans = union(spans)
-    files = [f for f in stand.files if any(f.last_us >= start and f.first_us < end for start, end in spans)]
-    if not files:
-        return pl.LazyFrame(schema=stand.rollup.polars)
-    return pl.scan_parquet(
-        [stand.table.url(file) for file in files],
-        schema=stand.rollup.polars,
-        hive_partitioning=False,
-        glob=False,
-        storage_options=lake.storage.options or None,
-    ).filter(within(spans), pl.col("n" if stand.rollup.buckets else "requests") > 0)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from ultimate_lib.lake import reader
-from ultimate_lib.lake.coverage import rows
 from ultimate_lib.lake.query import Answer
 from ultimate_lib.lake.rolled import start_of, within
+from ultimate_lib.lake.rolled_rows import rows
 from ultimate_lib.lake.spans import fewer, to_datetime, to_us
 from ultimate_lib.metrics import COUNTED, DIMENSIONS, MEASURED, METRICS, bucket, merged, quantiles, row_parts
 
@@ -85,9 +85,11 @@ class Merges:
     # -- reading ---------------------------------------------------------------------------------------------------
 
     def _sums(self) -> pl.LazyFrame:
-        reading = self._plan.sums
+        reading, dimensions = self._plan.sums, sorted(self._query.dimensions)
         frames = [
-            self._rolled(rows(self._lake, stand, spans)).with_columns(pl.lit(0).alias(_NTH))
+            self._rolled(rows(self._lake, stand, spans, [*dimensions, *self._parts])).with_columns(
+                pl.lit(0).alias(_NTH)
+            )
             for stand, spans in reading.rollups
         ]
         if reading.raw or not frames:
@@ -96,10 +98,11 @@ class Merges:
         return pl.concat(frame.group_by(self._keys).agg(*merged(self._parts), once) for frame in frames)
 
     def _counts(self) -> pl.LazyFrame:
-        reading = self._plan.buckets
+        reading, dimensions = self._plan.buckets, sorted(self._query.dimensions)
         frames = []
         for stand, spans in reading.rollups:
-            counted = self._rolled(rows(self._lake, stand, spans)).filter(pl.col("measure").is_in(self._measures))
+            found = rows(self._lake, stand, spans, [*dimensions, "measure", "bucket"])
+            counted = self._rolled(found).filter(pl.col("measure").is_in(self._measures))
             frames.append(counted.group_by(*self._keys, "measure", "bucket").agg(pl.col("n").sum()))
         if reading.raw or not frames:
             buckets = [pl.when(MEASURED).then(bucket(name)).alias(name) for name in self._measures]

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from ultimate_lib.lake.rolled import Rollup
     from ultimate_lib.lake.spans import Span
 
-_SUMS = ("day_model", "day_cube", "quarter_model", "quarter_key")  # of two that know as much, the smaller one first
+_SUMS = ("day_model", "day_key", "day_use", "day_cube", "quarter_model", "quarter_key")  # the smaller ones first
 _BUCKETS = ("day_latency", "quarter_latency")
 
 

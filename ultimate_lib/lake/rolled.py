@@ -4,7 +4,9 @@
     quarter_key      quarter of an hour x key x user x team
     quarter_latency  quarter of an hour x provider x model x measure x bucket, a count
     day_model        day of the billing zone x provider x model x endpoint x status
+    day_key          day of the billing zone x key x user x team
     day_cube         day of the billing zone x provider x model x key x user x team x project x app x notebook
+    day_use          day of the billing zone x team x project x app
     day_latency      day of the billing zone x provider x model x measure x bucket, a count
 
 Each row starts at `started_at`, the first instant of its quarter or day, and carries every part of the metric table.
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from ultimate_lib.lake.spans import Span
 
 _FEW = 4
+_SORTED = 3  # dimensions that rows are ordered by: files get smaller, and more would cost more than it saves
 
 EDITION = 1
 """To be raised when parts, buckets or dimensions change their meaning: every rollup is then built anew."""
@@ -72,16 +75,19 @@ class Rollup:
 
 
 _MODEL = ("provider", "model", "endpoint", "status")
+_KEY = ("key", "user", "team")
 _CUBE = ("provider", "model", "key", "user", "team", "project", "app", "notebook")
 
 ROLLUPS: dict[str, Rollup] = {
     rollup.name: rollup
     for rollup in (
         Rollup("quarter_model", "quarter", _MODEL),
-        Rollup("quarter_key", "quarter", ("key", "user", "team")),
+        Rollup("quarter_key", "quarter", _KEY),
         Rollup("quarter_latency", "quarter", ("provider", "model"), buckets=True),
         Rollup("day_model", "day", _MODEL),
+        Rollup("day_key", "day", _KEY),
         Rollup("day_cube", "day", _CUBE),
+        Rollup("day_use", "day", ("team", "project", "app")),
         Rollup("day_latency", "day", ("provider", "model"), buckets=True),
     )
 }
@@ -117,7 +123,7 @@ def roll(rollup: Rollup, calls: pl.LazyFrame, starts: Sequence[int] = ()) -> pl.
     start = pl.col("quarter") if rollup.span == "quarter" else start_of(pl.col("quarter"), starts)
     keys = [start.alias("started_at"), *rollup.dimensions]
     if not rollup.buckets:
-        return calls.group_by(keys).agg(merged(PARTS)).sort("started_at", *rollup.dimensions)
+        return calls.group_by(keys).agg(merged(PARTS)).sort("started_at", *rollup.dimensions[:_SORTED])
     # a run-length code of each group's sorted buckets costs half of grouping by bucket, and leaves the rows in order
     runs = [pl.col(f"{name}_bucket").drop_nulls().sort().rle().alias(name) for name in MEASURES]
     groups = calls.filter("measured").group_by(keys).agg(runs).sort("started_at", *rollup.dimensions)
@@ -134,10 +140,10 @@ def roll(rollup: Rollup, calls: pl.LazyFrame, starts: Sequence[int] = ()) -> pl.
 
 
 def coarsen(rollup: Rollup, rows: pl.LazyFrame, starts: Sequence[int]) -> pl.LazyFrame:
-    """Return a day rollup's rows made of the rows of the quarter rollup with the same dimensions."""
+    """Return a day rollup's rows made of the rows of a rollup that knows its dimensions."""
     grouped = rows.group_by(start_of(pl.col("started_at"), starts), *rollup.keys)
     days = grouped.agg(pl.col("n").sum()) if rollup.buckets else grouped.agg(merged(PARTS))
-    return days.sort("started_at", *rollup.keys)
+    return days.sort("started_at", *rollup.keys[:_SORTED])
 
 
 def start_of(at: pl.Expr, starts: Sequence[int]) -> pl.Expr:

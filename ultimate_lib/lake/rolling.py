@@ -26,12 +26,12 @@ from ultimate_lib.lake.coverage import (
     file_span,
     gaps,
     made,
-    rows,
     standing,
     touched,
     utc_day,
 )
 from ultimate_lib.lake.rolled import COLUMNS, ROLLUPS, coarsen, prepared, roll, within
+from ultimate_lib.lake.rolled_rows import rows
 from ultimate_lib.lake.spans import QUARTER_US, fewer, floor_quarter, intersect, subtract, to_datetime, to_us, union
 from ultimate_lib.lake.steps import local_day, midnight
 
@@ -49,7 +49,12 @@ _SETTLE = timedelta(seconds=60)  # after a quarter's end: most of its calls are 
 _DAY_SETTLE = timedelta(hours=1)  # after a day's end
 _PORTION_CALLS = 1_000_000  # read at a time, if a single day has not more: about 250 MB
 _SCANS = 8
-_FINER = {"day_model": "quarter_model", "day_latency": "quarter_latency"}
+_FINER = {
+    "day_model": "quarter_model",
+    "day_key": "quarter_key",
+    "day_use": "day_cube",
+    "day_latency": "quarter_latency",
+}
 
 
 class RolledUp(NamedTuple):

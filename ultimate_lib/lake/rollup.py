@@ -17,9 +17,10 @@ import polars as pl
 
 from ultimate_lib.errors import NotFound
 from ultimate_lib.lake import reader, rolling
-from ultimate_lib.lake.coverage import AFTER, BEFORE, covered, rows, standing, table
+from ultimate_lib.lake.coverage import AFTER, BEFORE, covered, standing, table
 from ultimate_lib.lake.optimize import maintain
 from ultimate_lib.lake.rolled import COLUMNS, ROLLUPS, prepared, roll
+from ultimate_lib.lake.rolled_rows import rows
 from ultimate_lib.lake.rolling import RolledUp, days_of
 from ultimate_lib.lake.spans import intersect, to_datetime, to_us, union
 
