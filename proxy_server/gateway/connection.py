@@ -46,6 +46,8 @@ class Connection(HTTP1Connection):
         return self._request_start_line is None
 
     def _parse_headers(self, data: bytes) -> tuple[str, httputil.HTTPHeaders]:
+        if not data.endswith(b"\r\n\r\n"):
+            return super()._parse_headers(data)
         first, *lines = data[:-4].decode("latin-1").split("\r\n")
         if not first or data.translate(None, _TEXT) != b"\r\n" * (len(lines) + 2):
             return super()._parse_headers(data)  # a stray control character or line end

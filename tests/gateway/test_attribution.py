@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.fakes.scripted import Scripted, answer
-from tests.gateway.gateways import ANTHROPIC, OPENAI, PATHS, Gateway, ask, start_gateway
+from tests.gateway.gateways import ANTHROPIC, OPENAI, PATHS, Gateway, Raw, ask, start_gateway
 from tests.gateway.test_pass_through import scripted_answer
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -34,7 +34,7 @@ TABLE = [
 
 
 @pytest.mark.parametrize(("header", "value", "column", "expected", "passes"), TABLE)
-def test_a_header_fills_its_column(
+def test_a_header_fills_its_column(  # noqa: PLR0917 - a table
     gateway: Gateway, upstream: Scripted, header: str, value: str, column: str, expected: object, passes: bool
 ) -> None:
     upstream.script = answer(scripted_answer("openai", streamed=False))
@@ -117,8 +117,6 @@ def test_what_never_goes_upstream(gateway: Gateway, upstream: Scripted, protocol
 
 
 def test_nothing_is_added_that_the_client_did_not_send(gateway: Gateway, upstream: Scripted) -> None:
-    from tests.gateway.gateways import Raw
-
     upstream.script = answer(scripted_answer("anthropic", streamed=False))
     body = json.dumps(ask("anthropic")).encode()
     head = f"POST {ANTHROPIC} HTTP/1.1\r\nhost: x\r\nx-api-key: {gateway.key}\r\ncontent-length: {len(body)}\r\n\r\n"

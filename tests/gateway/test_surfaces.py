@@ -38,7 +38,7 @@ def test_models_are_listed_in_the_clients_shape(tmp_path: Path, upstream: Script
 
 
 def test_embeddings_are_priced_by_their_input(gateway: Gateway, upstream: Scripted) -> None:
-    told = b'{"object":"list","data":[{"embedding":[0.1]}],"model":"text-embedding-3-small","usage":{"prompt_tokens":500,"total_tokens":500}}'
+    told = b'{"object":"list","data":[],"model":"text-embedding-3-small","usage":{"prompt_tokens":500}}'
     upstream.script = answer(told)
     got = gateway.post("/v1/embeddings", b'{"model":"openai/text-embedding-3-small","input":"hello"}')
     assert got.body == told
@@ -63,7 +63,7 @@ def test_embeddings_are_priced_by_their_input(gateway: Gateway, upstream: Script
         ("HEAD", "/v1/files/file-1", {}, "openai"),
     ],
 )
-def test_other_paths_pass_to_the_provider_of_the_protocol(
+def test_other_paths_pass_to_the_provider_of_the_protocol(  # noqa: PLR0917 - a table
     gateway: Gateway, upstream: Scripted, method: str, path: str, headers: dict[str, str], provider: str
 ) -> None:
     told = bytes(range(256)) * 700
