@@ -64,7 +64,7 @@ FULL = Paces(windows=6, window_s=4.0, streams=100, streams_s=10.0, first_tokens=
 
 
 def cpu_s(pids: list[int]) -> float:
-    """Return the CPU time of processes so far, all threads, as the scheduler counts it (/proc/PID/task/*/schedstat)."""
+    """Return the CPU time of processes so far, all threads, as the scheduler counts it."""
     nanoseconds = 0
     for pid in pids:
         for task in Path(f"/proc/{pid}/task").iterdir():
