@@ -65,6 +65,9 @@ class Connection(HTTP1Connection):
         return line, headers
 
     def _parsed(self, data: bytes) -> tuple[str, httputil.HTTPHeaders]:
+        if not data.endswith(b"\r\n\r\n"):
+            check_lines(data)
+            return super()._parse_headers(data)
         first, *lines = data[:-4].decode("latin-1").split("\r\n")
         if not first or data.translate(None, _TEXT) != b"\r\n" * (len(lines) + 2):
             check_lines(data)

@@ -67,10 +67,10 @@ class Exchange(httputil.HTTPMessageDelegate):
         self.headers = headers
         if "Content-Length" not in headers:
             return
-        length = headers["Content-Length"]
-        if len(length) > 7 and length.isdigit() and int(length) > self.state.settings.limits.body_bytes:  # noqa: PLR2004 - most are short
+        length, most = headers["Content-Length"], self.state.settings.limits.body_bytes
+        if length.isdigit() and int(length) > most:
             self._too_large = True
-            if "Expect" in headers or int(length) > self.state.settings.limits.body_bytes + _MOST_DISCARDED:
+            if "Expect" in headers or int(length) > most + _MOST_DISCARDED:
                 self._refuse_unread()
 
     def data_received(self, chunk: bytes) -> None:

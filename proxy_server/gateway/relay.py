@@ -251,28 +251,33 @@ class Relay:
     async def _through(self, transfer: Transfer, parts: list[bytes], *, events: bool) -> None:
         """Pass an answer on that is not read: files, audio, and what is too large to be held.
 
-        Its last piece waits for the row, so one piece is held back; of an event stream none, its end does.
+        Its last piece waits for the row, so one piece is held back, and the head of an answer without a body is;
+        of an event stream nothing but its end.
         """
         status, record = transfer.status, self.record
         record.http_status = status
         length = transfer.header(b"content-length")
-        self.answered = self.encoded = True  # an error cannot be told within it any more
         sized = int(length) if length.isdigit() else None
-        self.connection.begin(status, self._head(transfer), length=sized)
-        held, sent = b"".join(parts), 0
         read = transfer.read
+        held: bytes | None = b"".join(parts)
+        sent = 0
         try:
-            while (chunk := await read()) is not None:
+            if not events and not held:
+                held = await read()
+            empty = held is None
+            if not empty:
+                self.answered = self.encoded = True  # an error cannot be told within it any more
+                self.connection.begin(status, self._head(transfer), length=sized)
+            while not empty and (piece := await read()) is not None:
                 self.heard_now()
-                out, held = (chunk, b"") if events else (held, chunk)
-                if out:
-                    sent += len(out)
-                    written = self.connection.send(out)
-                    if written is not None:
-                        await self.client_takes(written)
+                out, held = (piece, b"") if events else (held, piece)
+                sent += len(out or b"")
+                written = self.connection.send(out) if out else None
+                if written is not None:
+                    await self.client_takes(written)
                 self.waiting_since = self.clock.monotonic()
         finally:
-            record.response_bytes = sent + len(held)
+            record.response_bytes = sent + len(held or b"")
             if self.surface.bills and status < _FIRST_ERROR:
                 seen = record.response_bytes // _BYTES_A_TOKEN
                 booking.estimated(record, None, seen, self.route, self.state.book)
@@ -284,7 +289,10 @@ class Relay:
         self._end("ok" if status < _FIRST_ERROR else "error")
         if self.state.waits_for_sync:
             await self.state.journal.synced()
-        self.connection.end(held)
+        if empty:
+            self.answered = True
+            self.connection.begin(status, self._head(transfer), length=sized)
+        self.connection.end(held or b"")
 
     # -- the row ------------------------------------------------------------------------------------------------
 

@@ -176,7 +176,7 @@ class Transfer:
         """Return what a transport error means, in a sentence."""
         if not isinstance(error, pycurl.error):
             return UpstreamFailed(f"{self._where} broke off ({error!r}).", retryable=False, code="broken_off")
-        number, told = error.args[0], str(error.args[1]).rstrip(".")
+        number, told = (*error.args, "unknown")[:2]  # libcurl's code and its words
         if number == pycurl.E_OPERATION_TIMEDOUT:
             return UpstreamFailed(
                 f"{self._where} did not accept a connection in time.", retryable=True, code="connect_timeout",

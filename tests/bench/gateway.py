@@ -64,7 +64,7 @@ FULL = Paces(windows=6, window_s=4.0, streams=100, streams_s=10.0, first_tokens=
 
 
 def cpu_s(pids: list[int]) -> float:
-    """Return the CPU time of processes so far, user and system, all threads: to the nanosecond where Linux tells it."""
+    """Return the CPU time of processes so far, all threads, as the scheduler counts it."""
     nanoseconds = 0
     for pid in pids:
         for task in Path(f"/proc/{pid}/task").iterdir():
@@ -81,8 +81,8 @@ def rss_mb(pid: int) -> float:
 def on_core(number: int, pid: int = 0) -> None:
     """Keep a process, by default this one and what it starts, on one core."""
     core = {ALL_CORES[number % len(ALL_CORES)]}
-    for task in os.listdir(f"/proc/{pid}/task") if pid else ["0"]:
-        os.sched_setaffinity(int(task), core)
+    for task in Path(f"/proc/{pid or os.getpid()}/task").iterdir():
+        os.sched_setaffinity(int(task.name), core)
 
 
 @contextlib.contextmanager

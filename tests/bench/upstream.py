@@ -36,6 +36,7 @@ HEADERS = [
 ]
 CONNECTIONS = 10
 FIRST_MS = 30.0
+GIVEN_UP_MS = 2000.0
 
 
 class Client(Protocol):
@@ -102,72 +103,37 @@ class PyreqwestBuffered(Pyreqwest):
 
 
 class Pycurl:
-    """libcurl's multi socket interface on the running loop."""
+    """libcurl on the running loop through pycurl's own AsyncCurlMulti."""
 
     def __init__(self) -> None:
         import pycurl
 
         self.curl = pycurl
-        self.loop = asyncio.get_running_loop()
-        self.multi = pycurl.CurlMulti()
-        self.multi.setopt(pycurl.M_SOCKETFUNCTION, self._socket)
-        self.multi.setopt(pycurl.M_TIMERFUNCTION, self._timer)
-        self.timer: asyncio.TimerHandle | None = None
-        self.ended: dict[Any, Callable[[], None]] = {}
+        self.multi = pycurl.AsyncCurlMulti()
         self.idle: list[Any] = []
+        self.lines = [f"{name}: {value}" for name, value in HEADERS]
 
-    def _socket(self, event: int, fd: int, _multi: Any, _data: Any) -> None:
-        curl = self.curl
-        if event & curl.POLL_IN or event == curl.POLL_INOUT:
-            self.loop.add_reader(fd, self._act, fd, curl.CSELECT_IN)
-        else:
-            self.loop.remove_reader(fd)
-        if event in {curl.POLL_OUT, curl.POLL_INOUT}:
-            self.loop.add_writer(fd, self._act, fd, curl.CSELECT_OUT)
-        else:
-            self.loop.remove_writer(fd)
-
-    def _timer(self, milliseconds: int) -> None:
-        if self.timer is not None:
-            self.timer.cancel()
-            self.timer = None
-        if milliseconds >= 0:
-            self.timer = self.loop.call_later(milliseconds / 1000, self._act, self.curl.SOCKET_TIMEOUT, 0)
-
-    def _act(self, fd: int, mask: int) -> None:
-        self.multi.socket_action(fd, mask)
-        while True:
-            left, good, bad = self.multi.info_read()
-            for handle in [*good, *(entry[0] for entry in bad)]:
-                self.multi.remove_handle(handle)
-                self.ended.pop(handle)()
-            if not left:
-                return
-
-    def _start(self, url: str, body: bytes, write: Callable[[bytes], Any], ended: Callable[[], None]) -> Any:
+    def _start(self, url: str, body: bytes, write: Callable[[bytes], Any]) -> tuple[Any, asyncio.Future[Any]]:
         curl = self.curl
         handle = self.idle.pop() if self.idle else curl.Curl()
         handle.setopt(curl.URL, url)
-        handle.setopt(curl.POST, 1)
         handle.setopt(curl.POSTFIELDS, body)
-        handle.setopt(curl.HTTPHEADER, [f"{name}: {value}" for name, value in HEADERS])
+        handle.setopt(curl.HTTPHEADER, self.lines)
         handle.setopt(curl.WRITEFUNCTION, write)
-        self.ended[handle] = ended
-        self.multi.add_handle(handle)
-        return handle
+        return handle, self.multi.add_handle(handle)
 
     async def whole(self, url: str) -> bytes:
         parts: list[bytes] = []
-        done = self.loop.create_future()
-        handle = self._start(url, BODY, parts.append, lambda: done.set_result(None))
-        await done
+        handle, ended = self._start(url, BODY, parts.append)
+        await ended
         self.idle.append(handle)
         return b"".join(parts)
 
     @asynccontextmanager
     async def stream(self, url: str) -> AsyncIterator[AsyncIterator[bytes]]:
         queue: asyncio.Queue[bytes] = asyncio.Queue()
-        handle = self._start(url, STREAM, queue.put_nowait, lambda: queue.put_nowait(b""))
+        _, ended = self._start(url, STREAM, queue.put_nowait)
+        ended.add_done_callback(lambda _: queue.put_nowait(b""))
 
         async def chunks() -> AsyncIterator[bytes]:
             while chunk := await queue.get():
@@ -176,12 +142,10 @@ class Pycurl:
         try:
             yield chunks()
         finally:
-            if self.ended.pop(handle, None) is not None:
-                self.multi.remove_handle(handle)
-            handle.close()
+            ended.cancel()
 
     async def close(self) -> None:
-        self.multi.close()
+        await self.multi.aclose()
 
 
 CLIENTS: dict[str, tuple[str, Callable[[], Client]]] = {
@@ -195,7 +159,8 @@ SHOWN = {
     "call_us": ("cpu_us_per_call", "us", "10 connections"),
     "chunk_us": ("cpu_us_per_chunk", "us", "chunks 50 ms apart"),
     "first_token_ms": ("first_token_ms", "ms", f"upstream's first event after {FIRST_MS:g} ms"),
-    "cancel_ms": ("cancel_ms", "ms", "task cancelled to the upstream's end of file"),
+    "cancel_ms": ("cancel_ms", "ms", "cancelled within a stream, to the upstream's end of file"),
+    "cancel_unanswered_ms": ("cancel_unanswered_ms", "ms", f"cancelled before the answer; {GIVEN_UP_MS:g}: never"),
 }
 
 
@@ -205,7 +170,8 @@ async def measure(make: Callable[[], Client], url: str, slow_url: str, *, quick:
     if not isinstance(client, PyreqwestBuffered):  # holds chunks back: nothing else of it is of interest
         told["call_us"] = await _calls(client, url, 1500 if quick else 8000)
         told["chunk_us"] = await _chunks(client, url, 40 if quick else 100, 2.0 if quick else 6.0)
-        told["cancel_ms"] = await _cancel(client, 5 if quick else 30)
+        told["cancel_ms"] = await _cancel(client, 5 if quick else 30, answered=True)
+        told["cancel_unanswered_ms"] = await _cancel(client, 3 if quick else 10, answered=False)
     await client.close()
     return told
 
@@ -253,36 +219,41 @@ async def _first_token(client: Client, url: str, count: int) -> float:
     return statistics.median(waits)
 
 
-async def _cancel(client: Client, count: int) -> float:
+async def _cancel(client: Client, count: int, *, answered: bool) -> float:
     """How long after a task is cancelled its upstream sees the connection end; the upstream here is our own."""
+    asked: asyncio.Queue[None] = asyncio.Queue()
     gone: asyncio.Queue[float] = asyncio.Queue()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
-        writer.write(b"9\r\ndata: 1\n\n\r\n")
+        if answered:
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
+            writer.write(b"9\r\ndata: 1\n\n\r\n")
+        asked.put_nowait(None)
         while await reader.read(4096):
             pass
         gone.put_nowait(time.perf_counter())
         writer.close()
 
+    async def one(url: str) -> None:
+        async with client.stream(url) as chunks:
+            async for _ in chunks:
+                pass
+
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1/chat/completions"
     waits = []
     for _ in range(count):
-        started = asyncio.Event()
-
-        async def one(started: asyncio.Event = started) -> None:
-            async with client.stream(url) as chunks:
-                async for _ in chunks:
-                    started.set()
-
-        task = asyncio.create_task(one())
-        await started.wait()
+        task = asyncio.create_task(one(url))
+        await asked.get()
+        await asyncio.sleep(0.02)
         cancelled = time.perf_counter()
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        waits.append((await asyncio.wait_for(gone.get(), 5) - cancelled) * 1e3)
+        try:
+            waits.append((await asyncio.wait_for(gone.get(), GIVEN_UP_MS / 1e3) - cancelled) * 1e3)
+        except TimeoutError:
+            waits.append(GIVEN_UP_MS)
     server.close()
     return statistics.median(waits)
 

@@ -1,4 +1,4 @@
-"""A gateway process by itself, without a supervisor: `python -m tests.gateway.alone FOLDER [CONFIG]`.
+"""A gateway process by itself, without a supervisor: `python -m tests.gateway.alone FOLDER CONFIG`.
 
 Prints one JSON line (port, key, pid) once it serves. Drains on SIGTERM and dies with its parent. DEMO_URL in the
 environment is where the scripted provider listens.
@@ -6,15 +6,20 @@ environment is where the scripted provider listens.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from proxy_server import process, sockets
+from proxy_server.gateway.relay import Relay
 from ultimate_lib.access.local import first_start, local_path
 from ultimate_lib.clock import SystemClock
-from ultimate_lib.settings import load
+from ultimate_lib.journal import JournalWriter
+from ultimate_lib.records import CallRecord
+from ultimate_lib.settings import Settings, load
 from ultimate_lib.store import Store
 
 
@@ -27,15 +32,34 @@ class Announced(process.Child):
         print(json.dumps({"port": self.listener.getsockname()[1], "key": key, "pid": os.getpid()}), flush=True)
 
 
-def main() -> int:
-    folder = Path(sys.argv[1])
-    config = Path(sys.argv[2]) if len(sys.argv) > 2 else None
-    settings = load(config, overrides={"data.folder": str(folder)})
+def prepare(settings: Settings) -> None:
     store = Store(settings.store_url)
     store.migrate()
     first_start(settings, store, SystemClock())
     store.close()
+
+
+def _late_row(writer: JournalWriter, record: CallRecord) -> None:
+    asyncio.get_running_loop().call_later(0.3, _call, writer, record)
+
+
+_call = JournalWriter.call
+MUTANTS: dict[str, tuple[type, str, Callable[..., object]]] = {
+    "no_cancel": (Relay, "_client_left", lambda relay: None),
+    "late_row": (JournalWriter, "call", _late_row),
+}
+"""Faults that tests put in to prove that they would be seen: what is replaced, and by what. MUTANT names one."""
+
+
+def main() -> int:
+    folder, config = Path(sys.argv[1]), Path(sys.argv[2])
+    settings = load(config, overrides={"data.folder": str(folder)})
+    if sys.argv[-1] != "prepared":  # as in the product, where another process does it: a gateway loads no Alembic
+        prepare(settings)
+        os.execv(sys.executable, [sys.executable, "-m", "tests.gateway.alone", *sys.argv[1:], "prepared"])
     process._die_with_parent()
+    if "MUTANT" in os.environ:
+        setattr(*MUTANTS[os.environ["MUTANT"]])
     child = Announced(settings, "gateway", 0, sockets.loopback(), "", os.environ.get("DEMO_URL", ""))
     return process.run_child(child, life_fd=None)
 

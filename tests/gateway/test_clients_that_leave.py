@@ -5,11 +5,12 @@ from __future__ import annotations
 import queue
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from tests.fakes.scripted import Connection, Scripted, chunk, head
-from tests.gateway.gateways import PATHS, Gateway, Raw, ask
+from tests.gateway.gateways import KEYS, PATHS, PROVIDERS, Gateway, Raw, ask, start_gateway
 from tests.gateway.test_pass_through import scripted_answer
 
 FIRST = {"anthropic": b"content_block_delta", "openai": b'"content":"The'}
@@ -122,6 +123,23 @@ def test_f13_many_leave_and_nothing_is_left_behind(gateway: Gateway, upstream: S
     assert len(rows) == 60
     assert {row.status for row in rows} == {"cut"}
     assert open_sockets(gateway.pid) <= sockets + 2
+
+
+def test_f13_mutant_a_call_that_is_not_cancelled_is_seen(tmp_path: Path, upstream: Scripted) -> None:
+    told = scripted_answer("openai", streamed=True)
+    waits: queue.Queue[float | None] = queue.Queue()
+
+    def script(connection: Connection) -> None:
+        connection.send(head() + chunk(told[:600]))
+        waits.put(connection.left_within(2))
+        connection.close()
+
+    upstream.script = script
+    with start_gateway(tmp_path, PROVIDERS.format(url=upstream.url), {**KEYS, "MUTANT": "no_cancel"}) as gateway:
+        client = gateway.open(PATHS["openai"], ask("openai", stream=True))
+        client.until(b"HTTP/1.1 200")
+        client.close()
+        assert waits.get(timeout=5) is None
 
 
 def open_sockets(pid: int) -> int:

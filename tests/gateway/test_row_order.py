@@ -141,3 +141,13 @@ def test_an_intent_stands_before_the_provider_is_asked(gateway: Gateway, upstrea
 def test_a_call_loads_no_data_frame_library(gateway: Gateway) -> None:
     maps = Path(f"/proc/{gateway.pid}/maps").read_text(encoding="utf-8")
     assert not [name for name in ("polars", "pyarrow", "deltalake", "pandas") if f"/{name}/" in maps]
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "stream"])
+def test_mutant_a_row_that_comes_late_is_seen(
+    tmp_path: Path, upstream: Scripted, protocol: str, streamed: bool
+) -> None:
+    told = scripted_answer(protocol, streamed=streamed)
+    upstream.script = stream([told]) if streamed else answer(told)
+    with start_gateway(tmp_path, PROVIDERS.format(url=upstream.url), {**KEYS, "MUTANT": "late_row"}) as gateway:
+        assert rows_at(gateway, protocol, TERMINAL[protocol] if streamed else b"HTTP/1.1 200", streamed=streamed) == 0

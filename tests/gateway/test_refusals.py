@@ -1,0 +1,200 @@
+"""What is refused, is refused in the client's own shape, and leaves a row when its caller is known."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.fakes.scripted import Scripted, answer
+from tests.gateway.gateways import ANTHROPIC, KEYS, PATHS, PROVIDERS, Gateway, Raw, ask, start_gateway
+from tests.gateway.test_pass_through import scripted_answer
+from ultimate_lib.access.keys import KeyCache, create_key, revoke_key
+from ultimate_lib.clock import SystemClock
+from ultimate_lib.settings import load
+from ultimate_lib.store import Store
+
+TYPES = {
+    "anthropic": {401: "authentication_error", 403: "permission_error", 404: "not_found_error"},
+    "openai": {401: "authentication_error", 403: "permission_error", 404: "invalid_request_error"},
+}
+
+
+def told(protocol: str, body: bytes) -> tuple[str, str]:
+    """Check the envelope and return the error's type and message."""
+    parsed = json.loads(body)
+    if protocol == "anthropic":
+        assert parsed["type"] == "error"
+        assert parsed["request_id"]
+    else:
+        assert set(parsed["error"]) == {"message", "type", "param", "code"}
+    return parsed["error"]["type"], parsed["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"x-api-key": ""},
+        {"x-api-key": "cp_" + "x" * 43},
+        {"x-api-key": "cp_short"},
+        {"x-api-key": "sk-ant-provider"},
+        {"x-api-key": "", "authorization": "Bearer cp_" + "y" * 43},
+        {"x-api-key": "", "authorization": "Basic abc"},
+    ],
+)
+def test_unknown_callers_get_401_and_no_row(
+    gateway: Gateway, upstream: Scripted, protocol: str, headers: dict[str, str]
+) -> None:
+    before, asked = len(gateway.rows()), len(upstream.requests)
+    got = gateway.post(PATHS[protocol], ask(protocol), headers)
+    assert got.status == 401
+    assert told(protocol, got.body)[0] == TYPES[protocol][401]
+    assert (len(gateway.rows()), len(upstream.requests)) == (before, asked)
+
+
+@pytest.mark.parametrize("place", ["x-api-key", "authorization", "x-ultimate-key", "api-key"])
+def test_a_key_is_taken_from_each_place(gateway: Gateway, upstream: Scripted, place: str) -> None:
+    upstream.script = answer(scripted_answer("anthropic", streamed=False))
+    value = f"Bearer {gateway.key}" if place == "authorization" else gateway.key
+    got = gateway.post(ANTHROPIC, ask("anthropic"), {"x-api-key": "", place: value})
+    assert got.status == 200
+    assert not [value for name, value in upstream.requests[-1].headers if gateway.key in value]
+
+
+def test_scopes_models_and_revocation_of_a_key(gateway: Gateway, upstream: Scripted, protocol: str) -> None:
+    clock = SystemClock()
+    store = Store(load(environ={}, overrides={"data.folder": str(gateway.folder)}).store_url)
+    admin = KeyCache(store, clock).lookup(gateway.key)
+    assert admin is not None
+    mute, _ = create_key(store, clock, admin, name="mute", scopes=["analytics:view"])
+    narrow, row = create_key(store, clock, admin, name="narrow", models=["only-this"])
+    with gateway.one_row() as rows:
+        got = gateway.post(PATHS[protocol], ask(protocol), {"x-api-key": mute})
+    assert got.status == 403
+    assert "proxy:call" in told(protocol, got.body)[1]
+    assert (rows[0].status, rows[0].http_status, rows[0].error_type) == ("refused", 403, "permission")
+    got = gateway.post(PATHS[protocol], ask(protocol), {"x-api-key": narrow})
+    assert got.status == 403
+    assert told(protocol, got.body) == (TYPES[protocol][403], got.json["error"]["message"])
+    assert gateway.row(got.headers["x-ultimate-call-id"]).key_id == row["id"]
+    revoke_key(store, clock, admin, row["id"])
+    store.close()
+    time.sleep(0.7)  # another process has written: known within half a second
+    assert gateway.post(PATHS[protocol], ask(protocol), {"x-api-key": narrow}).status == 401
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"", "not a"),
+        (b"{", "not a"),
+        (b"[1]", "not a"),
+        (b'{"messages": []}', "model"),
+        (b'{"model": 7}', "model"),
+        (b'{"model":"a","model":"b"}', "'model' twice"),
+        (b'{"model":"a","mod\\u0065l":"b"}', "'model' twice"),
+        (b'{"model":"a","max_tokens":1,"max_tokens":9999}', "'max_tokens' twice"),
+        (b'{"model":"a","stream":false,"stream":true}', "'stream' twice"),
+        (b'{"model":"a","n":1,"n":50}', "'n' twice"),
+        (b'\xff\xfe{"model":"a"}', "not a"),
+    ],
+)
+def test_bodies_that_cannot_be_trusted_get_400(
+    gateway: Gateway, upstream: Scripted, protocol: str, body: bytes, message: str
+) -> None:
+    asked = len(upstream.requests)
+    got = gateway.post(PATHS[protocol], body)
+    assert got.status == 400
+    kind, text = told(protocol, got.body)
+    assert kind == "invalid_request_error"
+    assert message in text
+    row = gateway.row(got.headers["x-ultimate-call-id"])
+    assert (row.status, row.http_status, row.cost_nano_usd) == ("refused", 400, None)
+    assert len(upstream.requests) == asked
+
+
+def test_an_unknown_model_names_the_routes(tmp_path: Path, upstream: Scripted, protocol: str) -> None:
+    config = PROVIDERS.format(url=upstream.url)
+    config += config.replace("[providers.anthropic]", '[providers.a2]\nprotocol = "anthropic-messages"').replace(
+        "[providers.openai]", '[providers.o2]\nprotocol = "openai-chat"'
+    )
+    with start_gateway(tmp_path, config, KEYS) as gateway:
+        got = gateway.post(PATHS[protocol], ask(protocol, model="nobody-knows-it"))
+        assert got.status == 404
+        kind, text = told(protocol, got.body)
+        assert kind == TYPES[protocol][404]
+        assert "openai/<model>" in text
+        assert gateway.row(got.headers["x-ultimate-call-id"]).status == "refused"
+
+
+def test_a_wrong_method_is_a_405(gateway: Gateway, protocol: str) -> None:
+    got = gateway.request("GET", PATHS[protocol])
+    assert got.status == 405
+    told(protocol, got.body)
+
+
+@pytest.mark.parametrize("announced", [True, False], ids=["length", "chunked"])
+def test_a_body_that_is_too_large_gets_413(
+    tmp_path_factory: pytest.TempPathFactory, upstream: Scripted, protocol: str, announced: bool
+) -> None:
+    config = PROVIDERS.format(url=upstream.url) + "[limits]\nbody_bytes = 2000000\n"
+    with start_gateway(tmp_path_factory.mktemp("large"), config, KEYS) as gateway:
+        body = b'{"model":"' + b"x" * 5_000_000 + b'"}'
+        if announced:
+            got = gateway.post(PATHS[protocol], body)
+            assert got.status == 413
+            answered = got.body
+            row = gateway.row(got.headers["x-ultimate-call-id"])
+            assert (row.status, row.http_status, row.error_type) == ("refused", 413, "too_large")
+        else:
+            head = (
+                f"POST {PATHS[protocol]} HTTP/1.1\r\nx-api-key: {gateway.key}\r\ntransfer-encoding: chunked\r\n\r\n"
+            )
+            raw = Raw(gateway.port, head.encode() + b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body))
+            seen = raw.until(b"body_bytes")
+            raw.close()
+            assert seen.startswith(b"HTTP/1.1 413")
+            answered = seen.partition(b"\r\n\r\n")[2]
+        kind, text = told(protocol, answered)
+        assert kind == ("request_too_large" if protocol == "anthropic" else "invalid_request_error")
+        assert "2000000" in text
+        client = Raw(
+            gateway.port,
+            f"POST {PATHS[protocol]} HTTP/1.1\r\nx-api-key: {gateway.key}\r\ncontent-length: 5000000\r\n"
+            "expect: 100-continue\r\n\r\n".encode(),
+        )
+        assert client.rest().startswith(b"HTTP/1.1 413"), "whoever asks first is told before it sends"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"content-length: 5\r\ntransfer-encoding: chunked",
+        b"content-length: 5\r\ncontent-length: 6",
+        b"content-length: +5",
+        b"transfer-encoding: chunked, gzip",
+        b"x-a: 1\r\n content-length: 5",
+        b"x-a: 1\rcontent-length: 5",
+        b"x a: 1",
+        b": 1",
+        b"no colon",
+        b"x-nul: a\x00b",
+    ],
+)
+def test_framing_that_can_be_read_two_ways_is_refused(gateway: Gateway, upstream: Scripted, head: bytes) -> None:
+    asked = len(upstream.requests)
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=5) as client:
+        client.sendall(b"POST /v1/messages HTTP/1.1\r\nhost: x\r\n" + head + b"\r\n\r\n0\r\n\r\n")
+        assert client.recv(4096).startswith(b"HTTP/1.1 400")
+    assert len(upstream.requests) == asked
+
+
+def test_headers_beyond_the_limit_are_refused(gateway: Gateway) -> None:
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=5) as client:
+        client.sendall(b"GET /health HTTP/1.1\r\nx-a: " + b"y" * 40_000 + b"\r\n\r\n")
+        with contextlib.suppress(ConnectionResetError):
+            assert not client.recv(4096).startswith(b"HTTP/1.1 200")
