@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tornado.http1connection import HTTP1Connection
+from tornado.http1connection import HTTP1Connection, HTTP1ConnectionParameters
 from tornado.httputil import HTTPInputError
 
 from proxy_server.gateway.connection import Connection
+from proxy_server.gateway.framing import check_body, check_lines
 
 NAMES = st.sampled_from(
     ["Host", "content-length", "X-A", "x-a", "COOKIE", "x_b", "a b", "", "x\x00", "Transfer-Encoding"]
@@ -20,8 +21,12 @@ LINES = st.lists(st.tuples(NAMES, SEPARATORS, VALUES, ENDS), max_size=5)
 
 def read(kind: type[HTTP1Connection], data: bytes) -> object:
     connection = kind.__new__(kind)
+    connection.params = HTTP1ConnectionParameters(max_header_size=65536)
     try:
         line, headers = connection._parse_headers(data)
+        if kind is HTTP1Connection:  # what we refuse beyond Tornado, framing.py says
+            check_lines(data)
+            check_body(line, headers)
     except HTTPInputError:
         return "refused"
     return line, sorted(headers.get_all())
