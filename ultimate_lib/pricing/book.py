@@ -126,7 +126,7 @@ def _parts(rates: dict[str, Rate], usage: Usage) -> tuple[int, int, int, int, in
 
 
 def _priced(count: int, rates: dict[str, Rate], total: int, key: str, otherwise: str = "") -> int:
-    """Return femto-dollars for `count` units at the rate `key`, else at `otherwise`. Raises KeyError without either."""
+    """Return femto-dollars of `count` units at the rate `key`, else at `otherwise`. Raises KeyError without both."""
     if count <= 0:
         return 0
     rate = rates.get(key)
