@@ -186,7 +186,9 @@ class Exchange(httputil.HTTPMessageDelegate):
             raise Denied("This key is unknown, ended or expired.", hint="Make a new one.", authenticated=False)
         if principal.loopback_only and not self.address.startswith(_LOOPBACK):
             raise Denied(
-                "This key works on the proxy's own machine alone.", hint="Make another.", authenticated=False
+                "This key works on the proxy's own machine alone.",
+                hint="Make another; a proxy in front of this one belongs into server.trusted_proxies.",
+                authenticated=False,
             )
         if record is not None:
             record.key_id, record.user_id = principal.key_id, principal.user_id
