@@ -1,8 +1,8 @@
 """Whom a request comes from, and the X-Forwarded headers that say so.
 
 What a client says about itself is believed only if it is one of `server.trusted_proxies`; an empty list is nobody.
-But a program on this machine that passes such headers on is a proxy that nobody has declared: whoever stands behind it
-is not of this machine, so that loopback's rights (the local key, `/metrics`, signing in over plain HTTP) end there.
+But a program on this machine that passes such headers on is a proxy that nobody has declared: whoever stands behind
+it is not of this machine, so that loopback's rights (the local key, `/metrics`, sign-in over plain HTTP) end there.
 """
 
 from __future__ import annotations
