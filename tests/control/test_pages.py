@@ -74,7 +74,7 @@ def text_of(page: str) -> str:
 def test_signed_out_it_says_how_to_sign_in_and_shows_no_number(control: Alone) -> None:
     calls.write(control.bench.settings, call(datetime.now(UTC), project="secret-project"))
     reply = control.ask("GET", "/")
-    assert "ultimate-proxy link" in reply.text
+    assert "ultimate-proxy up" in reply.text
     assert 'href="/login"' in reply.text
     assert "secret-project" not in reply.text
     assert "Sign out" not in reply.text
