@@ -101,7 +101,7 @@ def test_f16_twenty_reloads(tmp_path: Path, gateways: str) -> None:
 
 
 def test_f16_bites_without_connection_close(tmp_path: Path) -> None:
-    """Whether a request is on its way while its idle connection is closed is chance: a few rounds leave none of it."""
+    """Whether a request is on its way while its idle connection is closed is chance: hence a few rounds."""
     env = mutant(tmp_path / "mutant", "gateway", _SILENT)
     lost: list[Line] = []
     for number in range(5):
