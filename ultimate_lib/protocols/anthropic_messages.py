@@ -18,6 +18,7 @@ path = "/v1/messages"
 operation = "chat"
 
 _FREE_TOOLS = frozenset({"web_fetch_requests"})  # costs its tokens alone (docs: Web fetch tool, Usage and pricing)
+_MOST_REQUESTS = 10**9  # what its column holds; beyond that it is no count
 
 
 class _Metadata(msgspec.Struct):
@@ -191,7 +192,7 @@ def _tool_requests(value: Any) -> int | None:
         look.whole(count) for key, count in value.items() if str(key).endswith("_requests") and key not in _FREE_TOOLS
     ]
     told = [count for count in counts if count is not None]
-    return sum(told) if told else None
+    return sum(told) if told and sum(told) <= _MOST_REQUESTS else None
 
 
 class Watch:

@@ -23,6 +23,7 @@ _DOCUMENT = re.compile(rb'"type"\s*:\s*"(?:document|file|input_file)"')
 _ENCODED = re.compile(rb'"(?:data|url|image_url|file_data)"\s*:\s*"[^"\\\s]{512,}"')
 _QUOTE = ord('"')
 _MEDIA_TOKENS = 1500
+_MOST = 10**12  # no count is larger; one that is would not fit its column, or its cost would not
 _BYTES_A_TOKEN = 4
 
 _list_decoder = msgspec.json.Decoder(list[msgspec.Raw])
@@ -103,9 +104,9 @@ def estimate_tokens(body: bytes, *, encoded: bool) -> int:
 
 
 def whole(value: Any) -> int | None:
-    """Return a non-negative whole number that JSON wrote as int or float (1e3), else None."""
+    """Return a non-negative whole number that JSON wrote as int or float (1e3), else None; None beyond reason, too."""
     kind = type(value)  # exact, so that a bool is no number; and quick, for every count of every call passes here
-    if (kind is not int and kind is not float) or value < 0:
+    if (kind is not int and kind is not float) or not 0 <= value <= _MOST:
         return None
     return int(value)
 
