@@ -78,7 +78,7 @@ def other_facts(surface: Surface, body: bytes, content_type: str) -> RequestFact
         return RequestFacts(model="")
     try:
         told = _named.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except look.UNREADABLE:
         return RequestFacts(model="")
     model = look.text(told.model)
     if model is None:

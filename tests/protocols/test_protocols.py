@@ -293,3 +293,14 @@ def test_more_server_tool_requests_than_the_column_holds_are_unknown() -> None:
     told = anthropic_messages.read_response(b'{"usage":{"server_tool_use":{"web_search_requests":4000000000}}}')
     assert told.usage is not None
     assert told.usage.server_tool_requests is None
+
+
+def test_what_is_nested_too_deeply_is_told_or_left_unread() -> None:
+    deep = b"[" * 100_000 + b"]" * 100_000
+    for protocol in BOTH:
+        with pytest.raises(Invalid, match="request"):
+            protocol.read_request(b'{"model":"m","messages":%b}' % deep)
+        assert protocol.read_response(b'{"id":"x","content":%b,"choices":%b}' % (deep, deep)).upstream_id is None
+        watch = protocol.watch(protocol.read_request(body(stream=True)), withhold_usage=False)
+        event = b'data: {"type":"message_start","usage":{},"message":%b}\n\n' % deep
+        assert watch.feed(event) == event

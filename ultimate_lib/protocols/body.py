@@ -26,6 +26,9 @@ _MEDIA_TOKENS = 1500
 _MOST = 10**12  # no count is larger; one that is would not fit its column, or its cost would not
 _BYTES_A_TOKEN = 4
 
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What reading someone's JSON raises; the last one when it is nested too deeply."""
+
 _list_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 
 
@@ -78,7 +81,7 @@ def items(raw: msgspec.Raw | None) -> list[msgspec.Raw] | None:
         return None
     try:
         return _list_decoder.decode(raw)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return None
 
 

@@ -68,7 +68,7 @@ def read_request(body: bytes) -> RequestFacts:
     """Read a request body; see `Protocol.read_request`."""
     try:
         request = _request.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except look.UNREADABLE as error:
         raise Invalid(f"The request body is not a Chat Completions request: {error}.", code="body") from error
     span = look.model_span(body)
     messages, tools = look.items(request.messages), look.items(request.tools)
@@ -97,7 +97,7 @@ def read_request(body: bytes) -> RequestFacts:
 def _asks_usage(options: msgspec.Raw) -> bool:
     try:
         told = msgspec.json.decode(options) if options else None
-    except msgspec.DecodeError:
+    except look.UNREADABLE:
         return False
     return isinstance(told, dict) and told.get("include_usage") is True
 
@@ -135,7 +135,7 @@ def read_response(body: bytes) -> ResponseFacts:
     facts = ResponseFacts()
     try:
         answer = _answer.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except look.UNREADABLE:
         return facts
     _take(facts, answer)
     return facts
@@ -252,7 +252,7 @@ class Watch:
             data = sse.data_of(block)
             try:
                 answer = _answer.decode(data) if data.startswith(b"{") else None
-            except (msgspec.DecodeError, UnicodeDecodeError):
+            except look.UNREADABLE:
                 answer = None
             if answer is not None:
                 _take(self.facts, answer)
