@@ -149,9 +149,10 @@ billing = "subscription"
         got = gateway.post(ANTHROPIC, ask("anthropic"), {"authorization": "Bearer sk-ant-oat-mine", "x-api-key": ""})
         assert got.status == 401
         assert "x-ultimate-key" in got.json["error"]["message"]
-        got = gateway.post(ANTHROPIC, ask("anthropic"))
-        assert got.status == 200
-        assert gateway.key not in upstream.requests[-1].head.decode("latin-1")
+        for ours in ({}, {"x-api-key": "", "authorization": f"Bearer   {gateway.key}"}):
+            got = gateway.post(ANTHROPIC, ask("anthropic"), ours)
+            assert got.status == 200
+            assert gateway.key not in upstream.requests[-1].head.decode("latin-1")
         for path in [gateway.folder, tmp_path / "gateway.log"]:
             for file in [path] if path.is_file() else path.rglob("*"):
                 if file.is_file():
