@@ -14,6 +14,7 @@ from proxy_server.gateway.relay import Relay
 from proxy_server.gateway.surfaces import ANTHROPIC, OPENAI, other_facts, surface_of
 from ultimate_lib.access.keys import SHAPE
 from ultimate_lib.errors import Denied, Invalid, NotFound, UltimateError, Unavailable
+from ultimate_lib.protocols.body import MOST_TEXT
 from ultimate_lib.providers import Route
 from ultimate_lib.records import CallRecord, new_call_id
 
@@ -199,6 +200,8 @@ class Exchange(httputil.HTTPMessageDelegate):
         return principal
 
     def _admit(self, principal: Principal, surface: Surface, facts: RequestFacts, record: CallRecord) -> Route:
+        if len(facts.model) > MOST_TEXT:
+            raise Invalid(f"The model's name is longer than {MOST_TEXT} characters.", code="model_long")
         if principal.models is not None and facts.model not in principal.models:
             named = f"'{facts.model}'" if facts.model else "what names no model"
             raise Denied(
@@ -290,7 +293,7 @@ class Exchange(httputil.HTTPMessageDelegate):
 def _describe(record: CallRecord, facts: RequestFacts, surface: Surface) -> None:
     """Write the request's shape into its record."""
     record.stream = facts.stream
-    record.model_requested = facts.model or None
+    record.model_requested = facts.model[:MOST_TEXT] or None
     if surface.bills:
         record.input_tokens = facts.input_estimate  # until the provider tells
         record.usage_source = "estimated"

@@ -55,7 +55,11 @@ class Upstream:
         usual = method == "POST" and len(body) <= _LARGE_BYTES
         idle = self._idle[here]
         curl = idle.pop() if usual and idle else self._handle(here)
-        curl.setopt(pycurl.URL, f"{url}?{query}" if query else url)
+        target = f"{url}?{query}" if query else url
+        try:
+            curl.setopt(pycurl.URL, target)
+        except UnicodeEncodeError:
+            curl.setopt(pycurl.URL, target.encode("latin-1"))  # as it came
         try:
             curl.setopt(pycurl.HTTPHEADER, headers)
         except UnicodeEncodeError:

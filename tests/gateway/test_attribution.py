@@ -157,3 +157,22 @@ billing = "subscription"
             for file in [path] if path.is_file() else path.rglob("*"):
                 if file.is_file():
                     assert b"oat-mine" not in file.read_bytes(), file
+
+
+def test_names_without_end_are_cut_in_the_row(gateway: Gateway, upstream: Scripted) -> None:
+    upstream.script = answer(b'{"id":"%b","model":"m","usage":{"input_tokens":1}}' % (b"i" * 100_000))
+    body = ask("anthropic", metadata={"user_id": "u" * 100_000})
+    got = gateway.post(ANTHROPIC, body)
+    row = gateway.row(got.headers["x-ultimate-call-id"])
+    assert (row.end_user, row.upstream_id) == ("u" * 256, "i" * 256)
+    assert json.loads(upstream.requests[-1].body) == body
+
+
+def test_bytes_of_a_query_that_are_no_ascii_pass_as_they_came(gateway: Gateway, upstream: Scripted) -> None:
+    upstream.script = answer(scripted_answer("anthropic", streamed=False))
+    body = json.dumps(ask("anthropic")).encode()
+    head = f"POST {ANTHROPIC}?a=%C3%A9\xe9 HTTP/1.1\r\nx-api-key: {gateway.key}\r\ncontent-length: {len(body)}\r\n\r\n"
+    client = Raw(gateway.port, head.encode("latin-1") + body)
+    assert client.until(b"\r\n\r\n").startswith(b"HTTP/1.1 200 ")
+    client.close()
+    assert upstream.requests[-1].path == f"{ANTHROPIC}?a=%C3%A9\xe9"

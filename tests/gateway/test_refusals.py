@@ -210,3 +210,17 @@ def test_headers_beyond_the_limit_are_refused(gateway: Gateway) -> None:
         client.sendall(b"GET /health HTTP/1.1\r\nx-a: " + b"y" * 40_000 + b"\r\n\r\n")
         with contextlib.suppress(ConnectionResetError):
             assert not client.recv(4096).startswith(b"HTTP/1.1 200")
+
+
+def test_a_model_name_beyond_reason_is_refused_and_not_recorded(
+    gateway: Gateway, upstream: Scripted, protocol: str
+) -> None:
+    asked = len(upstream.requests)
+    got = gateway.post(PATHS[protocol], ask(protocol, model="m" * 100_000))
+    assert got.status == 400
+    assert len(got.body) < 1000
+    row = gateway.row(got.headers["x-ultimate-call-id"])
+    assert (row.status, row.model_requested) == ("refused", "m" * 256)
+    assert len(upstream.requests) == asked
+    got = gateway.post("/v1/embeddings", {"model": "m" * 100_000, "input": "x"})
+    assert got.status == 400

@@ -13,6 +13,7 @@ import msgspec
 
 from ultimate_lib.errors import Invalid
 
+MOST_TEXT = 256  # characters of a name or an id
 DECIDING = (b"model", b"max_tokens", b"max_completion_tokens", b"max_output_tokens", b"n", b"stream")
 _QUOTED = tuple(b'"%b"' % key for key in DECIDING)
 _TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\]]', re.DOTALL)
@@ -115,5 +116,5 @@ def whole(value: Any) -> int | None:
 
 
 def text(value: Any) -> str | None:
-    """Return a non-empty string, else None."""
-    return value if isinstance(value, str) and value else None
+    """Return a non-empty string as it may stand in a record, cut to a length, else None."""
+    return value[:MOST_TEXT] if isinstance(value, str) and value else None
