@@ -171,7 +171,9 @@ def test_names_without_end_are_cut_in_the_row(gateway: Gateway, upstream: Script
 def test_bytes_of_a_query_that_are_no_ascii_pass_as_they_came(gateway: Gateway, upstream: Scripted) -> None:
     upstream.script = answer(scripted_answer("anthropic", streamed=False))
     body = json.dumps(ask("anthropic")).encode()
-    head = f"POST {ANTHROPIC}?a=%C3%A9\xe9 HTTP/1.1\r\nx-api-key: {gateway.key}\r\ncontent-length: {len(body)}\r\n\r\n"
+    head = (
+        f"POST {ANTHROPIC}?a=%C3%A9\xe9 HTTP/1.1\r\nx-api-key: {gateway.key}\r\ncontent-length: {len(body)}\r\n\r\n"
+    )
     client = Raw(gateway.port, head.encode("latin-1") + body)
     assert client.until(b"\r\n\r\n").startswith(b"HTTP/1.1 200 ")
     client.close()

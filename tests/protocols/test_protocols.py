@@ -304,3 +304,12 @@ def test_what_is_nested_too_deeply_is_told_or_left_unread() -> None:
         watch = protocol.watch(protocol.read_request(body(stream=True)), withhold_usage=False)
         event = b'data: {"type":"message_start","usage":{},"message":%b}\n\n' % deep
         assert watch.feed(event) == event
+
+
+@pytest.mark.parametrize("options", ["{}", "null", '{"include_usage": false}'])
+def test_the_usage_is_asked_for_at_the_top_level_alone(options: str) -> None:
+    nested = f'"metadata":{{"stream_options":{options}}}'
+    sent = f'{{"model":"m","stream":true,"stream_options": {options},{nested}}}'.encode()
+    got = openai_chat.prepare(sent, openai_chat.read_request(sent), model="m", stream_usage="inject")
+    assert json.loads(got)["stream_options"] == {"include_usage": True}
+    assert got.endswith(nested.encode() + b"}")

@@ -76,6 +76,23 @@ def _scan(body: bytes) -> int:
     return found.get(b"model", len(body))
 
 
+def value_start(body: bytes, key: bytes) -> int:
+    """Return where the value of the last top-level `key` stands (parsers take the last of repeated keys), or -1.
+
+    The key must be spelled without escapes.
+    """
+    depth, start = 0, -1
+    quoted = b'"%b"' % key
+    for token in _TOKEN.finditer(body):
+        text = token.group()
+        if text[0] == _QUOTE:
+            if depth == 1 and text == quoted and (colon := _COLON.match(body, token.end())):
+                start = colon.end()
+        else:
+            depth += 1 if text in b"{[" else -1
+    return start
+
+
 def items(raw: msgspec.Raw | None) -> list[msgspec.Raw] | None:
     """Return the members of a JSON array, undecoded; None when it is not an array."""
     if not raw:
@@ -108,7 +125,7 @@ def estimate_tokens(body: bytes, *, encoded: bool) -> int:
 
 
 def whole(value: Any) -> int | None:
-    """Return a non-negative whole number that JSON wrote as int or float (1e3), else None; None beyond reason, too."""
+    """Return a non-negative whole number that JSON wrote as int or float (1e3); None for all else and beyond reason."""
     kind = type(value)  # exact, so that a bool is no number; and quick, for every count of every call passes here
     if (kind is not int and kind is not float) or not 0 <= value <= _MOST:
         return None

@@ -115,19 +115,10 @@ def prepare(body: bytes, facts: RequestFacts, *, model: str, stream_usage: str) 
         return body[:opening] + b'"stream_options":{"include_usage":true},' + body[opening:]
     told = msgspec.json.decode(options)
     asked = {**(told if isinstance(told, dict) else {}), "include_usage": True}
-    start = _value_of(body, b"stream_options", bytes(options))
-    return body[:start] + msgspec.json.encode(asked) + body[start + len(options) :]
-
-
-def _value_of(body: bytes, key: bytes, value: bytes) -> int:
-    """Return where the last `key: value` of the body stands (parsers take the last of repeated keys)."""
-    start = -1
-    for match in re.finditer(rb'"%b"\s*:\s*' % re.escape(key), body):
-        if body.startswith(value, match.end()):
-            start = match.end()
-    if start < 0:  # the key is spelled with escapes
+    start = look.value_start(body, b"stream_options")
+    if start < 0:
         raise Invalid("The request spells 'stream_options' with escapes.", hint="Write it plainly.", code="body")
-    return start
+    return body[:start] + msgspec.json.encode(asked) + body[start + len(options) :]
 
 
 def read_response(body: bytes) -> ResponseFacts:

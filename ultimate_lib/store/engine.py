@@ -25,12 +25,20 @@ class Store:
     def __init__(self, url: str) -> None:
         try:
             self.url = sa.make_url(url)
-        except sa.exc.ArgumentError as error:
+            self._is_sqlite = self.url.get_backend_name() == "sqlite"
+            self.engine = sa.create_engine(self.url, pool_pre_ping=not self._is_sqlite)
+        except sa.exc.ArgumentError:  # its text may hold the password
             raise Invalid(
-                f"data.store_url = '{url}' is no database address.", hint="See the documentation."
+                "data.store_url is no address of a database that is known here.",
+                hint="Write 'sqlite:////folder/store.sqlite' or 'postgresql://user:password@host/database'.",
+                code="store_url",
+            ) from None
+        except ImportError as error:
+            raise Invalid(
+                f"data.store_url = '{self._shown()}' needs the package '{error.name}', which is not installed.",
+                hint="Install it with `pip install 'ultimate-proxy[scale]'`.",
+                code="store_driver",
             ) from error
-        self._is_sqlite = self.url.get_backend_name() == "sqlite"
-        self.engine = sa.create_engine(self.url, pool_pre_ping=not self._is_sqlite)
         if self._is_sqlite:
             sa.event.listen(self.engine, "connect", _prepare_sqlite)
         self._watch: sa.Connection | None = None
