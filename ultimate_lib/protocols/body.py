@@ -125,7 +125,7 @@ def estimate_tokens(body: bytes, *, encoded: bool) -> int:
 
 
 def whole(value: Any) -> int | None:
-    """Return a non-negative whole number that JSON wrote as int or float (1e3); None for all else and beyond reason."""
+    """Return a non-negative whole number that JSON wrote as int or float (1e3), else and beyond reason None."""
     kind = type(value)  # exact, so that a bool is no number; and quick, for every count of every call passes here
     if (kind is not int and kind is not float) or not 0 <= value <= _MOST:
         return None
