@@ -280,7 +280,9 @@ def test_a_provider_may_answer_before_it_has_read_a_large_body(tmp_path: Path, s
             while b"\r\n\r\n" not in data:
                 data += sock.recv(4096)
             start, _, body = data.partition(b"\r\n\r\n")
-            (length,) = (int(line[15:]) for line in start.lower().split(b"\r\n") if line.startswith(b"content-length:"))
+            (length,) = (
+                int(line[15:]) for line in start.lower().split(b"\r\n") if line.startswith(b"content-length:")
+            )
             sock.sendall(head(status, "application/json"))
             time.sleep(0.2)
             have = len(body)
