@@ -184,3 +184,8 @@ def test_a_driver_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(Invalid, match="needs the package 'psycopg'") as told:
         Store("postgresql+psycopg://ada:secret@host/db")
     assert "secret" not in str(told.value)
+
+
+def test_a_store_that_is_away_is_a_sentence_for_who_asks_whether_it_changed(tmp_path: Path) -> None:
+    with pytest.raises(Unavailable, match="does not answer"):
+        Store(f"sqlite:///{tmp_path / 'gone' / 'store.sqlite'}").data_version()

@@ -51,9 +51,14 @@ class Store:
     @contextlib.contextmanager
     def begin(self) -> Iterator[sa.Connection]:
         """Open a transaction; database errors become sentences."""
+        with self._sentences(), self.engine.begin() as connection:
+            yield connection
+
+    @contextlib.contextmanager
+    def _sentences(self) -> Iterator[None]:
+        """Turn database errors into what to do."""
         try:
-            with self.engine.begin() as connection:
-                yield connection
+            yield
         except sa.exc.OperationalError as error:
             raise self._unavailable(error) from error
         except sa.exc.DatabaseError as error:
@@ -68,14 +73,15 @@ class Store:
     def data_version(self) -> int:
         """Return a number that changes when another process has written (SQLite); 0 where there is none.
 
-        Costs some microseconds; callers ask a few times a second.
+        Costs some microseconds; callers ask a few times a second. Raises `Unavailable` or `Corrupt`.
         """
         if not self._is_sqlite:
             return 0
-        if self._watch is None:
-            self._watch = self.engine.connect()
-        version = int(self._watch.exec_driver_sql("PRAGMA data_version").scalar_one())
-        self._watch.rollback()
+        with self._sentences():
+            if self._watch is None:
+                self._watch = self.engine.connect()
+            version = int(self._watch.exec_driver_sql("PRAGMA data_version").scalar_one())
+            self._watch.rollback()
         return version
 
     def schema(self) -> tuple[str | None, str]:
