@@ -202,11 +202,7 @@ class Exchange(httputil.HTTPMessageDelegate):
     def _admit(self, principal: Principal, surface: Surface, facts: RequestFacts, record: CallRecord) -> Route:
         if len(facts.model) > MOST_TEXT:
             raise Invalid(f"The model's name is longer than {MOST_TEXT} characters.", code="model_long")
-        if principal.models is not None and facts.model not in principal.models:
-            named = f"'{facts.model}'" if facts.model else "what names no model"
-            raise Denied(
-                f"This key may not call {named}.", hint=f"It may: {', '.join(principal.models)}.", code="model_denied"
-            )
+        self._check_model(principal.models, facts.model)
         if not self.state.journal.accepting:
             raise Unavailable("Calls cannot be recorded: the disk fails.", hint="Free space.", code="journal")
         protocol = surface.protocol.name
@@ -228,6 +224,15 @@ class Exchange(httputil.HTTPMessageDelegate):
             )
         return Route(speaking[0], "", speaking[0].name)
 
+    @staticmethod
+    def _check_model(allowed: tuple[str, ...] | None, model: str) -> None:
+        """Raise `Denied` for a model that is not on the key's list."""
+        if allowed is not None and model not in allowed:
+            named = f"'{model}'" if model else "what names no model"
+            raise Denied(
+                f"This key may not call {named}.", hint=f"It may: {', '.join(allowed)}.", code="model_denied"
+            )
+
     def _refused(self, record: CallRecord, error: UltimateError) -> None:
         """Answer in the client's own envelope and leave a row, but for callers that nobody knows."""
         status = error.http_status
@@ -247,15 +252,16 @@ class Exchange(httputil.HTTPMessageDelegate):
 
     def _models(self, wanted: str) -> None:
         """List the model names that can be called, or tell of one, in the shape of the client's protocol."""
-        self._principal(RequestHeaders(self.headers))
+        allowed = self._principal(RequestHeaders(self.headers)).models
         routes = self.state.routes
         anthropic = "Anthropic-Version" in self.headers
         protocol = (ANTHROPIC if anthropic else OPENAI).name
         if wanted:
+            self._check_model(allowed, wanted)
             routes.find(protocol, wanted)  # raises NotFound that names the known routes
             names = [wanted]
         else:
-            names = routes.models(protocol)
+            names = [name for name in routes.models(protocol) if allowed is None or name in allowed]
         if anthropic:
             rows = [
                 {"type": "model", "id": name, "display_name": name, "created_at": "2025-01-01T00:00:00Z"}

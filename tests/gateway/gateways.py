@@ -90,13 +90,15 @@ class Gateway:
         finally:
             connection.close()
 
-    def key_for_elsewhere(self) -> str:
+    def key_for_elsewhere(self, **about: Any) -> str:
         """Return a key that does not ask for this machine, unlike the one in local.json."""
         clock = SystemClock()
         store = Store(load(environ={}, overrides={"data.folder": str(self.folder)}).store_url)
         admin = KeyCache(store, clock).lookup(self.key)
         assert admin is not None
-        key, _ = create_key(store, clock, msgspec.structs.replace(admin, loopback_only=False), name="elsewhere")
+        key, _ = create_key(
+            store, clock, msgspec.structs.replace(admin, loopback_only=False), name="elsewhere", **about
+        )
         store.close()
         return key
 
