@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -32,6 +33,7 @@ _ENTRY = Path(__file__).with_name("child.py")
 _START_S = 60.0
 _GRACE_S = 10.0  # beyond the time for draining
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
+_SHORT_LIFE_S = 1.0  # a process that ends sooner after it began to serve will most likely do so again
 
 
 class Instructions(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,6 +84,7 @@ class Process:
             os.close(ready_fd)
             os.close(life_fd)
         self.pid = self._process.pid
+        self.ready_at = 0.0  # of the monotonic clock
         asyncio.get_running_loop().add_reader(self._ready_fd, self._heard)
 
     def _heard(self) -> None:
@@ -91,6 +94,7 @@ class Process:
         if self.ready.done():
             return
         if message.startswith(b"1"):
+            self.ready_at = time.monotonic()
             self.ready.set_result(message[1:])
         else:
             told = message.removeprefix(b"!").decode(errors="replace")
@@ -276,8 +280,11 @@ class Seat:
         status = process.ended.result()
         how = f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"
         if process.serves:
-            self._failures = 0
             self._failed = None
+            if time.monotonic() - process.ready_at < _SHORT_LIFE_S:
+                self._start_later(f"Process {process.pid} ended by {how} as soon as it served.")
+                return
+            self._failures = 0
             log.error("%s (process %d) ended by %s; it is started again.", self.name, process.pid, how)
             self.keep_running()
             return

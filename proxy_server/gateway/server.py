@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 _SWEEP_S = 1.0
 _IDLE_CONNECTION_S = 3600.0
+_LAST_WORDS_S = 0.1
 _PAGES_S = 10.0  # how long pages, which may be endless streams, hold up a stop
 _OWN = frozenset({"/health", "/healthz"})
 
@@ -209,4 +210,14 @@ async def _drain(child: Child, state: State, door: Door, server: Server) -> None
         if not child.retired and not state.relays and not door.busy(pages=waited < _PAGES_S):
             break
         await asyncio.sleep(0.05)
+    for relay in list(state.relays):
+        relay.expire(
+            UpstreamFailed(
+                f"The proxy stops and has waited {state.settings.server.drain_s:g} s for this call.",
+                retryable=True,
+                code="proxy_stops",
+                http_status=503,
+            )
+        )
+    await asyncio.sleep(_LAST_WORDS_S)  # each writes its row and tells its client
     await server.close_all_connections()

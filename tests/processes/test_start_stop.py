@@ -13,9 +13,11 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+import polars as pl
 import psutil
 import pytest
 
+from tests.faults.ledger import rows
 from tests.harness import ROOT, Running, await_start, environment, launch, start_proxy, wait_until
 
 CALL = {"model": "demo/claude-sonnet-4-5", "max_tokens": 20, "messages": [{"role": "user", "content": "hi"}]}
@@ -227,3 +229,33 @@ def test_a_stop_lets_open_calls_end_and_a_second_ctrl_c_does_not(tmp_path: Path)
 
 def _journal(proxy: Running) -> bytes:
     return b"".join(path.read_bytes() for path in sorted(proxy.data_dir.glob("journal/slot-*/*/*.open")))
+
+
+def test_a_call_that_a_stop_cannot_wait_for_is_told_so_and_leaves_its_row(tmp_path: Path) -> None:
+    stalled = {**CALL, "stream": True, "messages": [{"role": "user", "content": 'script: {"stall_after": 3}'}]}
+    with start_proxy(tmp_path, config="[server]\ndrain_s = 0.5\n") as proxy:
+        call(proxy)
+        with socket.create_connection(("127.0.0.1", int(proxy.url.rpartition(":")[2])), timeout=10) as asked:
+            body = json.dumps(stalled).encode()
+            head = f"POST /v1/messages HTTP/1.1\r\nHost: x\r\nX-Api-Key: {proxy.key}\r\n"
+            asked.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+            answer = asked.recv(65536)
+            proxy.process.send_signal(signal.SIGTERM)
+            while piece := asked.recv(65536):
+                answer += piece
+        proxy.process.wait(10)
+        assert b"event: error" in answer
+        assert b"waited 0.5 s" in answer
+        found = rows(proxy.data_dir).filter(pl.col("error_type") == "proxy_stops")
+        assert found.select("status", "stream").rows() == [("error", True)]
+
+
+def test_a_process_that_ends_as_soon_as_it_serves_is_not_started_without_a_pause(tmp_path: Path) -> None:
+    with start_proxy(tmp_path) as proxy:
+        for _ in range(2):
+            (old,) = proxy.pids("gateway")
+            served = proxy.log().count("gateway-0 serves")
+            os.kill(old, signal.SIGKILL)
+            wait_until(lambda: proxy.log().count("gateway-0 serves") > served, 10, proxy)  # noqa: B023
+        assert "as soon as it served. It is started again in 0.5 s" in proxy.log()
+        call(proxy)
