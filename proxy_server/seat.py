@@ -178,6 +178,7 @@ class Seat:
         self.serving: Process | None = None
         self.coming: Process | None = None
         self.leaving: list[Process] = []
+        self._short_lived = False  # the last one was
         self._failed = failed
         self._failures = 0
         self._stopping = False
@@ -281,8 +282,11 @@ class Seat:
         how = f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"
         if process.serves:
             self._failed = None
-            if time.monotonic() - process.ready_at < _SHORT_LIFE_S:
-                self._start_later(f"Process {process.pid} ended by {how} as soon as it served.")
+            again, self._short_lived = self._short_lived, time.monotonic() - process.ready_at < _SHORT_LIFE_S
+            if again and self._short_lived:
+                self._start_later(
+                    f"Process {process.pid} ended by {how} as soon as it served, as did the one before."
+                )
                 return
             self._failures = 0
             log.error("%s (process %d) ended by %s; it is started again.", self.name, process.pid, how)

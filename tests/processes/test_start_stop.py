@@ -250,12 +250,12 @@ def test_a_call_that_a_stop_cannot_wait_for_is_told_so_and_leaves_its_row(tmp_pa
         assert found.select("status", "stream").rows() == [("error", True)]
 
 
-def test_a_process_that_ends_as_soon_as_it_serves_is_not_started_without_a_pause(tmp_path: Path) -> None:
+def test_a_process_that_ends_again_as_soon_as_it_serves_is_started_after_a_pause(tmp_path: Path) -> None:
     with start_proxy(tmp_path) as proxy:
-        for _ in range(2):
+        for _ in range(3):
             (old,) = proxy.pids("gateway")
             served = proxy.log().count("gateway-0 serves")
             os.kill(old, signal.SIGKILL)
             wait_until(lambda: proxy.log().count("gateway-0 serves") > served, 10, proxy)  # noqa: B023
-        assert "as soon as it served. It is started again in 0.5 s" in proxy.log()
+        assert "as did the one before. It is started again in 0.5 s" in proxy.log()
         call(proxy)
