@@ -285,7 +285,7 @@ class Seat:
             again, self._short_lived = self._short_lived, time.monotonic() - process.ready_at < _SHORT_LIFE_S
             if again and self._short_lived:
                 self._start_later(
-                    f"Process {process.pid} ended by {how} as soon as it served, as did the one before."
+                    f"Process {process.pid} ended by {how} at once, as did the one before."
                 )
                 return
             self._failures = 0
