@@ -117,7 +117,7 @@ def _parse_singly(lines: bytes) -> Parsed:
         try:
             record = records.decode(line)
             frame_from_records([record])
-        except (msgspec.DecodeError, UnicodeDecodeError, pl.exceptions.PolarsError, OverflowError):
+        except (msgspec.DecodeError, UnicodeDecodeError, pl.exceptions.PolarsError, OverflowError, TypeError):
             rejected.append(line)
         else:
             rows.append(record)

@@ -22,6 +22,7 @@ _IMAGE = re.compile(rb'"type"\s*:\s*"(?:image|image_url|input_image)"')
 _DOCUMENT = re.compile(rb'"type"\s*:\s*"(?:document|file|input_file)"')
 _ENCODED = re.compile(rb'"(?:data|url|image_url|file_data)"\s*:\s*"[^"\\\s]{512,}"')
 _QUOTE = ord('"')
+_MOST = 10**12
 _MEDIA_TOKENS = 1500
 _BYTES_A_TOKEN = 4
 
@@ -103,9 +104,12 @@ def estimate_tokens(body: bytes, *, encoded: bool) -> int:
 
 
 def whole(value: Any) -> int | None:
-    """Return a non-negative whole number that JSON wrote as int or float (1e3), else None."""
+    """Return a whole number from 0 to 10^12 that JSON wrote as int or float (1e3), else None.
+
+    More is no count: the lake's columns, and sums over millions of calls, end at 2^63.
+    """
     kind = type(value)  # exact, so that a bool is no number; and quick, for every count of every call passes here
-    if (kind is not int and kind is not float) or value < 0:
+    if (kind is not int and kind is not float) or not 0 <= value <= _MOST:
         return None
     return int(value)
 

@@ -25,6 +25,7 @@ _USAGE = re.compile(rb'"usage"\s*:\s*\{')
 _FINISH = re.compile(rb'"finish_reason"\s*:\s*"')
 _CONTENT = re.compile(rb'"(?:content|reasoning_content|reasoning|arguments|refusal|name)"\s*:\s*"[^"]')
 _NANO = 1_000_000_000
+_MOST_USD = 1_000_000
 
 
 class _Request(msgspec.Struct):
@@ -188,8 +189,8 @@ def _member(value: Any, key: str) -> int | None:
 
 
 def _bill(cost: Any) -> int | None:
-    """Return the provider's own bill (OpenRouter's usage.cost, in USD) in nano-dollars."""
-    if isinstance(cost, bool) or not isinstance(cost, int | float) or cost < 0:
+    """Return the provider's own bill (OpenRouter's usage.cost, in USD) in nano-dollars; more than _MOST_USD is none."""
+    if isinstance(cost, bool) or not isinstance(cost, int | float) or not 0 <= cost <= _MOST_USD:
         return None
     return round(Decimal(str(cost)) * _NANO)
 
