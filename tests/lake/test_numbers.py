@@ -294,6 +294,7 @@ def test_a_damaged_file_is_told_and_its_return_seen(tmp_path: Path) -> None:
         ({"grain": "fortnight"}, "Known: minute"),
         ({"grain": "minute", "end": START + timedelta(days=30)}, "10,000 steps"),
         ({"grain": "day", "time_zone": "Berlin"}, "IANA"),
+        ({"grain": "day", "time_zone": "posix/Europe/Berlin"}, "IANA"),
         ({"grain": "day", "limit": 0}, "between 1"),
         ({"grain": "day", "order_by": "cost_usd"}, "metric of this query"),
         ({"metrics": ("requests", "requests")}, "twice"),

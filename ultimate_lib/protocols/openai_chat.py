@@ -189,7 +189,7 @@ def _member(value: Any, key: str) -> int | None:
 
 
 def _bill(cost: Any) -> int | None:
-    """Return the provider's own bill (OpenRouter's usage.cost, in USD) in nano-dollars; more than _MOST_USD is none."""
+    """Return the provider's own bill (OpenRouter's usage.cost, in USD) in nano-dollars; none beyond _MOST_USD."""
     if isinstance(cost, bool) or not isinstance(cost, int | float) or not 0 <= cost <= _MOST_USD:
         return None
     return round(Decimal(str(cost)) * _NANO)
