@@ -12,7 +12,8 @@ import pytest
 from tests.lake.random_calls import batches, make_lake, random_frame
 from ultimate_lib.clock import SteppedClock
 from ultimate_lib.errors import NotFound
-from ultimate_lib.lake import Lake, coverage, delta, optimize, rollup
+from ultimate_lib.lake import Lake, coverage, delta, numbers, optimize, retention, rollup
+from ultimate_lib.lake.query import Query
 from ultimate_lib.lake.rolled import ROLLUPS
 
 START = datetime(2026, 3, 27, 13, 7, tzinfo=UTC)  # the weekend on which Berlin's clocks change
@@ -240,6 +241,22 @@ def test_dropped_calls_keep_their_rollups(tmp_path: Path) -> None:
     rollup.update(lake)
     rollup.rebuild(lake)
     assert same(before, everything(lake))
+    assert rollup.verify(lake) == []
+
+
+def test_a_late_call_takes_no_sum_of_dropped_days_away(tmp_path: Path, zone: str) -> None:
+    lake = make_lake(tmp_path, END + timedelta(days=1), zone)
+    delta.append(lake, random_frame(14, 900, START, END))
+    rollup.update(lake)
+    before = everything(lake)
+    assert retention.drop(lake, 2).days == 2
+    delta.append(lake, random_frame(15, 3, START, START + timedelta(hours=1)))
+    query = Query(metrics=("requests",), start=START - timedelta(days=1), end=END + timedelta(days=1))
+    asked = numbers.aggregate(lake, query).frame["requests"].item()
+    rollup.update(lake)
+    rollup.rebuild(lake)
+    assert same(before, everything(lake))
+    assert asked == before["day_model"]["requests"].sum()
     assert rollup.verify(lake) == []
 
 

@@ -24,6 +24,7 @@ from ultimate_lib.lake.coverage import (
     day_span,
     file_days,
     file_span,
+    frozen,
     gaps,
     made,
     standing,
@@ -124,6 +125,8 @@ def _plan(lake: Lake, stand: Standing, calls: Snapshot, again: Sequence[Span]) -
         holes = touched(lake, stand.rollup, gaps(lake, stand, calls))
         spans = [*intersect(present, [*news, (state.until, until), *again]), *holes]
     dirty = intersect(touched(lake, stand.rollup, spans), [(BEFORE, until)])
+    if state is not None:
+        dirty = subtract(dirty, frozen(lake, stand.rollup))
     return _Pass(stand, dirty, holes, State(calls.version, until), dict(stand.numbers))
 
 
