@@ -261,6 +261,18 @@ def test_an_answer_is_kept_until_the_data_move(tmp_path: Path, monkeypatch: pyte
     assert len(made) == 2
 
 
+def test_kept_answers_are_bounded_in_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lake = make_lake(tmp_path, END)
+    delta.append(lake, random_frame(6, 100, START, END))
+    monkeypatch.setattr(numbers, "_KEPT_BYTES", 100_000)
+    monkeypatch.setattr(numbers, "_LARGEST_BYTES", 50_000)
+    for minutes in range(20):
+        end = END + timedelta(minutes=minutes)
+        numbers.timeseries(lake, Query(metrics=("requests",), start=END - timedelta(days=1), end=end, grain="minute"))
+    kept = numbers._kept[lake].values()
+    assert 0 < sum(answer.frame.estimated_size() for answer in kept) <= 100_000
+
+
 def test_a_damaged_file_is_told_and_its_return_seen(tmp_path: Path) -> None:
     lake = make_lake(tmp_path, END)
     delta.append(lake, random_frame(7, 400, START, END))
