@@ -260,6 +260,27 @@ def test_a_late_call_takes_no_sum_of_dropped_days_away(tmp_path: Path, zone: str
     assert rollup.verify(lake) == []
 
 
+def test_days_do_not_fall_behind_the_log_that_is_kept(tmp_path: Path) -> None:
+    lake = make_lake(tmp_path, datetime(2026, 3, 30, 2, tzinfo=UTC))
+    delta.append(lake, random_frame(16, 300, START, datetime(2026, 3, 30, tzinfo=UTC)))
+    rollup.update(lake)
+    for hour in range(2, 9):
+        at = datetime(2026, 3, 30, hour, tzinfo=UTC)
+        delta.append(lake, random_frame(hour, 2, at, at + timedelta(minutes=5)))
+        advance(lake, hours=1)
+        rollup.update(lake)
+    for name in ROLLUPS:
+        state = coverage.standing(lake, ROLLUPS[name]).state
+        assert state is not None
+        assert state.version == lake.calls.snapshot().version
+    lake.calls.checkpoint()
+    for number in range(7):  # as it does to files of some hours ago
+        (tmp_path / f"lake/calls/_delta_log/{number:020d}.json").unlink(missing_ok=True)
+    fresh = make_lake(tmp_path, lake.clock.now())
+    assert rollup.update(fresh).calls == 0
+    assert rollup.verify(fresh) == []
+
+
 def test_the_clock_set_back_and_forth_changes_no_sum(tmp_path: Path) -> None:
     lake = make_lake(tmp_path, START)
     frame = random_frame(15, 1200, START, END)

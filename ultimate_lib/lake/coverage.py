@@ -24,7 +24,7 @@ from ultimate_lib.errors import Corrupt
 from ultimate_lib.lake.changes import changed
 from ultimate_lib.lake.delta import Table
 from ultimate_lib.lake.rolled import EDITION
-from ultimate_lib.lake.spans import QUARTER_US, subtract, to_datetime, to_us, touched_quarters, union
+from ultimate_lib.lake.spans import QUARTER_US, intersect, subtract, to_datetime, to_us, touched_quarters, union
 from ultimate_lib.lake.steps import local_day, midnight
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def covered(lake: Lake, stand: Standing, calls: Snapshot, tail: Iterable[Span]) 
         return []
     news = changed(lake, stand.state.version)
     if news is None:
-        return []
+        return intersect(frozen(lake, stand.rollup), [(BEFORE, stand.state.until)])
     unsure = touched(lake, stand.rollup, [*news, *tail, *gaps(lake, stand, calls)])
     unsure = subtract(unsure, frozen(lake, stand.rollup))
     return subtract([(BEFORE, stand.state.until)], unsure)
