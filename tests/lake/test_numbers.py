@@ -14,11 +14,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.lake.random_calls import batches, make_lake, random_call, random_frame
+from ultimate_lib.clock import to_us
 from ultimate_lib.errors import Invalid
 from ultimate_lib.journal import JournalWriter
 from ultimate_lib.lake import Lake, calls, delta, merges, numbers, plan, rollup, schema
 from ultimate_lib.lake.query import Query
-from ultimate_lib.lake.spans import to_us
 from ultimate_lib.lake.steps import steps
 from ultimate_lib.metrics import DIMENSIONS, GAMMA, METRICS
 from ultimate_lib.records import CallRecord

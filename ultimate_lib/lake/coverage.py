@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakKeyDictionary
 from zoneinfo import ZoneInfo
 
+from ultimate_lib.clock import to_datetime, to_us
 from ultimate_lib.errors import Corrupt
 from ultimate_lib.lake.changes import changed
 from ultimate_lib.lake.delta import Table
 from ultimate_lib.lake.rolled import EDITION
-from ultimate_lib.lake.spans import QUARTER_US, intersect, subtract, to_datetime, to_us, touched_quarters, union
+from ultimate_lib.lake.spans import QUARTER_US, intersect, subtract, touched_quarters, union
 from ultimate_lib.lake.steps import local_day, midnight
 
 if TYPE_CHECKING:

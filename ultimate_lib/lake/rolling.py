@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 
+from ultimate_lib.clock import to_datetime, to_us
 from ultimate_lib.lake import reader
 from ultimate_lib.lake.changes import changed
 from ultimate_lib.lake.coverage import (
@@ -34,7 +35,7 @@ from ultimate_lib.lake.coverage import (
 )
 from ultimate_lib.lake.rolled import COLUMNS, ROLLUPS, coarsen, prepared, roll, within
 from ultimate_lib.lake.rolled_rows import rows
-from ultimate_lib.lake.spans import QUARTER_US, fewer, floor_quarter, intersect, subtract, to_datetime, to_us, union
+from ultimate_lib.lake.spans import QUARTER_US, fewer, floor_quarter, intersect, subtract, union
 from ultimate_lib.lake.steps import local_day, midnight
 
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import polars as pl
 
+from ultimate_lib.clock import to_datetime, to_us
 from ultimate_lib.errors import NotFound
 from ultimate_lib.lake import reader, rolling
 from ultimate_lib.lake.coverage import AFTER, BEFORE, covered, frozen, standing, table
@@ -22,7 +23,7 @@ from ultimate_lib.lake.optimize import maintain
 from ultimate_lib.lake.rolled import COLUMNS, ROLLUPS, prepared, roll
 from ultimate_lib.lake.rolled_rows import rows
 from ultimate_lib.lake.rolling import RolledUp, days_of
-from ultimate_lib.lake.spans import intersect, subtract, to_datetime, to_us, union
+from ultimate_lib.lake.spans import intersect, subtract, union
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
