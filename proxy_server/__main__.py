@@ -21,6 +21,7 @@ COMMANDS = {
     "reload": "proxy_server.commands.signals",
     "stop": "proxy_server.commands.signals",
     "status": "proxy_server.commands.signals",
+    "link": "proxy_server.commands.link",
     "replay": "proxy_server.replay",
     "import": "proxy_server.importing",
 }

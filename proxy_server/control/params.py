@@ -49,7 +49,7 @@ def from_json(kind: type[Struct], body: bytes, path_values: Mapping[str, str]) -
     """Return the parameters in a JSON object and in the path. Raises `Invalid`."""
     try:
         told = msgspec.json.decode(body) if body.strip() else {}
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Invalid(f"The body is not JSON ({error}).", hint="Send one JSON object.", code="body") from error
     if not isinstance(told, dict):
         raise Invalid("The body is not a JSON object.", hint="Send {…}.", code="body")

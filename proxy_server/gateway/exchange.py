@@ -14,6 +14,7 @@ from proxy_server.gateway.relay import Relay
 from proxy_server.gateway.surfaces import ANTHROPIC, OPENAI, other_facts, surface_of
 from ultimate_lib.access.keys import SHAPE
 from ultimate_lib.errors import Denied, Invalid, NotFound, UltimateError, Unavailable
+from ultimate_lib.protocols.body import MOST_TEXT
 from ultimate_lib.providers import Route
 from ultimate_lib.records import CallRecord, new_call_id
 
@@ -186,7 +187,9 @@ class Exchange(httputil.HTTPMessageDelegate):
             raise Denied("This key is unknown, ended or expired.", hint="Make a new one.", authenticated=False)
         if principal.loopback_only and not self.address.startswith(_LOOPBACK):
             raise Denied(
-                "This key works on the proxy's own machine alone.", hint="Make another.", authenticated=False
+                "This key works on the proxy's own machine alone.",
+                hint="Make another; a proxy in front of this one belongs into server.trusted_proxies.",
+                authenticated=False,
             )
         if record is not None:
             record.key_id, record.user_id = principal.key_id, principal.user_id
@@ -197,11 +200,9 @@ class Exchange(httputil.HTTPMessageDelegate):
         return principal
 
     def _admit(self, principal: Principal, surface: Surface, facts: RequestFacts, record: CallRecord) -> Route:
-        if principal.models is not None and facts.model not in principal.models:
-            named = f"'{facts.model}'" if facts.model else "what names no model"
-            raise Denied(
-                f"This key may not call {named}.", hint=f"It may: {', '.join(principal.models)}.", code="model_denied"
-            )
+        if len(facts.model) > MOST_TEXT:
+            raise Invalid(f"The model's name is longer than {MOST_TEXT} characters.", code="model_long")
+        self._check_model(principal.models, facts.model)
         if not self.state.journal.accepting:
             raise Unavailable("Calls cannot be recorded: the disk fails.", hint="Free space.", code="journal")
         protocol = surface.protocol.name
@@ -223,6 +224,15 @@ class Exchange(httputil.HTTPMessageDelegate):
             )
         return Route(speaking[0], "", speaking[0].name)
 
+    @staticmethod
+    def _check_model(allowed: tuple[str, ...] | None, model: str) -> None:
+        """Raise `Denied` for a model that is not on the key's list."""
+        if allowed is not None and model not in allowed:
+            named = f"'{model}'" if model else "what names no model"
+            raise Denied(
+                f"This key may not call {named}.", hint=f"It may: {', '.join(allowed)}.", code="model_denied"
+            )
+
     def _refused(self, record: CallRecord, error: UltimateError) -> None:
         """Answer in the client's own envelope and leave a row, but for callers that nobody knows."""
         status = error.http_status
@@ -242,15 +252,16 @@ class Exchange(httputil.HTTPMessageDelegate):
 
     def _models(self, wanted: str) -> None:
         """List the model names that can be called, or tell of one, in the shape of the client's protocol."""
-        self._principal(RequestHeaders(self.headers))
+        allowed = self._principal(RequestHeaders(self.headers)).models
         routes = self.state.routes
         anthropic = "Anthropic-Version" in self.headers
         protocol = (ANTHROPIC if anthropic else OPENAI).name
         if wanted:
+            self._check_model(allowed, wanted)
             routes.find(protocol, wanted)  # raises NotFound that names the known routes
             names = [wanted]
         else:
-            names = routes.models(protocol)
+            names = [name for name in routes.models(protocol) if allowed is None or name in allowed]
         if anthropic:
             rows = [
                 {"type": "model", "id": name, "display_name": name, "created_at": "2025-01-01T00:00:00Z"}
@@ -288,7 +299,7 @@ class Exchange(httputil.HTTPMessageDelegate):
 def _describe(record: CallRecord, facts: RequestFacts, surface: Surface) -> None:
     """Write the request's shape into its record."""
     record.stream = facts.stream
-    record.model_requested = facts.model or None
+    record.model_requested = facts.model[:MOST_TEXT] or None
     if surface.bills:
         record.input_tokens = facts.input_estimate  # until the provider tells
         record.usage_source = "estimated"

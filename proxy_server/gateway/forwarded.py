@@ -1,6 +1,8 @@
 """Whom a request comes from, and the X-Forwarded headers that say so.
 
 What a client says about itself is believed only if it is one of `server.trusted_proxies`; an empty list is nobody.
+But a program on this machine that passes such headers on is a proxy that nobody has declared: whoever stands behind
+it is not of this machine, so that loopback's rights (the local key, `/metrics`, sign-in over plain HTTP) end there.
 """
 
 from __future__ import annotations
@@ -24,8 +26,10 @@ HOP_BY_HOP = frozenset(
         "Transfer-Encoding", "Upgrade",
     }
 )  # fmt: skip
+UNKNOWN = "0.0.0.0"  # noqa: S104 - an address that is nobody's, never bound to
 _CLAIMS = frozenset({"Forwarded", "X-Real-Ip", "X-Client-Ip", "True-Client-Ip", "Cf-Connecting-Ip"})
 _FORWARDED = "X-Forwarded-"
+_BEHIND = frozenset({"Forwarded", "X-Forwarded-For", "X-Real-Ip"})
 
 
 class Trust:
@@ -51,14 +55,22 @@ class Trust:
         return any((mapped or found) in network for network in self._networks)
 
     def client(self, peer: str, headers: HTTPHeaders) -> str:
-        """Return the caller's address: the last one in X-Forwarded-For that no trusted proxy stands for."""
-        if peer not in self:
-            return peer
+        """Return the caller's address: the last one in X-Forwarded-For that no trusted proxy stands for.
+
+        `UNKNOWN` behind a proxy on this machine that is not declared.
+        """
+        if not self._networks or peer not in self:
+            told = headers._as_list  # noqa: SLF001 - a look-up of absent names costs an exception each
+            return UNKNOWN if not _BEHIND.isdisjoint(told) and _is_loopback(peer) else peer
         for claimed in reversed(headers.get("X-Forwarded-For", "").split(",")):
             address = claimed.strip()
             if address and address not in self:
                 return address if _is_address(address) else peer
         return peer
+
+
+def _is_loopback(text: str) -> bool:
+    return text.startswith("127.") or text in {"::1", "::ffff:127.0.0.1"}
 
 
 def _is_address(text: str) -> bool:

@@ -68,9 +68,8 @@ class Door(httputil.HTTPServerConnectionDelegate):
         if root and (path == root or path.startswith(f"{root}/")):
             path = path[len(root) :] or "/"
             start_line = start_line._replace(path=f"{path}?{query}" if query else path)
-        if self.forwarder.trust:
-            context: Any = connection.context
-            context.remote_ip = self.forwarder.trust.client(context.address[0], headers)
+        context: Any = connection.context
+        context.remote_ip = self.forwarder.trust.client(context.address[0], headers)
         method = start_line.method
         if path.startswith("/v1/") or path in _OWN or (path == "/" and method == "HEAD"):
             return Exchange(self.state, connection, method, path, query)

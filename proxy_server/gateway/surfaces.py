@@ -78,10 +78,10 @@ def other_facts(surface: Surface, body: bytes, content_type: str) -> RequestFact
         return RequestFacts(model="")
     try:
         told = _named.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except look.UNREADABLE:
         return RequestFacts(model="")
-    model = look.text(told.model)
-    if model is None:
+    model = told.model
+    if not isinstance(model, str) or not model:
         return RequestFacts(model="", stream=told.stream is True)
     return RequestFacts(
         model=model,

@@ -111,7 +111,8 @@ class Transfer:
             self.lines.append(line)
         elif self.status >= 200:  # noqa: PLR2004 - what came before was for information
             self._headed = True
-            self.body = None
+            if self.body is not None and self._at >= len(self.body):  # else its provider answers before it has it all
+                self.body = None
             self._wake()
 
     def _take(self, chunk: bytes) -> int | None:

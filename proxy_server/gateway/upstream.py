@@ -12,6 +12,7 @@ by libcurl, except that an address of this machine is never asked of a proxy.
 from __future__ import annotations
 
 import ipaddress
+import re
 import ssl
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -28,6 +29,7 @@ _MOST_KEPT = 1000
 _MOST_IDLE = 64
 _LARGE_BYTES = 64 * 1024
 _SUPPRESS_CONNECT_HEADERS = 265  # CURLOPT_SUPPRESS_CONNECT_HEADERS, which pycurl does not name
+_OUR_KEY = re.compile(r"(?:^|\s)cp_")  # after any scheme, or none
 # What libcurl would add by itself: left out unless the client sent it.
 _NOT_ADDED = {"Accept": "Accept:", "Content-Type": "Content-Type:", "User-Agent": "User-Agent:"}
 
@@ -53,7 +55,11 @@ class Upstream:
         usual = method == "POST" and len(body) <= _LARGE_BYTES
         idle = self._idle[here]
         curl = idle.pop() if usual and idle else self._handle(here)
-        curl.setopt(pycurl.URL, f"{url}?{query}" if query else url)
+        target = f"{url}?{query}" if query else url
+        try:
+            curl.setopt(pycurl.URL, target)
+        except UnicodeEncodeError:
+            curl.setopt(pycurl.URL, target.encode("latin-1"))  # as it came
         try:
             curl.setopt(pycurl.HTTPHEADER, headers)
         except UnicodeEncodeError:
@@ -154,7 +160,7 @@ def _certificates() -> list[tuple[int, str]]:
 
 
 def _ours(value: str) -> bool:
-    return value.startswith("cp_") or value[:10].lower() == "bearer cp_"
+    return _OUR_KEY.search(value) is not None
 
 
 def _on_this_machine(address: str) -> bool:

@@ -132,6 +132,18 @@ def test_one_cannot_end_anothers_key_without_the_permission(store: Store, clock:
         assert audit.broken_at(connection) is None
 
 
+def test_a_narrow_key_ends_itself_and_none_that_may_do_more(store: Store, clock: SteppedClock) -> None:
+    ada = principal(store, clock, "ada", "viewer", "api_user")
+    _, wide = keys.create_key(store, clock, ada, name="wide", scopes=["proxy:call", "reports:view"])
+    token, narrow = keys.create_key(store, clock, ada, name="narrow", scopes=["proxy:call"])
+    acting = KeyCache(store, clock).lookup(token)
+    assert acting is not None
+    with pytest.raises(Denied, match="more than itself"):
+        keys.revoke_key(store, clock, acting, wide["id"])
+    keys.revoke_key(store, clock, acting, narrow["id"])
+    assert [row["revoked_at"] is None for row in keys.list_keys(store, ada.user_id)] == [False, True]
+
+
 def test_lesson_l12_keys_with_a_shared_prefix_are_different_keys(store: Store, clock: SteppedClock) -> None:
     ada = principal(store, clock, "ada", "api_user")
     token, _ = keys.create_key(store, clock, ada, name="k")

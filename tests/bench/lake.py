@@ -1,4 +1,4 @@
-"""What the lake costs: bytes and CPU a call, and how soon a call is seen.
+"""What the lake costs: bytes and CPU a call, how soon a call is seen, and how fast questions are answered.
 
     python -m tests.bench.lake [--quick] [--rows N] [--data DIR]
 
@@ -18,6 +18,7 @@ from pathlib import Path
 
 from tests.bench import generate
 from tests.bench.figures import Figure, emit
+from tests.bench.lake_queries import bench_queries, bench_rollup
 from ultimate_lib.clock import SystemClock
 from ultimate_lib.journal import JournalWriter
 from ultimate_lib.lake import Lake, ingest
@@ -183,6 +184,8 @@ def main() -> None:
         data = told.data or Path(temporary) / "data"
         rows, figures = table(data, rows)
         figures += memory(data, rows)
+        lake = open_lake(data)
+        figures += bench_rollup(lake) + bench_queries(lake)
         aside = Path(temporary) / "journal"  # so that a lake that is kept stays as it is
         figures += journal(aside, min(rows, _JOURNAL_ROWS))
         figures += visible(aside)

@@ -79,7 +79,7 @@ def test_signed_out_it_says_how_to_sign_in_and_shows_no_number(control: Alone) -
     assert "secret-project" not in reply.text
     assert "Sign out" not in reply.text
     login = control.ask("GET", "/login").text
-    assert "ultimate-proxy up" in login
+    assert "ultimate-proxy link" in login
     assert 'href="/"' in login
 
 

@@ -74,7 +74,11 @@ def test_ready_after_a_start_and_signed_in_by_the_printed_link(proxy: Running) -
 def test_what_a_client_says_about_itself_is_not_believed(proxy: Running) -> None:
     told = {"X_Forwarded_For": "203.0.113.9", "X_Forwarded_Proto": "https", "X_Forwarded_Host": "evil.example"}
     status, _, text = ask(proxy, "/api/auth/verify", Authorization=f"Bearer {proxy.key}", **told)
-    assert (status, json.loads(text)["by"]) == (200, "key"), "from this computer it is, whatever the header says"
+    assert status == 403, "a proxy that nobody declared may carry anyone: the local key is not for them"
+    assert ask(proxy, "/metrics", **told)[0] == 401
+    assert ask(proxy, "/metrics")[0] == 200
+    status, _, text = ask(proxy, "/api/auth/verify", Authorization=f"Bearer {proxy.key}")
+    assert (status, json.loads(text)["by"]) == (200, "key")
     _, _, document = ask(proxy, "/api/openapi.json", **told)
     assert json.loads(document)["servers"] == [{"url": proxy.url}]
     assert ask(proxy, "/api/openapi.json", Host="evil.example")[0] == 400

@@ -68,6 +68,7 @@ async def load_while_reloading(proxy: Running, ledger: Ledger, reloads: int, lea
 
 @contextlib.contextmanager
 def loaded(folder: Path, reloads: int, least: int, *arguments: str, **rest: dict[str, str]) -> Iterator[list[Line]]:
+    folder.mkdir(exist_ok=True)
     ledger = Ledger(folder / "ledger.jsonl", sync=False)
     with start_proxy(folder / "proxy", arguments=arguments, **rest) as proxy:
         asyncio.run(load_while_reloading(proxy, ledger, reloads, least))
@@ -100,7 +101,13 @@ def test_f16_twenty_reloads(tmp_path: Path, gateways: str) -> None:
 
 
 def test_f16_bites_without_connection_close(tmp_path: Path) -> None:
+    """Whether a request is on its way while its idle connection is closed is chance: hence a few rounds."""
     env = mutant(tmp_path / "mutant", "gateway", _SILENT)
-    with loaded(tmp_path, 2, 1000, env=env) as lines:
-        assert failed(lines)
-        assert all(line.id.startswith("kept") for line in failed(lines))
+    lost: list[Line] = []
+    for number in range(5):
+        with loaded(tmp_path / str(number), 2, 1000, env=env) as lines:
+            lost = failed(lines)
+        if lost:
+            break
+    assert lost
+    assert all(line.id.startswith("kept") for line in lost)

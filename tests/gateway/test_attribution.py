@@ -70,6 +70,7 @@ def test_at_most_ten_tags_and_short_texts(gateway: Gateway, upstream: Scripted) 
 
 def test_what_never_goes_upstream(gateway: Gateway, upstream: Scripted, protocol: str) -> None:
     upstream.script = answer(scripted_answer(protocol, streamed=False))
+    key = gateway.key_for_elsewhere()  # the claims below make the caller one from elsewhere
     kept = {
         "cookie": "session=1",
         "x-forwarded-for": "10.0.0.1",
@@ -85,7 +86,8 @@ def test_what_never_goes_upstream(gateway: Gateway, upstream: Scripted, protocol
         "helicone-auth": "Bearer sk-helicone",
         "x-hop": "drop me",
         "connection": "keep-alive, X-Hop",
-        "authorization": f"Bearer {gateway.key}",
+        "x-api-key": "",
+        "authorization": f"Bearer {key}",
         "accept-encoding": "gzip, br",
     }
     passed = {
@@ -101,11 +103,11 @@ def test_what_never_goes_upstream(gateway: Gateway, upstream: Scripted, protocol
     sent = upstream.requests[-1]
     told = dict(sent.headers)
     for name in kept:
-        assert name in {"authorization", "accept-encoding"} or name not in told, name
+        assert name in {"authorization", "accept-encoding", "x-api-key"} or name not in told, name
     assert {name: told.get(name) for name in passed} == passed
     assert told["accept-encoding"] == "identity"
     assert told["host"] == f"127.0.0.1:{upstream.port}"
-    assert gateway.key not in sent.head.decode("latin-1")
+    assert key not in sent.head.decode("latin-1")
     if protocol == "anthropic":
         assert told["x-api-key"] == "sk-ant-provider"
         assert "authorization" not in told
@@ -147,10 +149,32 @@ billing = "subscription"
         got = gateway.post(ANTHROPIC, ask("anthropic"), {"authorization": "Bearer sk-ant-oat-mine", "x-api-key": ""})
         assert got.status == 401
         assert "x-ultimate-key" in got.json["error"]["message"]
-        got = gateway.post(ANTHROPIC, ask("anthropic"))
-        assert got.status == 200
-        assert gateway.key not in upstream.requests[-1].head.decode("latin-1")
+        for ours in ({}, {"x-api-key": "", "authorization": f"Bearer   {gateway.key}"}):
+            got = gateway.post(ANTHROPIC, ask("anthropic"), ours)
+            assert got.status == 200
+            assert gateway.key not in upstream.requests[-1].head.decode("latin-1")
         for path in [gateway.folder, tmp_path / "gateway.log"]:
             for file in [path] if path.is_file() else path.rglob("*"):
                 if file.is_file():
                     assert b"oat-mine" not in file.read_bytes(), file
+
+
+def test_names_without_end_are_cut_in_the_row(gateway: Gateway, upstream: Scripted) -> None:
+    upstream.script = answer(b'{"id":"%b","model":"m","usage":{"input_tokens":1}}' % (b"i" * 100_000))
+    body = ask("anthropic", metadata={"user_id": "u" * 100_000})
+    got = gateway.post(ANTHROPIC, body)
+    row = gateway.row(got.headers["x-ultimate-call-id"])
+    assert (row.end_user, row.upstream_id) == ("u" * 256, "i" * 256)
+    assert json.loads(upstream.requests[-1].body) == body
+
+
+def test_bytes_of_a_query_that_are_no_ascii_pass_as_they_came(gateway: Gateway, upstream: Scripted) -> None:
+    upstream.script = answer(scripted_answer("anthropic", streamed=False))
+    body = json.dumps(ask("anthropic")).encode()
+    head = (
+        f"POST {ANTHROPIC}?a=%C3%A9\xe9 HTTP/1.1\r\nx-api-key: {gateway.key}\r\ncontent-length: {len(body)}\r\n\r\n"
+    )
+    client = Raw(gateway.port, head.encode("latin-1") + body)
+    assert client.until(b"\r\n\r\n").startswith(b"HTTP/1.1 200 ")
+    client.close()
+    assert upstream.requests[-1].path == f"{ANTHROPIC}?a=%C3%A9\xe9"

@@ -65,6 +65,18 @@ def test_a_key_is_taken_from_each_place(gateway: Gateway, upstream: Scripted, pl
     assert not [value for name, value in upstream.requests[-1].headers if gateway.key in value]
 
 
+@pytest.mark.parametrize("claim", ["x-forwarded-for", "x-real-ip", "forwarded"])
+def test_behind_a_proxy_that_nobody_declared_loopbacks_rights_end(
+    gateway: Gateway, upstream: Scripted, protocol: str, claim: str
+) -> None:
+    upstream.script = answer(scripted_answer(protocol, streamed=False))
+    asked = len(upstream.requests)
+    got = gateway.post(PATHS[protocol], ask(protocol), {claim: "127.0.0.1"})
+    assert (got.status, len(upstream.requests)) == (401, asked)
+    assert "trusted_proxies" in told(protocol, got.body)[1]
+    assert gateway.post(PATHS[protocol], ask(protocol)).status == 200, "the next request speaks for itself"
+
+
 def test_scopes_models_and_revocation_of_a_key(gateway: Gateway, upstream: Scripted, protocol: str) -> None:
     clock = SystemClock()
     store = Store(load(environ={}, overrides={"data.folder": str(gateway.folder)}).store_url)
@@ -198,3 +210,17 @@ def test_headers_beyond_the_limit_are_refused(gateway: Gateway) -> None:
         client.sendall(b"GET /health HTTP/1.1\r\nx-a: " + b"y" * 40_000 + b"\r\n\r\n")
         with contextlib.suppress(ConnectionResetError):
             assert not client.recv(4096).startswith(b"HTTP/1.1 200")
+
+
+def test_a_model_name_beyond_reason_is_refused_and_not_recorded(
+    gateway: Gateway, upstream: Scripted, protocol: str
+) -> None:
+    asked = len(upstream.requests)
+    got = gateway.post(PATHS[protocol], ask(protocol, model="m" * 100_000))
+    assert got.status == 400
+    assert len(got.body) < 1000
+    row = gateway.row(got.headers["x-ultimate-call-id"])
+    assert (row.status, row.model_requested) == ("refused", "m" * 256)
+    assert len(upstream.requests) == asked
+    got = gateway.post("/v1/embeddings", {"model": "m" * 100_000, "input": "x"})
+    assert got.status == 400

@@ -34,6 +34,9 @@ def test_models_are_listed_in_the_clients_shape(tmp_path: Path, upstream: Script
         one = gateway.request("GET", "/v1/models/claude-best", headers=ANTHROPIC_CLIENT).json
         assert (one["type"], one["id"]) == ("model", "claude-best")
         assert gateway.request("GET", "/v1/models", headers={"x-api-key": ""}).status == 401
+        narrow = {"x-api-key": gateway.key_for_elsewhere(models=["only-this"])}
+        assert gateway.request("GET", "/v1/models", headers=narrow).json["data"] == []
+        assert gateway.request("GET", "/v1/models/gpt-house", headers=narrow).status == 403
         assert gateway.request("POST", "/v1/models").status == 405
 
 

@@ -266,3 +266,38 @@ def rss_kib(pid: int) -> int:
     import psutil
 
     return int(psutil.Process(pid).memory_info().rss) // 1024
+
+
+@pytest.mark.parametrize("status", [200, 413])
+def test_a_provider_may_answer_before_it_has_read_a_large_body(tmp_path: Path, status: int) -> None:
+    told = scripted_answer("openai", streamed=False)
+    size: list[int] = []
+
+    def serve() -> None:
+        sock, _ = listener.accept()
+        with sock:
+            data = b""
+            while b"\r\n\r\n" not in data:
+                data += sock.recv(4096)
+            start, _, body = data.partition(b"\r\n\r\n")
+            (length,) = (
+                int(line[15:]) for line in start.lower().split(b"\r\n") if line.startswith(b"content-length:")
+            )
+            sock.sendall(head(status, "application/json"))
+            time.sleep(0.2)
+            have = len(body)
+            sock.settimeout(5)
+            while have < length and status < 400 and (piece := sock.recv(1 << 20)):
+                have += len(piece)
+            size.append(have)
+            sock.sendall(chunk(told) + b"0\r\n\r\n")
+            time.sleep(0.2)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=serve, daemon=True).start()
+        config = ONE_PROVIDER.format(url=f"http://127.0.0.1:{listener.getsockname()[1]}")
+        with start_gateway(tmp_path, config, {**NO_PROXIES, "TEST_KEY": "sk-x"}) as gateway:
+            sent = json.dumps(ask("openai", messages=[{"role": "user", "content": "x" * 20_000_000}])).encode()
+            got = gateway.post(OPENAI, sent)
+            assert (got.status, got.body) == (status, told)
+            assert status != 200 or size == [len(sent)]

@@ -315,3 +315,30 @@ def test_descriptors_are_not_leaked_by_rotation(tmp_path: Path) -> None:
         writer._sync()
     writer.close()
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_half_a_line_that_cannot_be_cut_off_hides_no_later_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = open_writer(tmp_path)
+    writer.call(record(1))
+    real, wrote = os.write, []
+
+    def half(fd: int, data: bytes) -> int:
+        if wrote:
+            raise OSError(errno.EIO, "broken")
+        wrote.append(real(fd, data[: len(data) // 2]))
+        return wrote[0]
+
+    def no_cut(*_: object) -> None:
+        raise OSError(errno.EIO, "broken")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "write", half)
+        broken.setattr(os, "ftruncate", no_cut)
+        writer.call(record(2))
+    for number in (3, 4):
+        writer.call(record(number))
+    writer.close()
+    assert (writer.written, writer.dropped) == (3, 1)
+    assert all_calls(tmp_path) == ["call-000001", "call-000003", "call-000004"]

@@ -137,3 +137,11 @@ def test_a_table_of_an_older_schema_is_widened_and_read(lake: Lake, monkeypatch:
     found = scan_calls(lake, START, END).collect().sort("call_id")
     assert found["tags"].to_list() == [None, ["a=b"]]
     assert found.schema == schema.POLARS
+
+
+@pytest.mark.parametrize("number", [2**63, 2**64, 10**30])
+def test_a_number_that_no_column_holds_takes_no_other_row_with_it(number: int) -> None:
+    good, bad = (frame(CALL, record(1)).rstrip(), frame(CALL, record(2, max_tokens=number)).rstrip())
+    parsed = schema.parse_lines(good + b"\n" + bad)
+    assert parsed.rejected == [bad]
+    assert parsed.frame["call_id"].to_list() == ["call-000001"]

@@ -6,6 +6,8 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import pytest
 
@@ -117,3 +119,20 @@ def test_doctor_names_what_the_journal_has_put_aside(tmp_path: Path) -> None:
     status, said = command(tmp_path, "doctor", "--data", str(tmp_path / "data"), "--port", "0")
     assert status == 0
     assert "warn journal        123 bytes in 1 files failed their checksum" in said
+
+
+def test_link_signs_in_once(tmp_path: Path) -> None:
+    with start_proxy(tmp_path) as proxy:
+        status, said = command(tmp_path, "link", "--data", str(proxy.data_dir))
+        assert (status, said.startswith(f"{proxy.url}/login?link=")) == (0, True)
+        with urlopen(said.strip()) as page:
+            assert page.url == f"{proxy.url}/"
+        with pytest.raises(HTTPError, match="403") as used:
+            urlopen(said.strip())
+        used.value.close()
+
+
+def test_link_without_a_store_says_what_to_do(tmp_path: Path) -> None:
+    status, said = command(tmp_path, "link", "--data", str(tmp_path / "data"))
+    assert status == 1
+    assert "ultimate-proxy up" in said or "data folder" in said

@@ -280,3 +280,45 @@ def test_error_envelopes(status: int, anthropic: str, openai: str) -> None:
     assert told == {"type": "error", "error": {"type": anthropic, "message": "what"}, "request_id": "req-1"}
     told = json.loads(openai_chat.error_body(status, "code", "what", "req-1"))
     assert told["error"] == {"message": "what", "type": openai, "param": None, "code": "code"}
+
+
+@pytest.mark.parametrize("count", ["1e30", "1e308", "9223372036854775808", "99999999999999999999999", "-1"])
+def test_a_count_beyond_reason_is_unknown(count: str) -> None:
+    number = count.encode()
+    for protocol in BOTH:
+        assert protocol.read_request(b'{"model":"m","max_tokens":%b}' % number).max_tokens is None
+    told = anthropic_messages.read_response(
+        b'{"usage":{"input_tokens":%b,"output_tokens":5,"server_tool_use":{"web_search_requests":%b}}}'
+        % (number, number)
+    )
+    assert told.usage is not None
+    assert (told.usage.input_tokens, told.usage.output_tokens, told.usage.server_tool_requests) == (None, 5, None)
+    told = openai_chat.read_response(b'{"usage":{"prompt_tokens":%b,"cost":%b}}' % (number, number))
+    assert told.usage is not None
+    assert (told.usage.input_tokens, told.usage.cost_nano_usd) == (None, None)
+
+
+def test_more_server_tool_requests_than_the_column_holds_are_unknown() -> None:
+    told = anthropic_messages.read_response(b'{"usage":{"server_tool_use":{"web_search_requests":4000000000}}}')
+    assert told.usage is not None
+    assert told.usage.server_tool_requests is None
+
+
+def test_what_is_nested_too_deeply_is_told_or_left_unread() -> None:
+    deep = b"[" * 100_000 + b"]" * 100_000
+    for protocol in BOTH:
+        with pytest.raises(Invalid, match="request"):
+            protocol.read_request(b'{"model":"m","messages":%b}' % deep)
+        assert protocol.read_response(b'{"id":"x","content":%b,"choices":%b}' % (deep, deep)).upstream_id is None
+        watch = protocol.watch(protocol.read_request(body(stream=True)), withhold_usage=False)
+        event = b'data: {"type":"message_start","usage":{},"message":%b}\n\n' % deep
+        assert watch.feed(event) == event
+
+
+@pytest.mark.parametrize("options", ["{}", "null", '{"include_usage": false}'])
+def test_the_usage_is_asked_for_at_the_top_level_alone(options: str) -> None:
+    nested = f'"metadata":{{"stream_options":{options}}}'
+    sent = f'{{"model":"m","stream":true,"stream_options": {options},{nested}}}'.encode()
+    got = openai_chat.prepare(sent, openai_chat.read_request(sent), model="m", stream_usage="inject")
+    assert json.loads(got)["stream_options"] == {"include_usage": True}
+    assert got.endswith(nested.encode() + b"}")

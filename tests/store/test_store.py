@@ -6,6 +6,7 @@ import multiprocessing
 import shutil
 import sqlite3
 import stat
+import sys
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -95,7 +96,7 @@ def test_the_data_version_moves_when_another_process_writes(store: Store, tmp_pa
 
 
 def test_what_is_wrong_with_a_store_is_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(Invalid, match="no database address"):
+    with pytest.raises(Invalid, match="no address of a database"):
         Store("not an address")
     empty = Store(f"sqlite:///{tmp_path / 'empty.sqlite'}")
     with pytest.raises(Unavailable, match="ultimate-proxy up"), empty.begin() as connection:
@@ -167,3 +168,24 @@ def _head(folder: Path) -> str:
 def test_the_folder_of_a_new_store_is_private(tmp_path: Path) -> None:
     Store(f"sqlite:///{tmp_path / 'data' / 'store.sqlite'}").migrate()
     assert stat.S_IMODE((tmp_path / "data").stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize(
+    "url", ["postgres://ada:secret@host/db", "postgresql//ada:secret@host/db", "postgresql+nosuch://ada:secret@h/db"]
+)
+def test_an_address_that_names_no_known_database_is_told_without_its_password(url: str) -> None:
+    with pytest.raises(Invalid, match=r"data\.store_url") as told:
+        Store(url)
+    assert "secret" not in str(told.value)
+
+
+def test_a_driver_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(Invalid, match="needs the package 'psycopg'") as told:
+        Store("postgresql+psycopg://ada:secret@host/db")
+    assert "secret" not in str(told.value)
+
+
+def test_a_store_that_is_away_is_a_sentence_for_who_asks_whether_it_changed(tmp_path: Path) -> None:
+    with pytest.raises(Unavailable, match="does not answer"):
+        Store(f"sqlite:///{tmp_path / 'gone' / 'store.sqlite'}").data_version()

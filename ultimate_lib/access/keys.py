@@ -151,10 +151,21 @@ def create_key(
 
 
 def revoke_key(store: Store, clock: Clock, actor: Principal, key_id: str, *, address: str = "") -> None:
-    """End a key: one's own, or anyone's with `keys:manage`. Raises `NotFound`."""
+    """End a key: one's own, or anyone's with `keys:manage`. Raises `NotFound`.
+
+    A key that acts without `keys:manage` ends none that may do more than itself (`Denied`).
+    """
     now = clock.now()
     owner = None if "keys:manage" in actor.permissions else actor.user_id
     with store.begin() as connection:
+        if owner is not None and actor.key_id is not None:
+            rows = identities.keys_of(connection, owner)
+            if any(row["id"] == key_id and not actor.permissions >= set(row["scopes"]) for row in rows):
+                raise Denied(
+                    "A key cannot end one that may do more than itself.",
+                    hint="Sign in, or ask with a key that has keys:manage.",
+                    code="key_scopes",
+                )
         if not identities.revoke_key(connection, key_id, owner, now):
             raise NotFound(f"There is no live key '{key_id}' of yours.", code="key_unknown")
         audit.append(connection, _audited(now, actor, "key.revoke", key_id, address, None))

@@ -41,6 +41,7 @@ class _Open:
     dirty: bool = True
     head: int = 0  # bytes of repeated intents; they do not count towards a full segment, or many would fill each
     fresh: bool = False  # holds something besides repeated intents
+    torn: bool = False  # ends in half a line, behind which nothing would be read
 
 
 class JournalWriter:
@@ -135,7 +136,7 @@ class JournalWriter:
     def _append(self, line: bytes) -> bool:
         segment = self._segment
         try:
-            if segment is None or segment.size - segment.head >= self._settings.segment_bytes:
+            if segment is None or segment.torn or segment.size - segment.head >= self._settings.segment_bytes:
                 segment = self._switch()
             _write_whole(segment, line)
         except OSError as error:
@@ -283,14 +284,17 @@ def _resolve(future: asyncio.Future[None]) -> None:
 
 
 def _write_whole(segment: _Open, data: bytes) -> None:
-    """Append `data` or nothing: a short write is cut off again. Raises OSError."""
+    """Append `data` or nothing: a short write is cut off again, or the segment marked torn. Raises OSError."""
     written = 0
     try:
         while written < len(data):
             written += os.write(segment.fd, data[written:] if written else data)
     except OSError:
         if written:
-            os.ftruncate(segment.fd, segment.size)
+            try:
+                os.ftruncate(segment.fd, segment.size)
+            except OSError:
+                segment.torn = True
         raise
     segment.size += written
     segment.dirty = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class PriceBook:
         if parts is None:
             return None
         total = sum(parts)
-        return Cost(total, *parts, total, f"{owner}/{info.id}@{_since(price)}", "table")
+        return Cost(total, *parts, total, f"{owner}/{info.id}@{_since(price.since_us)}", "table")
 
 
 def _active(prices: tuple[Dated, ...], at_us: int) -> Dated:
@@ -89,55 +90,58 @@ def _active(prices: tuple[Dated, ...], at_us: int) -> Dated:
     return prices[0]
 
 
-def _since(price: Dated) -> str:
-    if price.since_us is None:
+@lru_cache
+def _since(since_us: int | None) -> str:
+    if since_us is None:
         return "listed"
-    return datetime.fromtimestamp(price.since_us / 1_000_000, UTC).date().isoformat()
+    return datetime.fromtimestamp(since_us / 1_000_000, UTC).date().isoformat()
 
 
 def _parts(rates: dict[str, Rate], usage: Usage) -> tuple[int, int, int, int, int] | None:
-    """Return nano-dollars for (input, cache read, cache write, output, other), or None where a rate is missing."""
+    """Return nano-dollars for (input, cache read, cache write, output, other), or None where a rate is missing.
+
+    Only what was used is looked up: most calls have input and output alone.
+    """
     total = usage.input_tokens or 0
     read, write_5m = usage.cache_read_tokens or 0, usage.cache_write_5m_tokens or 0
     write_1h, audio_in = usage.cache_write_1h_tokens or 0, usage.audio_input_tokens or 0
-    audio_out = usage.audio_output_tokens or 0
-
-    def rate(*keys: str) -> int | None:
-        for key in keys:
-            if key in rates:
-                return rates[key].at(total)
-        return None
-
-    per_input = rate("input_mtok")
-    per_write = rate("cache_write_mtok", "input_mtok")
-    per_hour = rate("cache_write_1h_mtok")
-    if per_hour is None and per_input is not None and per_write is not None and "cache_write_mtok" in rates:
-        per_hour = max(2 * per_input, per_write)  # an hour costs twice the input price where no list says it
-    elif per_hour is None:
-        per_hour = per_write
-    counted = (
-        (max(total - read - write_5m - write_1h - audio_in, 0), per_input),
-        (read, rate("cache_read_mtok", "input_mtok")),
-        (write_5m, per_write),
-        (write_1h, per_hour),
-        (max((usage.output_tokens or 0) - audio_out, 0), rate("output_mtok")),
-        (audio_in, rate("input_audio_mtok", "input_mtok")),
-        (audio_out, rate("output_audio_mtok", "output_mtok")),
-        (usage.server_tool_requests or 0, rate("web_searches_kcount")),
-        (1, rate("requests_kcount") or 0),
-    )
-    if any(count and price is None for count, price in counted):
-        return None
+    audio_out, searches = usage.audio_output_tokens or 0, usage.server_tool_requests or 0
     if usage.output_tokens is None and "output_mtok" in rates:
         return None
-    femto = [count * (price or 0) for count, price in counted]
-    return (
-        _nano(femto[0]),
-        _nano(femto[1]),
-        _nano(femto[2] + femto[3]),
-        _nano(femto[4]),
-        _nano(sum(femto[5:])),
-    )
+    try:
+        uncached = _priced(total - read - write_5m - write_1h - audio_in, rates, total, "input_mtok")
+        cached = _priced(read, rates, total, "cache_read_mtok", "input_mtok")
+        written = _priced(write_5m, rates, total, "cache_write_mtok", "input_mtok")
+        if write_1h:
+            written += write_1h * _hour_rate(rates, total)
+        output = _priced((usage.output_tokens or 0) - audio_out, rates, total, "output_mtok")
+        other = _priced(1, rates, total, "requests_kcount") if "requests_kcount" in rates else 0
+        if audio_in or audio_out or searches:
+            other += _priced(audio_in, rates, total, "input_audio_mtok", "input_mtok")
+            other += _priced(audio_out, rates, total, "output_audio_mtok", "output_mtok")
+            other += _priced(searches, rates, total, "web_searches_kcount")
+    except KeyError:
+        return None
+    return _nano(uncached), _nano(cached), _nano(written), _nano(output), _nano(other)
+
+
+def _priced(count: int, rates: dict[str, Rate], total: int, key: str, otherwise: str = "") -> int:
+    """Return femto-dollars of `count` units at the rate `key`, else at `otherwise`. Raises KeyError without both."""
+    if count <= 0:
+        return 0
+    rate = rates.get(key)
+    return count * (rates[otherwise or key] if rate is None else rate).at(total)
+
+
+def _hour_rate(rates: dict[str, Rate], total: int) -> int:
+    """Return what a token costs that is cached for an hour: twice the input price where the list does not say it."""
+    stated = rates.get("cache_write_1h_mtok")
+    if stated is not None:
+        return stated.at(total)
+    if "cache_write_mtok" not in rates:
+        return rates["input_mtok"].at(total)
+    write = rates["cache_write_mtok"].at(total)
+    return max(2 * rates["input_mtok"].at(total), write) if "input_mtok" in rates else write
 
 
 def _nano(femto: int) -> int:

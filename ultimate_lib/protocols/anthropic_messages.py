@@ -18,6 +18,7 @@ path = "/v1/messages"
 operation = "chat"
 
 _FREE_TOOLS = frozenset({"web_fetch_requests"})  # costs its tokens alone (docs: Web fetch tool, Usage and pricing)
+_MOST_REQUESTS = 10**9  # what its column holds; beyond that it is no count
 
 
 class _Metadata(msgspec.Struct):
@@ -74,7 +75,7 @@ def read_request(body: bytes) -> RequestFacts:
     """Read a request body; see `Protocol.read_request`."""
     try:
         request = _request.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except look.UNREADABLE as error:
         raise Invalid(f"The request body is not a Messages request: {error}.", code="body") from error
     span = look.model_span(body)
     messages, tools = look.items(request.messages), look.items(request.tools)
@@ -109,7 +110,7 @@ def read_response(body: bytes) -> ResponseFacts:
     facts = ResponseFacts()
     try:
         message = _message.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except look.UNREADABLE:
         return facts
     _take_message(facts, message)
     return facts
@@ -191,7 +192,7 @@ def _tool_requests(value: Any) -> int | None:
         look.whole(count) for key, count in value.items() if str(key).endswith("_requests") and key not in _FREE_TOOLS
     ]
     told = [count for count in counts if count is not None]
-    return sum(told) if told else None
+    return sum(told) if told and sum(told) <= _MOST_REQUESTS else None
 
 
 class Watch:
@@ -242,7 +243,7 @@ class Watch:
             if b"content_block_delta" in event:
                 try:
                     delta = _event.decode(sse.data_of(event)).delta
-                except (msgspec.DecodeError, UnicodeDecodeError):
+                except look.UNREADABLE:
                     return
                 values = delta.values() if isinstance(delta, dict) else ()
                 text = max((len(value.encode()) for value in values if isinstance(value, str)), default=0)
@@ -255,7 +256,7 @@ class Watch:
                 continue
             try:
                 event = _event.decode(sse.data_of(block))
-            except (msgspec.DecodeError, UnicodeDecodeError):
+            except look.UNREADABLE:
                 continue
             if event.type == "message_start" and event.message is not None:
                 _take_message(self.facts, event.message)

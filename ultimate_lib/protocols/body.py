@@ -13,6 +13,7 @@ import msgspec
 
 from ultimate_lib.errors import Invalid
 
+MOST_TEXT = 256  # characters of a name or an id
 DECIDING = (b"model", b"max_tokens", b"max_completion_tokens", b"max_output_tokens", b"n", b"stream")
 _QUOTED = tuple(b'"%b"' % key for key in DECIDING)
 _TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\]]', re.DOTALL)
@@ -22,9 +23,12 @@ _IMAGE = re.compile(rb'"type"\s*:\s*"(?:image|image_url|input_image)"')
 _DOCUMENT = re.compile(rb'"type"\s*:\s*"(?:document|file|input_file)"')
 _ENCODED = re.compile(rb'"(?:data|url|image_url|file_data)"\s*:\s*"[^"\\\s]{512,}"')
 _QUOTE = ord('"')
-_MOST = 10**12
 _MEDIA_TOKENS = 1500
+_MOST = 10**12  # no count is larger; one that is would not fit its column, or its cost would not
 _BYTES_A_TOKEN = 4
+
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What reading someone's JSON raises; the last one when it is nested too deeply."""
 
 _list_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 
@@ -72,13 +76,30 @@ def _scan(body: bytes) -> int:
     return found.get(b"model", len(body))
 
 
+def value_start(body: bytes, key: bytes) -> int:
+    """Return where the value of the last top-level `key` stands (parsers take the last of repeated keys), or -1.
+
+    The key must be spelled without escapes.
+    """
+    depth, start = 0, -1
+    quoted = b'"%b"' % key
+    for token in _TOKEN.finditer(body):
+        text = token.group()
+        if text[0] == _QUOTE:
+            if depth == 1 and text == quoted and (colon := _COLON.match(body, token.end())):
+                start = colon.end()
+        else:
+            depth += 1 if text in b"{[" else -1
+    return start
+
+
 def items(raw: msgspec.Raw | None) -> list[msgspec.Raw] | None:
     """Return the members of a JSON array, undecoded; None when it is not an array."""
     if not raw:
         return None
     try:
         return _list_decoder.decode(raw)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return None
 
 
@@ -104,10 +125,7 @@ def estimate_tokens(body: bytes, *, encoded: bool) -> int:
 
 
 def whole(value: Any) -> int | None:
-    """Return a whole number from 0 to 10^12 that JSON wrote as int or float (1e3), else None.
-
-    More is no count: the lake's columns, and sums over millions of calls, end at 2^63.
-    """
+    """Return a non-negative whole number that JSON wrote as int or float (1e3), else and beyond reason None."""
     kind = type(value)  # exact, so that a bool is no number; and quick, for every count of every call passes here
     if (kind is not int and kind is not float) or not 0 <= value <= _MOST:
         return None
@@ -115,5 +133,5 @@ def whole(value: Any) -> int | None:
 
 
 def text(value: Any) -> str | None:
-    """Return a non-empty string, else None."""
-    return value if isinstance(value, str) and value else None
+    """Return a non-empty string as it may stand in a record, cut to a length, else None."""
+    return value[:MOST_TEXT] if isinstance(value, str) and value else None

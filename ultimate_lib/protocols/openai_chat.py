@@ -25,7 +25,7 @@ _USAGE = re.compile(rb'"usage"\s*:\s*\{')
 _FINISH = re.compile(rb'"finish_reason"\s*:\s*"')
 _CONTENT = re.compile(rb'"(?:content|reasoning_content|reasoning|arguments|refusal|name)"\s*:\s*"[^"]')
 _NANO = 1_000_000_000
-_MOST_USD = 1_000_000
+_MOST_USD = 10**9  # a call that costs more is a mistake, and its nano-dollars would not fit their column
 
 
 class _Request(msgspec.Struct):
@@ -68,7 +68,7 @@ def read_request(body: bytes) -> RequestFacts:
     """Read a request body; see `Protocol.read_request`."""
     try:
         request = _request.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except look.UNREADABLE as error:
         raise Invalid(f"The request body is not a Chat Completions request: {error}.", code="body") from error
     span = look.model_span(body)
     messages, tools = look.items(request.messages), look.items(request.tools)
@@ -97,7 +97,7 @@ def read_request(body: bytes) -> RequestFacts:
 def _asks_usage(options: msgspec.Raw) -> bool:
     try:
         told = msgspec.json.decode(options) if options else None
-    except msgspec.DecodeError:
+    except look.UNREADABLE:
         return False
     return isinstance(told, dict) and told.get("include_usage") is True
 
@@ -115,19 +115,10 @@ def prepare(body: bytes, facts: RequestFacts, *, model: str, stream_usage: str) 
         return body[:opening] + b'"stream_options":{"include_usage":true},' + body[opening:]
     told = msgspec.json.decode(options)
     asked = {**(told if isinstance(told, dict) else {}), "include_usage": True}
-    start = _value_of(body, b"stream_options", bytes(options))
-    return body[:start] + msgspec.json.encode(asked) + body[start + len(options) :]
-
-
-def _value_of(body: bytes, key: bytes, value: bytes) -> int:
-    """Return where the last `key: value` of the body stands (parsers take the last of repeated keys)."""
-    start = -1
-    for match in re.finditer(rb'"%b"\s*:\s*' % re.escape(key), body):
-        if body.startswith(value, match.end()):
-            start = match.end()
-    if start < 0:  # the key is spelled with escapes
+    start = look.value_start(body, b"stream_options")
+    if start < 0:
         raise Invalid("The request spells 'stream_options' with escapes.", hint="Write it plainly.", code="body")
-    return start
+    return body[:start] + msgspec.json.encode(asked) + body[start + len(options) :]
 
 
 def read_response(body: bytes) -> ResponseFacts:
@@ -135,7 +126,7 @@ def read_response(body: bytes) -> ResponseFacts:
     facts = ResponseFacts()
     try:
         answer = _answer.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except look.UNREADABLE:
         return facts
     _take(facts, answer)
     return facts
@@ -189,7 +180,7 @@ def _member(value: Any, key: str) -> int | None:
 
 
 def _bill(cost: Any) -> int | None:
-    """Return the provider's own bill (OpenRouter's usage.cost, in USD) in nano-dollars; none beyond _MOST_USD."""
+    """Return the provider's own bill (OpenRouter's usage.cost, in USD) in nano-dollars."""
     if isinstance(cost, bool) or not isinstance(cost, int | float) or not 0 <= cost <= _MOST_USD:
         return None
     return round(Decimal(str(cost)) * _NANO)
@@ -252,7 +243,7 @@ class Watch:
             data = sse.data_of(block)
             try:
                 answer = _answer.decode(data) if data.startswith(b"{") else None
-            except (msgspec.DecodeError, UnicodeDecodeError):
+            except look.UNREADABLE:
                 answer = None
             if answer is not None:
                 _take(self.facts, answer)

@@ -122,6 +122,11 @@ def _from_entry(name: str, entry: ProviderEntry, known: dict[str, Preset], setti
             f"{origin}: providers.{name}.base_url = '{base_url}': not an http(s) address.",
             hint="Write the provider's base address, such as 'https://api.example.com'.",
         )
+    if "@" in base_url.split("/")[2]:
+        raise Invalid(
+            f"{origin}: providers.{name}.base_url holds a user or a password: it would show in errors and logs.",
+            hint="Give the key by api_key_env or api_key_file.",
+        )
     auth = entry.auth or preset.auth
     key = _key(name, entry, preset, settings, origin) if auth not in {"client", "none"} else ""
     return Provider(
@@ -170,5 +175,11 @@ def _not_ours(key: str, where: str) -> str:
             f"A provider's key in {where} begins with '{OWN_KEY_PREFIX}': that is a key of this proxy.",
             hint="Put the provider's own key there; calls would come back to this proxy otherwise.",
             code="provider_key_ours",
+        )
+    if not key or not key.isascii() or not key.isprintable() or " " in key:
+        raise Invalid(
+            f"What stands in {where} is no key: it is empty, or holds white space or what else no header takes.",
+            hint="Put the key there alone, on one line.",
+            code="provider_key_form",
         )
     return key

@@ -25,12 +25,20 @@ class Store:
     def __init__(self, url: str) -> None:
         try:
             self.url = sa.make_url(url)
-        except sa.exc.ArgumentError as error:
+            self._is_sqlite = self.url.get_backend_name() == "sqlite"
+            self.engine = sa.create_engine(self.url, pool_pre_ping=not self._is_sqlite)
+        except sa.exc.ArgumentError:  # its text may hold the password
             raise Invalid(
-                f"data.store_url = '{url}' is no database address.", hint="See the documentation."
+                "data.store_url is no address of a database that is known here.",
+                hint="Write 'sqlite:////folder/store.sqlite' or 'postgresql://user:password@host/database'.",
+                code="store_url",
+            ) from None
+        except ImportError as error:
+            raise Invalid(
+                f"data.store_url = '{self._shown()}' needs the package '{error.name}', which is not installed.",
+                hint="Install it with `pip install 'ultimate-proxy[scale]'`.",
+                code="store_driver",
             ) from error
-        self._is_sqlite = self.url.get_backend_name() == "sqlite"
-        self.engine = sa.create_engine(self.url, pool_pre_ping=not self._is_sqlite)
         if self._is_sqlite:
             sa.event.listen(self.engine, "connect", _prepare_sqlite)
         self._watch: sa.Connection | None = None
@@ -43,9 +51,14 @@ class Store:
     @contextlib.contextmanager
     def begin(self) -> Iterator[sa.Connection]:
         """Open a transaction; database errors become sentences."""
+        with self._sentences(), self.engine.begin() as connection:
+            yield connection
+
+    @contextlib.contextmanager
+    def _sentences(self) -> Iterator[None]:
+        """Turn database errors into what to do."""
         try:
-            with self.engine.begin() as connection:
-                yield connection
+            yield
         except sa.exc.OperationalError as error:
             raise self._unavailable(error) from error
         except sa.exc.DatabaseError as error:
@@ -60,14 +73,15 @@ class Store:
     def data_version(self) -> int:
         """Return a number that changes when another process has written (SQLite); 0 where there is none.
 
-        Costs some microseconds; callers ask a few times a second.
+        Costs some microseconds; callers ask a few times a second. Raises `Unavailable` or `Corrupt`.
         """
         if not self._is_sqlite:
             return 0
-        if self._watch is None:
-            self._watch = self.engine.connect()
-        version = int(self._watch.exec_driver_sql("PRAGMA data_version").scalar_one())
-        self._watch.rollback()
+        with self._sentences():
+            if self._watch is None:
+                self._watch = self.engine.connect()
+            version = int(self._watch.exec_driver_sql("PRAGMA data_version").scalar_one())
+            self._watch.rollback()
         return version
 
     def schema(self) -> tuple[str | None, str]:
