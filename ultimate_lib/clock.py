@@ -9,7 +9,17 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def to_us(at: datetime) -> int:
+    """Return an aware instant as microseconds since 1970."""
+    return (at - EPOCH) // timedelta(microseconds=1)
+
+
+def to_datetime(us: int) -> datetime:
+    """Return microseconds since 1970 as a UTC instant."""
+    return EPOCH + timedelta(microseconds=us)
 
 
 class Clock(Protocol):
@@ -63,7 +73,7 @@ class SteppedClock:
 
     def now_us(self) -> int:
         """Return the UTC instant in microseconds since 1970."""
-        return (self._wall - _EPOCH) // timedelta(microseconds=1)
+        return to_us(self._wall)
 
     def monotonic(self) -> float:
         """Return the seconds advanced so far."""

@@ -17,13 +17,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from tests.bench.figures import Figure
-from ultimate_lib.clock import SystemClock
+from ultimate_lib.clock import SystemClock, to_datetime
 from ultimate_lib.lake import Lake, numbers, rollup
 from ultimate_lib.lake.calls import page
 from ultimate_lib.lake.coverage import table
 from ultimate_lib.lake.query import Query
 from ultimate_lib.lake.rolled import ROLLUPS
-from ultimate_lib.lake.spans import to_datetime
 from ultimate_lib.settings import load
 
 _REPEATS = 12

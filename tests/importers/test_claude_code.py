@@ -174,7 +174,7 @@ def test_a_whole_last_line_without_its_newline_counts(tmp_path: Path) -> None:
         (answer(1, usage=None), "an answer without token counts"),
         (answer(1, usage={"input_tokens": -3, "output_tokens": 1}), "an answer without token counts"),
         (answer(1, usage={"input_tokens": "12", "output_tokens": 1}), "an answer without token counts"),
-        (answer(1, usage={"input_tokens": 1e300, "output_tokens": 1}), "an answer with impossible token counts"),
+        (answer(1, usage={"input_tokens": 10**11, "output_tokens": 1}), "an answer with impossible token counts"),
         (answer(1, model=None), "an answer without model"),
         (answer(1, timestamp=None), "an answer without a usable timestamp"),
         (answer(1, timestamp="yesterday"), "an answer without a usable timestamp"),

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import polars as pl
 
-from ultimate_lib.clock import SteppedClock
+from ultimate_lib.clock import SteppedClock, to_us
 from ultimate_lib.lake import Lake, schema
-from ultimate_lib.lake.spans import to_us
 from ultimate_lib.records import CallRecord
 from ultimate_lib.settings import Billing, Data, Settings
 

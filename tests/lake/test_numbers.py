@@ -14,11 +14,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.lake.random_calls import batches, make_lake, random_call, random_frame
+from ultimate_lib.clock import to_us
 from ultimate_lib.errors import Invalid
 from ultimate_lib.journal import JournalWriter
 from ultimate_lib.lake import Lake, calls, delta, merges, numbers, plan, rollup, schema
 from ultimate_lib.lake.query import Query
-from ultimate_lib.lake.spans import to_us
 from ultimate_lib.lake.steps import steps
 from ultimate_lib.metrics import DIMENSIONS, GAMMA, METRICS
 from ultimate_lib.records import CallRecord
@@ -261,6 +261,18 @@ def test_an_answer_is_kept_until_the_data_move(tmp_path: Path, monkeypatch: pyte
     assert len(made) == 2
 
 
+def test_kept_answers_are_bounded_in_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lake = make_lake(tmp_path, END)
+    delta.append(lake, random_frame(6, 100, START, END))
+    monkeypatch.setattr(numbers, "_KEPT_BYTES", 100_000)
+    monkeypatch.setattr(numbers, "_LARGEST_BYTES", 50_000)
+    for minutes in range(20):
+        end = END + timedelta(minutes=minutes)
+        numbers.timeseries(lake, Query(metrics=("requests",), start=END - timedelta(days=1), end=end, grain="minute"))
+    kept = numbers._kept[lake].values()
+    assert 0 < sum(answer.frame.estimated_size() for answer in kept) <= 100_000
+
+
 def test_a_damaged_file_is_told_and_its_return_seen(tmp_path: Path) -> None:
     lake = make_lake(tmp_path, END)
     delta.append(lake, random_frame(7, 400, START, END))
@@ -294,6 +306,7 @@ def test_a_damaged_file_is_told_and_its_return_seen(tmp_path: Path) -> None:
         ({"grain": "fortnight"}, "Known: minute"),
         ({"grain": "minute", "end": START + timedelta(days=30)}, "10,000 steps"),
         ({"grain": "day", "time_zone": "Berlin"}, "IANA"),
+        ({"grain": "day", "time_zone": "posix/Europe/Berlin"}, "IANA"),
         ({"grain": "day", "limit": 0}, "between 1"),
         ({"grain": "day", "order_by": "cost_usd"}, "metric of this query"),
         ({"metrics": ("requests", "requests")}, "twice"),

@@ -12,7 +12,8 @@ import pytest
 from tests.lake.random_calls import batches, make_lake, random_frame
 from ultimate_lib.clock import SteppedClock
 from ultimate_lib.errors import NotFound
-from ultimate_lib.lake import Lake, coverage, delta, optimize, rollup
+from ultimate_lib.lake import Lake, coverage, delta, numbers, optimize, retention, rollup
+from ultimate_lib.lake.query import Query
 from ultimate_lib.lake.rolled import ROLLUPS
 
 START = datetime(2026, 3, 27, 13, 7, tzinfo=UTC)  # the weekend on which Berlin's clocks change
@@ -241,6 +242,43 @@ def test_dropped_calls_keep_their_rollups(tmp_path: Path) -> None:
     rollup.rebuild(lake)
     assert same(before, everything(lake))
     assert rollup.verify(lake) == []
+
+
+def test_a_late_call_takes_no_sum_of_dropped_days_away(tmp_path: Path, zone: str) -> None:
+    lake = make_lake(tmp_path, END + timedelta(days=1), zone)
+    delta.append(lake, random_frame(14, 900, START, END))
+    rollup.update(lake)
+    before = everything(lake)
+    assert retention.drop(lake, 2).days == 2
+    delta.append(lake, random_frame(15, 3, START, START + timedelta(hours=1)))
+    query = Query(metrics=("requests",), start=START - timedelta(days=1), end=END + timedelta(days=1))
+    asked = numbers.aggregate(lake, query).frame["requests"].item()
+    rollup.update(lake)
+    rollup.rebuild(lake)
+    assert same(before, everything(lake))
+    assert asked == before["day_model"]["requests"].sum()
+    assert rollup.verify(lake) == []
+
+
+def test_days_do_not_fall_behind_the_log_that_is_kept(tmp_path: Path) -> None:
+    lake = make_lake(tmp_path, datetime(2026, 3, 30, 2, tzinfo=UTC))
+    delta.append(lake, random_frame(16, 300, START, datetime(2026, 3, 30, tzinfo=UTC)))
+    rollup.update(lake)
+    for hour in range(2, 9):
+        at = datetime(2026, 3, 30, hour, tzinfo=UTC)
+        delta.append(lake, random_frame(hour, 2, at, at + timedelta(minutes=5)))
+        advance(lake, hours=1)
+        rollup.update(lake)
+    for name in ROLLUPS:
+        state = coverage.standing(lake, ROLLUPS[name]).state
+        assert state is not None
+        assert state.version == lake.calls.snapshot().version
+    lake.calls.checkpoint()
+    for number in range(7):  # as it does to files of some hours ago
+        (tmp_path / f"lake/calls/_delta_log/{number:020d}.json").unlink(missing_ok=True)
+    fresh = make_lake(tmp_path, lake.clock.now())
+    assert rollup.update(fresh).calls == 0
+    assert rollup.verify(fresh) == []
 
 
 def test_the_clock_set_back_and_forth_changes_no_sum(tmp_path: Path) -> None:

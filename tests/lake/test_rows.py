@@ -61,7 +61,14 @@ def test_frames_from_records_and_from_lines_are_equal() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [b'"input_tokens":"many"', b'"http_status":70000', b'"input_tokens":1.5', b'"tags":"x"']
+    "wrong",
+    [
+        b'"input_tokens":"many"',
+        b'"http_status":70000',
+        b'"input_tokens":1.5',
+        b'"tags":"x"',
+        b'"max_tokens":18446744073709551615',
+    ],
 )
 def test_a_line_of_the_wrong_type_takes_no_other_with_it(wrong: bytes) -> None:
     good = frame(CALL, record(1)).rstrip(b"\n")

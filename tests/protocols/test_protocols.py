@@ -122,6 +122,15 @@ def test_the_usage_chunk_is_asked_for(options: object) -> None:
     assert json.loads(openai_chat.prepare(sent, facts, model="m", stream_usage="none")) == wanted
 
 
+@pytest.mark.parametrize("protocol", BOTH)
+@pytest.mark.parametrize("most", [10**19, 10**30, 1e300, -1, 10**12 + 1])
+def test_a_count_that_no_column_can_hold_is_none(protocol: protocols.Protocol, most: float) -> None:
+    assert protocol.read_request(body(max_tokens=most)).max_tokens is None
+    told = {"id": "x", "model": "m", "usage": {"prompt_tokens": most, "input_tokens": most, "cost": most}}
+    usage = protocol.read_response(json.dumps(told).encode()).usage
+    assert usage is None or (usage.input_tokens is None and usage.cost_nano_usd is None)
+
+
 def test_estimates_leave_base64_out() -> None:
     picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 400_000}}
     plain = openai_chat.read_request(body(messages=[{"role": "user", "content": "word " * 400}]))

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import polars as pl
 
+from ultimate_lib.clock import to_datetime, to_us
 from ultimate_lib.errors import Invalid
 from ultimate_lib.lake import reader, schema
 from ultimate_lib.lake.merges import matching
 from ultimate_lib.lake.query import check_limit, check_span, check_where, known
-from ultimate_lib.lake.spans import to_datetime, to_us
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

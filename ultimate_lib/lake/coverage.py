@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakKeyDictionary
 from zoneinfo import ZoneInfo
 
+from ultimate_lib.clock import to_datetime, to_us
 from ultimate_lib.errors import Corrupt
 from ultimate_lib.lake.changes import changed
 from ultimate_lib.lake.delta import Table
 from ultimate_lib.lake.rolled import EDITION
-from ultimate_lib.lake.spans import QUARTER_US, subtract, to_datetime, to_us, touched_quarters, union
+from ultimate_lib.lake.spans import QUARTER_US, intersect, subtract, touched_quarters, union
 from ultimate_lib.lake.steps import local_day, midnight
 
 if TYPE_CHECKING:
@@ -38,8 +39,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 NUMBERS = ("made", "calls", "until", "step")
+DROPPED = "dropped"
+"""Under this number of the calls table: the UTC day (its ordinal) before which retention has taken calls out."""
 BEFORE, AFTER = -(1 << 62), 1 << 62
 _DAY_US = 86_400_000_000
+_EPOCH_DAY = 719_163  # date(1970, 1, 1).toordinal()
 _guard = threading.Lock()
 _found: WeakKeyDictionary[Lake, dict[str, tuple[int, dict[str, int]]]] = WeakKeyDictionary()
 _tables: WeakKeyDictionary[Lake, dict[str, Table]] = WeakKeyDictionary()
@@ -126,9 +130,24 @@ def covered(lake: Lake, stand: Standing, calls: Snapshot, tail: Iterable[Span]) 
         return []
     news = changed(lake, stand.state.version)
     if news is None:
-        return []
+        return intersect(frozen(lake, stand.rollup), [(BEFORE, stand.state.until)])
     unsure = touched(lake, stand.rollup, [*news, *tail, *gaps(lake, stand, calls)])
+    unsure = subtract(unsure, frozen(lake, stand.rollup))
     return subtract([(BEFORE, stand.state.until)], unsure)
+
+
+def frozen(lake: Lake, rollup: Rollup) -> list[Span]:
+    """Return the span whose calls retention has taken out, in whole or in part: its sums can never be made again.
+
+    A call that comes for it later must not take their place; it goes with the next retention.
+    """
+    with lake.calls.lock:
+        lake.calls.snapshot()
+        day = lake.calls.transaction(DROPPED)
+    if not day:
+        return []
+    until = (day - _EPOCH_DAY) * _DAY_US
+    return [(BEFORE, until if rollup.span == "quarter" else day_span(lake, until - 1)[1])]
 
 
 def touched(lake: Lake, rollup: Rollup, spans: Iterable[Span]) -> list[Span]:

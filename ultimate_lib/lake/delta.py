@@ -24,9 +24,10 @@ from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Tr
 from deltalake import Schema as DeltaSchema
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
+from ultimate_lib.clock import to_us
 from ultimate_lib.errors import Corrupt, Unavailable
 from ultimate_lib.journal.lines import sync_file, sync_folder
-from ultimate_lib.lake.files import File, Snapshot, add_action, from_handle, from_log, micros, remove_action
+from ultimate_lib.lake.files import File, Snapshot, add_action, from_handle, from_log, remove_action
 from ultimate_lib.lake.manifest import file_name
 from ultimate_lib.lake.storage import unwritable
 
@@ -187,7 +188,7 @@ class Table:
             data = self._parquet(part)
             path = f"date={day}/{file_name(data)}"
             self._storage.write(f"{self.name}/{path}", data)
-            first, last = micros(part[self._order][0]), micros(part[self._order][-1])
+            first, last = to_us(part[self._order][0]), to_us(part[self._order][-1])
             files.append(File(path, day, part.height, len(data), first, last, modified))
         return files
 

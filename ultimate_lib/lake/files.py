@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 import time
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 from deltalake.transaction import AddAction, RemoveAction
+
+from ultimate_lib.clock import to_datetime, to_us
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from deltalake import DeltaTable
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY_US = 86_400_000_000
 
 
@@ -38,11 +39,6 @@ class Snapshot(NamedTuple):
     files: tuple[File, ...]
 
 
-def micros(instant: datetime) -> int:
-    """Return an aware instant as µs since 1970."""
-    return (instant - EPOCH) // timedelta(microseconds=1)
-
-
 def from_handle(handle: DeltaTable, order: str) -> list[File]:
     """Return the live files at a handle's version."""
     rows = pa.table(handle.get_add_actions(flatten=True)).to_pylist()
@@ -52,15 +48,15 @@ def from_handle(handle: DeltaTable, order: str) -> list[File]:
 def _file(row: Mapping[str, Any], order: str) -> File:
     """Read an add action; one without statistics may hold anything of its day."""
     day: date = row["partition.date"]
-    start = micros(datetime(day.year, day.month, day.day, tzinfo=UTC))
+    start = to_us(datetime(day.year, day.month, day.day, tzinfo=UTC))
     first, last = row.get(f"min.{order}"), row.get(f"max.{order}")
     return File(
         path=row["path"],
         date=day,
         rows=row["num_records"] or 0,
         size=row["size_bytes"],
-        first_us=start if first is None else micros(first),
-        last_us=start + _DAY_US - 1 if last is None else micros(last),
+        first_us=start if first is None else to_us(first),
+        last_us=start + _DAY_US - 1 if last is None else to_us(last),
         modified_ms=row["modification_time"],
     )
 
@@ -110,4 +106,4 @@ def remove_action(file: File, *, rearranged: bool) -> RemoveAction:
 
 
 def _text(us: int) -> str:
-    return (EPOCH + timedelta(microseconds=us)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return to_datetime(us).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING
 import msgspec
 import polars as pl
 
+from ultimate_lib.clock import to_datetime
 from ultimate_lib.errors import NotFound, Unavailable
-from ultimate_lib.lake import delta, files, reader, schema
+from ultimate_lib.lake import delta, reader, schema
 from ultimate_lib.lake.importers import IMPORTERS, Found, Row, Skip
 
 if TYPE_CHECKING:
@@ -220,8 +221,8 @@ def _append(lake: Lake, records: list[CallRecord], number: int) -> bool:
 def _fresh(lake: Lake, batch: list[Row]) -> tuple[list[Row], int]:
     """Return the rows that the lake does not have, and how many of its files could not be looked into."""
     starts = [row.record.started_at for row in batch]
-    start = files.EPOCH + timedelta(microseconds=min(starts)) - _MARGIN
-    end = files.EPOCH + timedelta(microseconds=max(starts)) + _MARGIN
+    start = to_datetime(min(starts)) - _MARGIN
+    end = to_datetime(max(starts)) + _MARGIN
     ids = pl.Series([row.record.upstream_id for row in batch], dtype=pl.String).unique()
     there = (
         reader.scan_calls(lake, start, end, ["call_id", "upstream_id", "source"])

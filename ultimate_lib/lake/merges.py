@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from ultimate_lib.clock import to_datetime, to_us
 from ultimate_lib.lake import reader
 from ultimate_lib.lake.query import Answer
 from ultimate_lib.lake.rolled import start_of, within
 from ultimate_lib.lake.rolled_rows import rows
-from ultimate_lib.lake.spans import fewer, to_datetime, to_us
+from ultimate_lib.lake.spans import fewer
 from ultimate_lib.metrics import COUNTED, DIMENSIONS, MEASURED, METRICS, bucket, merged, quantiles, row_parts
 
 if TYPE_CHECKING:

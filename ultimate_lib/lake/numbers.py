@@ -35,6 +35,8 @@ __all__ = ["Answer", "Page", "Query", "aggregate", "breakdown", "calls", "raw_ca
 MOST_ROWS = 1_000_000  # of a time series
 _GROUPS = 100  # of a breakdown, without a limit
 _KEPT = 256
+_KEPT_BYTES = 64 * 1024 * 1024
+_LARGEST_BYTES = _KEPT_BYTES // 8  # an answer that is larger is made anew each time
 _guard = threading.Lock()
 _kept: WeakKeyDictionary[Lake, OrderedDict[bytes, Answer]] = WeakKeyDictionary()
 
@@ -96,10 +98,12 @@ def _kept_answer(lake: Lake, query: Query, make: Callable[[Lake, Query], Answer]
             kept.move_to_end(key)
             return kept[key]
     answer = make(lake, query)
-    if not answer.missing_files:  # a file that was put back is seen at once
+    if (
+        not answer.missing_files and answer.frame.estimated_size() <= _LARGEST_BYTES
+    ):  # a file put back is seen at once
         with _guard:
             kept[key] = answer
-            while len(kept) > _KEPT:
+            while len(kept) > _KEPT or sum(one.frame.estimated_size() for one in kept.values()) > _KEPT_BYTES:
                 kept.popitem(last=False)
     return answer
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ultimate_lib.clock import to_us
 from ultimate_lib.lake import reader
 from ultimate_lib.lake.coverage import Standing, covered, day_span, standing
 from ultimate_lib.lake.rolled import ROLLUPS
@@ -19,7 +20,6 @@ from ultimate_lib.lake.spans import (
     floor_quarter,
     intersect,
     subtract,
-    to_us,
     touched_quarters,
     union,
     whole_quarters,

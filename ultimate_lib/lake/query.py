@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
 import msgspec
+import polars as pl
 
 from ultimate_lib.errors import Invalid
 from ultimate_lib.metrics import DIMENSIONS, GRAINS, METRICS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-
-    import polars as pl
 
 MOST_GROUPS = 10_000
 _FIRST_YEAR, _LAST_YEAR = 1970, 9000
@@ -100,7 +99,10 @@ def check_zone(name: str | None) -> None:
     if name is not None:
         try:
             ZoneInfo(name)
-        except (KeyError, ValueError, OSError) as error:
+            pl.Series([], dtype=pl.Datetime("us", "UTC")).dt.convert_time_zone(
+                name
+            )  # 'localtime' is known to one only
+        except (KeyError, ValueError, OSError, pl.exceptions.PolarsError) as error:
             raise Invalid(
                 f"There is no time zone '{name}'.", hint="Use an IANA name such as 'Europe/Berlin'.", code="time_zone"
             ) from error

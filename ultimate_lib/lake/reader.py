@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import polars as pl
 
+from ultimate_lib.clock import to_us
 from ultimate_lib.errors import Invalid, Unavailable
 from ultimate_lib.lake import schema
-from ultimate_lib.lake.files import micros
 from ultimate_lib.lake.tail import Gone
 
 if TYPE_CHECKING:
@@ -93,4 +93,4 @@ def _known(columns: Sequence[str] | None) -> list[str]:
 def _span(start: datetime, end: datetime) -> tuple[int, int]:
     if start.tzinfo is None or end.tzinfo is None:
         raise Invalid("A span needs instants with a time zone.", hint="Give aware datetimes, in UTC say.")
-    return micros(start), micros(end)
+    return to_us(start), to_us(end)

@@ -6,6 +6,7 @@ from datetime import UTC, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 from ultimate_lib.errors import Invalid
+from ultimate_lib.lake.coverage import DROPPED
 
 if TYPE_CHECKING:
     from ultimate_lib.lake import Lake
@@ -31,7 +32,10 @@ def drop(lake: Lake, keep_days: int | None, table: Table | None = None) -> Dropp
         raise Invalid(f"Calls cannot be kept for {keep_days} days.", hint="Give 1 or more, or nothing to keep all.")
     table = table or lake.calls
     first = lake.clock.now().astimezone(UTC).date() - timedelta(days=keep_days)
-    old = [file for file in table.snapshot().files if file.date < first]
-    if not old or table.commit([], old) is None:
+    with table.lock:
+        old = [file for file in table.snapshot().files if file.date < first]
+        before = {DROPPED: table.transaction(DROPPED)}
+    mark = {DROPPED: max(before[DROPPED], first.toordinal())}
+    if not old or table.commit([], old, transactions=mark, expected=before) is None:
         return Dropped(0, 0, 0)
     return Dropped(len({file.date for file in old}), len(old), sum(file.rows for file in old))

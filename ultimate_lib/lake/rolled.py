@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Literal
 import polars as pl
 import pyarrow as pa
 
-from ultimate_lib.lake.spans import to_datetime
+from ultimate_lib.clock import to_datetime
 from ultimate_lib.metrics import COUNTED, DIMENSIONS, MEASURED, MEASURES, PARTS, bucket, merged, row_parts
 
 if TYPE_CHECKING:

@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
+from weakref import WeakKeyDictionary
 from zoneinfo import ZoneInfo
 
 import polars as pl
 
+from ultimate_lib.clock import to_datetime, to_us
 from ultimate_lib.lake import reader
 from ultimate_lib.lake.changes import changed
 from ultimate_lib.lake.coverage import (
@@ -24,6 +26,7 @@ from ultimate_lib.lake.coverage import (
     day_span,
     file_days,
     file_span,
+    frozen,
     gaps,
     made,
     standing,
@@ -32,7 +35,7 @@ from ultimate_lib.lake.coverage import (
 )
 from ultimate_lib.lake.rolled import COLUMNS, ROLLUPS, coarsen, prepared, roll, within
 from ultimate_lib.lake.rolled_rows import rows
-from ultimate_lib.lake.spans import QUARTER_US, fewer, floor_quarter, intersect, subtract, to_datetime, to_us, union
+from ultimate_lib.lake.spans import QUARTER_US, fewer, floor_quarter, intersect, subtract, union
 from ultimate_lib.lake.steps import local_day, midnight
 
 if TYPE_CHECKING:
@@ -49,6 +52,8 @@ _SETTLE = timedelta(seconds=60)  # after a quarter's end: most of its calls are 
 _DAY_SETTLE = timedelta(hours=1)  # after a day's end
 _PORTION_CALLS = 1_000_000  # read at a time, if a single day has not more: about 250 MB
 _SCANS = 8
+_KEEP_UP_S = 3600.0  # well below the time that the log's files are kept
+_told: WeakKeyDictionary[Lake, dict[str, float]] = WeakKeyDictionary()
 _FINER = {
     "day_model": "quarter_model",
     "day_key": "quarter_key",
@@ -102,6 +107,7 @@ def run(lake: Lake, again: Sequence[Span] = ()) -> RolledUp:
     held = union(span for one in passes for span in one.held)
     if held:
         log.error("lake: %d days are not rolled up: a file of their calls is quarantined.", len(held))
+    _keep_up(lake, [one for one in passes if not one.dirty and not one.held and not one.lost])
     passes = [one for one in passes if one.dirty and not one.lost]
     done = RolledUp(held=len(held))
     portions = list(_portions(lake, passes, calls))
@@ -124,7 +130,23 @@ def _plan(lake: Lake, stand: Standing, calls: Snapshot, again: Sequence[Span]) -
         holes = touched(lake, stand.rollup, gaps(lake, stand, calls))
         spans = [*intersect(present, [*news, (state.until, until), *again]), *holes]
     dirty = intersect(touched(lake, stand.rollup, spans), [(BEFORE, until)])
+    if state is not None:
+        dirty = subtract(dirty, frozen(lake, stand.rollup))
     return _Pass(stand, dirty, holes, State(calls.version, until), dict(stand.numbers))
+
+
+def _keep_up(lake: Lake, passes: Sequence[_Pass]) -> None:
+    """Let rollups with nothing to roll (days, until midnight) tell each hour that they have seen the calls' commits.
+
+    The log's files go after some hours; one that claims an older version would have to be built anew.
+    """
+    now = lake.clock.monotonic()
+    told = _told.setdefault(lake, {})
+    for one in passes:
+        behind = one.stand.state is not None and one.stand.state.version < one.claim.version
+        if behind and now - told.setdefault(one.rollup.name, now) >= _KEEP_UP_S:
+            told[one.rollup.name] = now
+            _commit(one, [], [], {"calls": one.claim.version + 1, "until": one.claim.until // QUARTER_US})
 
 
 def _hold_back(lake: Lake, one: _Pass, calls: Snapshot) -> None:

@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import polars as pl
 
+from ultimate_lib.clock import to_datetime, to_us
 from ultimate_lib.errors import NotFound
 from ultimate_lib.lake import reader, rolling
-from ultimate_lib.lake.coverage import AFTER, BEFORE, covered, standing, table
+from ultimate_lib.lake.coverage import AFTER, BEFORE, covered, frozen, standing, table
 from ultimate_lib.lake.optimize import maintain
 from ultimate_lib.lake.rolled import COLUMNS, ROLLUPS, prepared, roll
 from ultimate_lib.lake.rolled_rows import rows
 from ultimate_lib.lake.rolling import RolledUp, days_of
-from ultimate_lib.lake.spans import intersect, to_datetime, to_us, union
+from ultimate_lib.lake.spans import intersect, subtract, union
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -90,7 +91,7 @@ def verify(lake: Lake) -> list[Difference]:
 def _verify(lake: Lake, stand: Standing) -> Iterator[Difference]:
     calls = lake.calls.snapshot()
     present = union((file.first_us, file.last_us + 1) for file in calls.files)
-    known = covered(lake, stand, calls, [])
+    known = subtract(covered(lake, stand, calls, []), frozen(lake, stand.rollup))
     for day in days_of(lake, present):
         for start, end in intersect([day], known):
             expected = _expected(lake, stand, (start, end), day)

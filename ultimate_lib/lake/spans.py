@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -12,17 +11,6 @@ if TYPE_CHECKING:
 Span: TypeAlias = tuple[int, int]  # from, to (exclusive)
 QUARTER_US = 15 * 60 * 1_000_000
 """The base grain: offsets of all of today's time zones are multiples of a quarter of an hour."""
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-def to_us(at: datetime) -> int:
-    """Return an aware instant as microseconds since 1970."""
-    return (at - _EPOCH) // timedelta(microseconds=1)
-
-
-def to_datetime(us: int) -> datetime:
-    """Return microseconds since 1970 as a UTC instant."""
-    return _EPOCH + timedelta(microseconds=us)
 
 
 def floor_quarter(us: int) -> int:

@@ -34,7 +34,10 @@ def read(start: str, end: str, time_zone: str, *, clock: Clock, default: timedel
     zone = zone_of(time_zone)
     now = clock.now().astimezone(zone)
     until = _instant("end", end, zone) if end else now
-    since = _instant("start", start, zone) if start else until - default
+    try:
+        since = _instant("start", start, zone) if start else until - default
+    except OverflowError as error:
+        raise Invalid(f"end = '{end[:60]}' is too early.", hint="Give a later one.", code="span") from error
     if since >= until:
         raise Invalid(
             f"The span from {since.isoformat()} to {until.isoformat()} is empty.",
@@ -69,13 +72,13 @@ def _instant(name: str, text: str, zone: ZoneInfo) -> datetime:
             day = date.fromisoformat(text)
             return _midnight(day + timedelta(days=1) if name == "end" else day, zone)
         told = datetime.fromisoformat(text)
+        return (told if told.tzinfo is not None else told.replace(tzinfo=zone)).astimezone(UTC)
     except (ValueError, OverflowError) as error:
         raise Invalid(
             f"{name} = '{text[:60]}' is no day and no instant.",
             hint="Write 2026-11-23 or 2026-11-23T08:00:00Z.",
             code="span",
         ) from error
-    return (told if told.tzinfo is not None else told.replace(tzinfo=zone)).astimezone(UTC)
 
 
 def _midnight(day: date, zone: ZoneInfo) -> datetime:

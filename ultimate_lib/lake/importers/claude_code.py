@@ -8,12 +8,13 @@ the session's, or within `progress` lines. Some gateways give no request id: the
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from ultimate_lib.clock import to_us
 from ultimate_lib.lake.importers import Found, Row, Skip, _files
 from ultimate_lib.protocols import anthropic_messages
 from ultimate_lib.records import CallRecord, Usage
@@ -28,8 +29,6 @@ _SETTLED_US = 60 * _SECOND_US  # a call with a stop reason: its row may not have
 _ABANDONED_US = 3600 * _SECOND_US  # a call without: further lines may come until it is given up
 _FIRST_US = int(datetime(2020, 1, 1, tzinfo=UTC).timestamp()) * _SECOND_US
 _MOST_TOKENS = 10**10
-_MICROSECOND = timedelta(microseconds=1)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SLASHES = re.compile(r"[\\/]+")
 _HOSTS = (("msg_bdrk_", "bedrock"), ("msg_vrtx_", "vertex"), ("msg_", "anthropic"))
 
@@ -226,8 +225,7 @@ def _broken(raw: bytes, error: Exception) -> str:
 def _instant(text: Any) -> int:
     """Return an ISO instant in µs since 1970; 0 when it is none, or names no zone."""
     try:
-        moment = datetime.fromisoformat(text)
-        return (moment - _EPOCH) // _MICROSECOND
+        return to_us(datetime.fromisoformat(text))
     except (ValueError, TypeError, OverflowError):
         return 0
 
