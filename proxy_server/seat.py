@@ -284,9 +284,7 @@ class Seat:
             self._failed = None
             again, self._short_lived = self._short_lived, time.monotonic() - process.ready_at < _SHORT_LIFE_S
             if again and self._short_lived:
-                self._start_later(
-                    f"Process {process.pid} ended by {how} at once, as did the one before."
-                )
+                self._start_later(f"Process {process.pid} ended by {how} at once, as did the one before.")
                 return
             self._failures = 0
             log.error("%s (process %d) ended by %s; it is started again.", self.name, process.pid, how)

@@ -69,7 +69,7 @@ class Record(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     commit_interval_s: Positive = 5.0  # journal to lake
     segment_bytes: Count = 32 * 1024 * 1024
     segment_age_s: Positive = 5.0
-    keep_days: Annotated[int, Meta(ge=0)] = 0  # days that calls stay in the lake; 0: for ever
+    keep_days: Annotated[int, Meta(ge=0, le=36_500)] = 0  # days that calls stay in the lake; 0: for ever
 
 
 class Limits(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -159,8 +159,8 @@ class Manifest:
         Returns how many were missing. Costs two listings when there is nothing to do.
         """
         folder = f"{table}/_delta_log"
-        present = {name for name in self._storage.names(folder) if _LOG_FILE.match(name)}
         recorded = {name.removesuffix(".sha256") for name in self._storage.names(_beside(folder, ""))}
+        present = {name for name in self._storage.names(folder) if _LOG_FILE.match(name)}  # last: none seems gone
         for name in sorted(present - recorded):
             self.record(f"{folder}/{name}")
         for name in recorded - present:

@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 _LAST_CALLS = 12
 _LOOK_BACK = timedelta(days=30)
 _MILLION = 1_000_000
+_MS_A_SECOND = 1000
 _UNKNOWN = "—"
 
 
@@ -104,8 +105,14 @@ def _row(call: dict[str, Any], zone: ZoneInfo, today: date) -> dict[str, str]:
         "input": _count(call.get("input_tokens")),
         "output": _count(call.get("output_tokens")),
         "cost": usd(nano / 1e9 if nano is not None else None),
-        "took": f"{duration / 1000:.2f} s" if duration is not None else _UNKNOWN,
+        "took": _span(duration),
     }
+
+
+def _span(duration_ms: int | None) -> str:
+    if duration_ms is None:
+        return _UNKNOWN
+    return f"{duration_ms} ms" if duration_ms < _MS_A_SECOND else f"{duration_ms / _MS_A_SECOND:.1f} s"
 
 
 def usd(value: float | None) -> str:
