@@ -3,7 +3,8 @@
     query = Query(metrics=("cost_usd", "latency_p95_ms"), by=("model",), start=start, end=end)
     breakdown(lake, query).frame
 
-Answers are kept in the process by query and state of the lake, so asking again costs a look at the lake.
+Answers are kept in the process by query and state of the lake, so asking again costs a look at the lake. With a
+`compute`, a question that has to read many calls one by one is answered in a process of its own.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from weakref import WeakKeyDictionary
 import msgspec
 import polars as pl
 
-from ultimate_lib.errors import Invalid
+from ultimate_lib.clock import SystemClock
+from ultimate_lib.errors import Invalid, Unavailable
+from ultimate_lib.lake import Lake
 from ultimate_lib.lake import plan as planning
 from ultimate_lib.lake.calls import Page
 from ultimate_lib.lake.calls import page as calls
@@ -27,11 +30,14 @@ from ultimate_lib.metrics import COUNTS, METRICS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ultimate_lib.lake import Lake
+    from ultimate_lib.compute import Compute
     from ultimate_lib.lake.spans import Span
+    from ultimate_lib.settings import Settings
 
 __all__ = ["Answer", "Page", "Query", "aggregate", "breakdown", "calls", "raw_calls", "timeseries"]
 
+APART_CALLS = 2_000_000  # to be read one by one: some seconds, and hundreds of MB for a while
+_LONGEST_S = 300.0
 MOST_ROWS = 1_000_000  # of a time series
 _GROUPS = 100  # of a breakdown, without a limit
 _KEPT = 256
@@ -41,7 +47,7 @@ _guard = threading.Lock()
 _kept: WeakKeyDictionary[Lake, OrderedDict[bytes, Answer]] = WeakKeyDictionary()
 
 
-def aggregate(lake: Lake, query: Query) -> Answer:
+def aggregate(lake: Lake, query: Query, compute: Compute | None = None) -> Answer:
     """Return one row: each metric over all calls of the span.
 
     Raises `Invalid` with `by` or a `grain`, and as `query.check`.
@@ -49,10 +55,10 @@ def aggregate(lake: Lake, query: Query) -> Answer:
     check(query)
     if query.by or query.grain:
         raise Invalid("An aggregate is one row.", hint="Ask for a breakdown by dimensions, or a time series.")
-    return _kept_answer(lake, query, _aggregate)
+    return _kept_answer(lake, query, _aggregate, compute)
 
 
-def breakdown(lake: Lake, query: Query) -> Answer:
+def breakdown(lake: Lake, query: Query, compute: Compute | None = None) -> Answer:
     """Return a row a group, ordered by a metric (nulls last); the first `limit`, 100 if not told.
 
     Raises `Invalid` without `by`, with a `grain`, and as `query.check`.
@@ -60,10 +66,10 @@ def breakdown(lake: Lake, query: Query) -> Answer:
     check(query)
     if not query.by or query.grain:
         raise Invalid("A breakdown has dimensions and no grain.", hint="Give `by`, or ask for a time series.")
-    return _kept_answer(lake, query, _breakdown)
+    return _kept_answer(lake, query, _breakdown, compute)
 
 
-def timeseries(lake: Lake, query: Query) -> Answer:
+def timeseries(lake: Lake, query: Query, compute: Compute | None = None) -> Answer:
     """Return a row a step and, with `by`, a group: the first `limit` groups over the whole span, all if not told.
 
     Every step of the span is there: one without calls has 0 requests and null for what is not known. The first and
@@ -73,7 +79,7 @@ def timeseries(lake: Lake, query: Query) -> Answer:
     check(query)
     if query.grain is None:
         raise Invalid("A time series needs a grain.", hint="Give minute, hour, day, week or month.")
-    return _kept_answer(lake, query, _timeseries)
+    return _kept_answer(lake, query, _timeseries, compute)
 
 
 def raw_calls(lake: Lake, query: Query) -> int:
@@ -85,19 +91,39 @@ def raw_calls(lake: Lake, query: Query) -> int:
     )
 
 
+def _apart(lake: Lake, query: Query, make: Callable[[Lake, Query], Answer], compute: Compute) -> Answer:
+    task = compute.submit(_made, lake.settings, make, query)
+    try:
+        return compute.gather([task], timeout_s=_LONGEST_S)[0]
+    except TimeoutError as error:
+        raise Unavailable(
+            f"This question reads many calls one by one and takes longer than {_LONGEST_S:g} s.",
+            hint="Ask for a shorter span, or for dimensions that rollups have.",
+            code="question_long",
+        ) from error
+
+
+def _made(settings: Settings, make: Callable[[Lake, Query], Answer], query: Query) -> Answer:
+    """Answer in a process of the pool."""
+    return make(Lake.open(settings, SystemClock()), query)
+
+
 def _inside(start: int, end: int, count: int, spans: list[Span]) -> float:
     inside = sum(max(0, min(end, last) - max(start, first)) for first, last in spans)
     return count * inside / (end - start)
 
 
-def _kept_answer(lake: Lake, query: Query, make: Callable[[Lake, Query], Answer]) -> Answer:
+def _kept_answer(lake: Lake, query: Query, make: Callable[[Lake, Query], Answer], compute: Compute | None) -> Answer:
     key = msgspec.msgpack.encode((make.__name__, *planning.position(lake), query))
     with _guard:
         kept = _kept.setdefault(lake, OrderedDict())
         if key in kept:
             kept.move_to_end(key)
             return kept[key]
-    answer = make(lake, query)
+    if compute is None or raw_calls(lake, query) < APART_CALLS:
+        answer = make(lake, query)
+    else:
+        answer = _apart(lake, query, make, compute)
     if (
         not answer.missing_files and answer.frame.estimated_size() <= _LARGEST_BYTES
     ):  # a file put back is seen at once

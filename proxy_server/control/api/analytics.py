@@ -133,7 +133,7 @@ def aggregate(bench: Workbench, caller: Caller, asked: Aggregate) -> Rows:
 
     query = _query(bench, caller, asked, default=_DAY, order_by=asked.order_by)
     answer = numbers.breakdown if query.by else numbers.aggregate
-    return _rows(query, answer(bench.lake, query))
+    return _rows(query, answer(bench.lake, query, bench.compute))
 
 
 def timeseries(bench: Workbench, caller: Caller, asked: Timeseries) -> Rows:
@@ -141,7 +141,7 @@ def timeseries(bench: Workbench, caller: Caller, asked: Timeseries) -> Rows:
     from ultimate_lib.lake import numbers  # noqa: PLC0415 - the lake's libraries load with the first question
 
     query = _query(bench, caller, asked, default=_WEEK, order_by="", grain=asked.grain)
-    return _rows(query, numbers.timeseries(bench.lake, query))
+    return _rows(query, numbers.timeseries(bench.lake, query, bench.compute))
 
 
 def breakdown(bench: Workbench, caller: Caller, asked: Breakdown) -> Rows:
@@ -151,7 +151,7 @@ def breakdown(bench: Workbench, caller: Caller, asked: Breakdown) -> Rows:
     if not asked.by:
         raise Invalid("A breakdown needs 'by'.", hint="Give by=model, say.", code="parameter_missing")
     query = _query(bench, caller, asked, default=_WEEK, order_by=asked.order_by)
-    return _rows(query, numbers.breakdown(bench.lake, query))
+    return _rows(query, numbers.breakdown(bench.lake, query, bench.compute))
 
 
 def calls(bench: Workbench, caller: Caller, asked: Calls) -> CallPage:
