@@ -110,7 +110,7 @@ def test_settings_are_frozen() -> None:
 
 
 def test_every_setting_can_come_from_the_environment() -> None:
-    for section, kind in settings._SECTIONS.items():
+    for section, kind in settings.SECTIONS.items():
         for field in msgspec.structs.fields(kind):
             value = field.default
             text = ",".join(value) if isinstance(value, tuple) else str(value)
@@ -129,7 +129,7 @@ def test_local_url_names_an_address_that_can_be_dialled() -> None:
 
 def test_every_setting_is_documented_with_its_default() -> None:
     text = (Path(__file__).parents[1] / "docs" / "configuration.md").read_text(encoding="utf-8")
-    kinds = {**settings._SECTIONS, "providers.NAME": settings.ProviderEntry}
+    kinds = {**settings.SECTIONS, "providers.NAME": settings.ProviderEntry}
     for section, kind in kinds.items():
         page = text.partition(f"\n## [{section}]\n")[2].partition("\n## ")[0]
         for field in msgspec.structs.fields(kind):

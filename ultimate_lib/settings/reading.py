@@ -1,12 +1,4 @@
-"""Settings: frozen, read once from `ultimate.toml` and the environment. The only reader of either.
-
-    settings = load()                       # ULTIMATE_CONFIG, ./ultimate.toml, or the user's configuration folder
-    settings.server.port                    # 8082
-    settings.origin("server.port")          # "ultimate.toml:3", "ULTIMATE_SERVER_PORT" or "default"
-
-Every value `key` in `[section]` can also be given as `ULTIMATE_SECTION_KEY`; the environment wins over the file.
-A wrong file raises `Invalid` that names the file, the line, the value and what would be right.
-"""
+"""Reading the configuration file and the environment into `Settings`; what is wrong is named by place and remedy."""
 
 from __future__ import annotations
 
@@ -14,217 +6,22 @@ import difflib
 import os
 import re
 import tomllib
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 import msgspec
 import platformdirs
-from msgspec import Meta, Struct
 
 from ultimate_lib.errors import Invalid
+from ultimate_lib.settings.sections import APP_NAME, SECTIONS, TABLES, Environment, Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
-APP_NAME = "ultimate-proxy"
+    from msgspec import Struct
+
 CONFIG_NAME = "ultimate.toml"
-
-Port = Annotated[int, Meta(ge=0, le=65535)]
-Positive = Annotated[float, Meta(gt=0)]
-Count = Annotated[int, Meta(ge=1)]
-
-
-class Server(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Where the proxy listens and how the world names it."""
-
-    bind: str = "127.0.0.1"
-    port: Port = 8082
-    gateways: Count | Literal["auto"] = 1  # processes; limits and guard are exact in memory with one
-    public_url: str = ""  # how users reach this server; links, OIDC and the Host check use it
-    root_path: str = ""  # path prefix in front of every route
-    trusted_proxies: tuple[str, ...] = ()  # addresses whose X-Forwarded-* headers are believed
-    insecure_http: bool = False  # allow plain HTTP on an address other than loopback
-    tls_cert: str = ""
-    tls_key: str = ""
-    local_key: bool = True  # write local.json with a key for this OS user (loopback only)
-    drain_s: Positive = 120.0  # how long a draining process waits for open calls
-
-
-class Data(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Where data live."""
-
-    folder: str = ""  # empty: the platform's data folder
-    lake_url: str = ""  # empty: `lake` in the data folder
-    store_url: str = ""  # empty: `store.sqlite` in the data folder
-
-
-class Record(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How calls are recorded."""
-
-    sync: Literal["interval", "commit"] = "interval"
-    sync_interval_s: Positive = 0.25  # upper bound of what a power cut may lose with sync = "interval"
-    on_disk_full: Literal["drop", "block"] = "drop"
-    commit_interval_s: Positive = 5.0  # journal to lake
-    segment_bytes: Count = 32 * 1024 * 1024
-    segment_age_s: Positive = 5.0
-    keep_days: Annotated[int, Meta(ge=0, le=36_500)] = 0  # days that calls stay in the lake; 0: for ever
-
-
-class Limits(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Framing limits and time-outs of a call."""
-
-    body_bytes: Count = 32 * 1024 * 1024
-    header_bytes: Count = 32 * 1024
-    connect_s: Positive = 10.0
-    first_byte_s: Positive = 600.0
-    idle_s: Positive = 300.0  # between chunks of a stream
-    total_s: Positive = 3600.0
-
-
-class Billing(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The calendar by which days, weeks and budgets are cut."""
-
-    time_zone: str = "UTC"
-    week_start: Literal["monday", "sunday", "saturday"] = "monday"
-    fiscal_year_start: Annotated[int, Meta(ge=1, le=12)] = 1  # month
-    currency: Annotated[str, Meta(pattern=r"^[A-Z]{3}$")] = "USD"
-    unpriced: Literal["refuse", "allow"] = "refuse"  # calls without a known price under a hard USD budget
-
-
-class Tiers(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Models that opus, sonnet and haiku names map to, as `provider/model`; empty: names are left alone."""
-
-    big: str = ""
-    middle: str = ""
-    small: str = ""
-
-
-class Log(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Logging, JSON lines on standard error."""
-
-    level: Literal["debug", "info", "warning", "error"] = "info"
-    format: Literal["json", "text"] = "json"
-
-
-class ProviderEntry(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One `[providers.NAME]`. Empty fields come from the preset (`preset`, else the preset of the same name)."""
-
-    preset: str = ""
-    protocol: str = ""  # anthropic-messages | openai-chat | openai-responses
-    base_url: str = ""
-    api_key_env: str = ""  # name of the environment variable that holds the key
-    api_key_file: str = ""  # path of a file that holds the key
-    auth: Literal["", "bearer", "x-api-key", "api-key", "client", "none"] = ""
-    price_id: str = ""  # provider id in the price list
-    stream_usage: Literal["", "inject", "native", "none"] = ""
-    billing: Literal["", "metered", "subscription", "local"] = ""
-
-
-class Deployment(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One place that serves a model alias."""
-
-    provider: str
-    model: str
-    weight: Annotated[float, Meta(gt=0)] = 1.0
-    priority: Annotated[int, Meta(ge=0)] = 0  # lower is tried first
-
-
-class ModelEntry(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One `[models."alias"]`."""
-
-    deployments: Annotated[tuple[Deployment, ...], Meta(min_length=1)]
-
-
-class Environment(Mapping[str, str]):
-    """A read-only copy of the environment that never shows its values."""
-
-    def __init__(self, values: Mapping[str, str]) -> None:
-        self._values = dict(values)
-
-    def __getitem__(self, name: str) -> str:
-        return self._values[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    def __repr__(self) -> str:
-        return f"Environment({len(self._values)} variables)"
-
-
-class Settings(Struct, frozen=True, kw_only=True):
-    """Everything that configuration says. Frozen; a reload makes a new one."""
-
-    server: Server = Server()
-    data: Data = Data()
-    record: Record = Record()
-    limits: Limits = Limits()
-    billing: Billing = Billing()
-    tiers: Tiers = Tiers()
-    log: Log = Log()
-    providers: dict[str, ProviderEntry] = {}
-    models: dict[str, ModelEntry] = {}
-    config_path: Path | None = None
-    environment: Environment = Environment({})
-    origins: dict[str, str] = {}
-
-    @property
-    def data_dir(self) -> Path:
-        """The data folder (not created here)."""
-        if self.data.folder:
-            return Path(self.data.folder).expanduser().absolute()
-        return Path(platformdirs.user_data_dir(APP_NAME, appauthor=False))
-
-    @property
-    def lake_url(self) -> str:
-        """Folder or object-store URL of the lake."""
-        return self.data.lake_url or str(self.data_dir / "lake")
-
-    @property
-    def store_url(self) -> str:
-        """SQLAlchemy URL of the store."""
-        return self.data.store_url or f"sqlite:///{self.data_dir / 'store.sqlite'}"
-
-    @property
-    def journal_dir(self) -> Path:
-        """Folder of the journal, always local."""
-        return self.data_dir / "journal"
-
-    @property
-    def run_dir(self) -> Path:
-        """Folder of process state: sockets, snapshots, pid."""
-        return self.data_dir / "run"
-
-    @property
-    def local_url(self) -> str:
-        """How a program on this machine reaches the proxy."""
-        scheme = "https" if self.server.tls_cert else "http"
-        host = self.server.bind
-        if host in {"", "0.0.0.0", "::"}:  # noqa: S104 - compared with, not bound to
-            host = "127.0.0.1"
-        if ":" in host:
-            host = f"[{host}]"
-        return f"{scheme}://{host}:{self.server.port}{self.server.root_path}"
-
-    def origin(self, path: str) -> str:
-        """Say where a value came from: `file:line`, the variable's name, or `default`."""
-        return self.origins.get(path, "default")
-
-
-_SECTIONS: dict[str, type[Struct]] = {
-    "server": Server,
-    "data": Data,
-    "record": Record,
-    "limits": Limits,
-    "billing": Billing,
-    "tiers": Tiers,
-    "log": Log,
-}
-_TABLES: dict[str, type[Struct]] = {"providers": ProviderEntry, "models": ModelEntry}
 _BARE_VARIABLES = {"BIG_MODEL": "tiers.big", "MIDDLE_MODEL": "tiers.middle", "SMALL_MODEL": "tiers.small"}
 _NOT_SETTINGS = {"ULTIMATE_CONFIG", "ULTIMATE_MASTER_KEY"}  # read by find_config and by sealed
 
@@ -296,9 +93,9 @@ def _from_environment(environ: Mapping[str, str]) -> Iterator[tuple[str, str, st
         if not name.startswith("ULTIMATE_") or name in _NOT_SETTINGS:
             continue
         section, _, key = name.removeprefix("ULTIMATE_").lower().partition("_")
-        kind = _SECTIONS.get(section)
+        kind = SECTIONS.get(section)
         if kind is None or key not in kind.__struct_fields__:
-            known = [f"ULTIMATE_{s.upper()}_{k.upper()}" for s, t in _SECTIONS.items() for k in t.__struct_fields__]
+            known = [f"ULTIMATE_{s.upper()}_{k.upper()}" for s, t in SECTIONS.items() for k in t.__struct_fields__]
             close = difflib.get_close_matches(name, known, n=1)
             msg = f"The environment variable {name} is not a setting."
             hint = f"Did you mean {close[0]}?" if close else "Unset it; `ultimate-proxy check` lists the settings."
@@ -367,7 +164,7 @@ class _Where:
 
 def _convert(tree: dict[str, Any], where: _Where) -> dict[str, Any]:
     values: dict[str, Any] = {}
-    known = [*_SECTIONS, *_TABLES]
+    known = [*SECTIONS, *TABLES]
     for section, table in tree.items():
         if section not in known:
             close = difflib.get_close_matches(section, known, n=1)
@@ -375,8 +172,8 @@ def _convert(tree: dict[str, Any], where: _Where) -> dict[str, Any]:
             raise where.wrong(section, "there is no such section.", hint)
         if not isinstance(table, dict):
             raise where.wrong(section, "must be a table.", f"Write [{section}].", value=table)
-        if section in _SECTIONS:
-            values[section] = _one(table, _SECTIONS[section], section, where)
+        if section in SECTIONS:
+            values[section] = _one(table, SECTIONS[section], section, where)
         else:
             values[section] = {}
             for name, entry in table.items():
@@ -384,7 +181,7 @@ def _convert(tree: dict[str, Any], where: _Where) -> dict[str, Any]:
                     raise where.wrong(
                         f"{section}.{name}", "must be a table.", f"Write [{section}.{name}].", value=entry
                     )
-                values[section][name] = _one(entry, _TABLES[section], f"{section}.{name}", where)
+                values[section][name] = _one(entry, TABLES[section], f"{section}.{name}", where)
     return values
 
 
