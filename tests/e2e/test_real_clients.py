@@ -31,6 +31,29 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         yield running
 
 
+_clients: list[anthropic.Anthropic | openai.OpenAI] = []
+
+
+@pytest.fixture(autouse=True)
+def _closed() -> Iterator[None]:
+    """Close the clients of a test, whose connections would otherwise be left to the garbage collector."""
+    yield
+    while _clients:
+        _clients.pop().close()
+
+
+def claude(proxy: Running, key: str) -> anthropic.Anthropic:
+    client = anthropic.Anthropic(base_url=proxy.url, api_key=key, max_retries=0)
+    _clients.append(client)
+    return client
+
+
+def gpt(proxy: Running, key: str) -> openai.OpenAI:
+    client = openai.OpenAI(base_url=f"{proxy.url}/v1", api_key=key, max_retries=0)
+    _clients.append(client)
+    return client
+
+
 def script(**told: object) -> str:
     return f"Please answer. script: {json.dumps(told)}"
 
@@ -53,7 +76,7 @@ def row_of(proxy: Running, call_id: str) -> dict[str, object]:
 
 
 def test_anthropic_plain(proxy: Running) -> None:
-    client = anthropic.Anthropic(base_url=proxy.url, api_key=proxy.key, max_retries=0)
+    client = claude(proxy, proxy.key)
     raw = client.messages.with_raw_response.create(
         model=CLAUDE,
         max_tokens=400,
@@ -78,7 +101,7 @@ def test_anthropic_plain(proxy: Running) -> None:
 
 
 def test_anthropic_stream_with_cache(proxy: Running) -> None:
-    client = anthropic.Anthropic(base_url=proxy.url, api_key=proxy.key, max_retries=0)
+    client = claude(proxy, proxy.key)
     told = script(input_tokens=500, cache_read_tokens=2000, cache_write_tokens=300, output_tokens=64, chunks=8)
     with client.messages.stream(model=CLAUDE, max_tokens=400, messages=[{"role": "user", "content": told}]) as stream:
         text = "".join(stream.text_stream)
@@ -98,7 +121,7 @@ def test_anthropic_stream_with_cache(proxy: Running) -> None:
 
 
 def test_openai_plain(proxy: Running) -> None:
-    client = openai.OpenAI(base_url=f"{proxy.url}/v1", api_key=proxy.key, max_retries=0)
+    client = gpt(proxy, proxy.key)
     raw = client.chat.completions.with_raw_response.create(
         model=GPT,
         messages=[{"role": "user", "content": script(input_tokens=1000, cache_read_tokens=400, output_tokens=30)}],
@@ -117,7 +140,7 @@ def test_openai_plain(proxy: Running) -> None:
 
 @pytest.mark.parametrize("asked", [True, False])
 def test_openai_stream_withholds_usage_that_was_not_asked_for(proxy: Running, asked: bool) -> None:
-    client = openai.OpenAI(base_url=f"{proxy.url}/v1", api_key=proxy.key, max_retries=0)
+    client = gpt(proxy, proxy.key)
     options = {"stream_options": {"include_usage": True}} if asked else {}
     with client.chat.completions.with_streaming_response.create(
         model=GPT,
@@ -136,14 +159,12 @@ def test_openai_stream_withholds_usage_that_was_not_asked_for(proxy: Running, as
 def test_errors_are_the_clients_own(proxy: Running) -> None:
     wrong_key = "cp_" + "x" * 43
     with pytest.raises(anthropic.AuthenticationError):
-        anthropic.Anthropic(base_url=proxy.url, api_key=wrong_key, max_retries=0).messages.create(
+        claude(proxy, wrong_key).messages.create(
             model=CLAUDE, max_tokens=5, messages=[{"role": "user", "content": "hi"}]
         )
     with pytest.raises(openai.AuthenticationError):
-        openai.OpenAI(base_url=f"{proxy.url}/v1", api_key=wrong_key, max_retries=0).chat.completions.create(
-            model=GPT, messages=[{"role": "user", "content": "hi"}]
-        )
-    client = anthropic.Anthropic(base_url=proxy.url, api_key=proxy.key, max_retries=0)
+        gpt(proxy, wrong_key).chat.completions.create(model=GPT, messages=[{"role": "user", "content": "hi"}])
+    client = claude(proxy, proxy.key)
     with pytest.raises(anthropic.NotFoundError, match="demo"):
         client.messages.create(model="nobody/has-this", max_tokens=5, messages=[{"role": "user", "content": "hi"}])
     with pytest.raises(anthropic.RateLimitError) as limited:
@@ -156,7 +177,7 @@ def test_errors_are_the_clients_own(proxy: Running) -> None:
 
 
 def test_the_rest_interface_tells_the_same_sums(proxy: Running) -> None:
-    client = openai.OpenAI(base_url=f"{proxy.url}/v1", api_key=proxy.key, max_retries=0)
+    client = gpt(proxy, proxy.key)
     for _ in range(3):
         client.chat.completions.create(
             model=GPT,
