@@ -6,10 +6,8 @@ import random
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 from zoneinfo import ZoneInfo
 
-import msgspec
 import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -17,8 +15,7 @@ from hypothesis import strategies as st
 
 from tests.lake.random_calls import batches, make_lake, random_call, random_frame
 from ultimate_lib.clock import to_us
-from ultimate_lib.compute import LocalPool
-from ultimate_lib.errors import Invalid, Unavailable
+from ultimate_lib.errors import Invalid
 from ultimate_lib.journal import JournalWriter
 from ultimate_lib.lake import Lake, calls, delta, merges, numbers, plan, rollup, schema
 from ultimate_lib.lake.query import Query
@@ -394,29 +391,3 @@ def test_frames_have_the_types_the_metric_table_says(lake: Lake) -> None:
     for name, metric in METRICS.items():
         whole = metric.unit in {"calls", "tokens"}
         assert frame.schema[name] == (pl.Int64 if whole else pl.Float64), name
-
-
-class Counting(LocalPool):
-    submitted = 0
-
-    def submit(self, *arguments: Any, **rest: Any) -> Any:
-        self.submitted += 1
-        return super().submit(*arguments, **rest)
-
-
-def test_what_reads_many_calls_is_answered_by_a_process_apart(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
-    query = Query(metrics=("requests", "cost_usd", "latency_p95_ms"), by=("session",), start=START, end=END)
-    assert numbers.raw_calls(lake, query) > 1000
-    here = numbers._breakdown(lake, query)
-    with Counting(workers=1) as pool:
-        numbers._kept.clear()
-        assert numbers.breakdown(lake, query, pool).frame.equals(here.frame)
-        assert pool.submitted == 0, "few enough to be read here"
-        numbers._kept.clear()
-        monkeypatch.setattr(numbers, "APART_CALLS", 1000)
-        for _ in range(2):
-            assert numbers.breakdown(lake, query, pool).frame.equals(here.frame)
-        assert pool.submitted == 1, "and kept like any other"
-        monkeypatch.setattr(numbers, "_LONGEST_S", 0.0)
-        with pytest.raises(Unavailable, match="shorter span"):
-            numbers.breakdown(lake, msgspec.structs.replace(query, limit=3), pool)
