@@ -24,6 +24,7 @@ from proxy_server.gateway.framing import check_body, check_lines, check_size
 if TYPE_CHECKING:
     import socket
     from asyncio import Future
+    from collections.abc import Callable
 
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _TEXT = bytes([9, *range(0x20, 0x7F), *range(0x80, 0x100)])  # what a header line may hold
@@ -42,6 +43,7 @@ class Connection(HTTP1Connection):
         super().__init__(stream, is_client=False, params=params, context=context)
         self.ready_since = time.monotonic()
         self._begun = False  # the head of the answer is out
+        self._offer: Callable[[bytes], bytes] = stream.offer if isinstance(stream, _Stream) else _take_nothing
 
     @property
     def waiting(self) -> bool:
@@ -128,14 +130,13 @@ class Connection(HTTP1Connection):
 
         Returns None when the kernel has taken it all, else a future that is done once it has.
         """
-        if self._chunking_output:
-            return self._put(b"%x\r\n%b\r\n" % (len(data), data))
-        return self._put(self._format_chunk(data))
+        data = b"%x\r\n%b\r\n" % (len(data), data) if self._chunking_output else self._format_chunk(data)
+        rest = self._offer(data)
+        return self.stream.write(rest) if rest else None
 
     def _put(self, data: bytes) -> Future[None] | None:
-        stream = self.stream
-        rest = stream.offer(data) if isinstance(stream, _Stream) else data
-        return stream.write(rest) if rest else None
+        rest = self._offer(data)
+        return self.stream.write(rest) if rest else None
 
     def end(self, data: bytes = b"") -> None:
         """Send the last piece of the body and end the answer."""
@@ -175,6 +176,11 @@ class Connection(HTTP1Connection):
         return line + head + framing + b"\r\n"
 
 
+def _take_nothing(data: bytes) -> bytes:
+    """For a connection under TLS, whose bytes go through its stream alone."""
+    return data
+
+
 def _spelled(name: str) -> str:
     """Return how Tornado spells a header name; empty when it is none."""
     if not _NAME.fullmatch(name):
@@ -212,8 +218,8 @@ class _Stream(iostream.IOStream):
 
     def offer(self, data: bytes) -> bytes:
         """Give data straight to the kernel, unless some still waits, and return what it has not taken."""
-        self._check_closed()
-        if self._write_buffer:
+        if self._closed or self._write_buffer:
+            self._check_closed()
             return data
         try:
             taken = self.socket.send(data)
@@ -222,7 +228,7 @@ class _Stream(iostream.IOStream):
         except OSError as error:
             self.close(exc_info=error)
             raise iostream.StreamClosedError(real_error=error) from error
-        return data[taken:]
+        return b"" if taken == len(data) else data[taken:]
 
     def _handle_events(self, fd: int | ioloop._Selectable, events: int) -> None:
         if events == ioloop.IOLoop.READ and self._read_buffer_size < _MOST_AHEAD_BYTES and not self.writing():

@@ -73,6 +73,6 @@ class State:
 
     async def close(self) -> None:
         """Seal the journal and let go of everything."""
-        await self.upstream.close()
+        self.upstream.close()
         self.journal.close()
         self.store.close()

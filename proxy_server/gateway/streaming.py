@@ -25,16 +25,19 @@ _EVENT_ENDS = (b"\n\n", b"\r\n\r\n", b"\r\r")
 class Streaming:
     """Passes one event stream on. `sent` counts body bytes given to the client's connection."""
 
-    __slots__ = ("_busy", "_feed", "_finish", "_relay", "_trouble", "_unsent", "_watch", "sent")
+    __slots__ = ("_busy", "_feed", "_finish", "_now", "_relay", "_send_on", "_silent", "_trouble", "_unsent", "_watch", "sent")
 
     def __init__(self, relay: Relay, watch: StreamWatch, encoding: str) -> None:
         self.sent = 0
         self._relay = relay
         self._watch = watch
+        self._now = relay.clock.monotonic
+        self._send_on = relay.connection.send
         self._feed, self._finish = watch.feed, watch.finish
         if encoding:
             reader = EncodedWatch(watch, encoding)
             self._feed, self._finish = reader.feed, reader.finish
+        self._silent = True  # no token yet
         self._busy = False  # the task holds a piece that goes before all others
         self._unsent: asyncio.Future[None] | None = None
         self._trouble: Exception | None = None
@@ -88,13 +91,15 @@ class Streaming:
     def _read(self, piece: bytes) -> bytes:
         """Read a piece and return what is to be passed on now; the row is written when it holds the end."""
         relay, watch = self._relay, self._watch
-        record = relay.record
-        now = relay.heard_now()
+        now = self._now()
+        relay.provider_s += now - relay.waiting_since
+        relay.waiting_since = now
         out = self._feed(piece)
-        if watch.first_token and record.ttft_ms is None:
-            record.ttft_ms = round((now - relay.exchange.started) * 1000)
-        if out and watch.terminal and not relay.finished:
-            record.response_bytes = self.sent + len(out)
+        if self._silent and watch.first_token:
+            self._silent = False
+            relay.record.ttft_ms = round((now - relay.exchange.started) * 1000)
+        if watch.terminal and out and not relay.finished:
+            relay.record.response_bytes = self.sent + len(out)
             relay.end_stream(watch)
         return out
 
@@ -102,9 +107,9 @@ class Streaming:
         relay = self._relay
         if out:
             self.sent += len(out)
-            self._unsent = relay.connection.send(out)
+            self._unsent = self._send_on(out)
             relay.midway = not out.endswith(_EVENT_ENDS)
-        relay.waiting_since = relay.clock.monotonic()
+        relay.waiting_since = self._now()
 
     async def _client_takes(self) -> None:
         if self._unsent is not None:

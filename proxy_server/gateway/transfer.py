@@ -12,6 +12,7 @@ from ultimate_lib.errors import UpstreamFailed
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from proxy_server.gateway.multi import Multi
     from ultimate_lib.providers import Provider
 
 _MOST_HELD_BYTES = 64 * 1024  # not taken yet; beyond it libcurl stops reading from the provider
@@ -30,8 +31,8 @@ class Transfer:
     """A request and its answer. `head()` first, then `read()` until None; `close()` in any case."""
 
     __slots__ = (
-        "_at", "_chunks", "_curl", "_future", "_headed", "_held", "_idle", "_paused", "_provider", "_waiter", "body",
-        "lines", "sink", "status",
+        "_at", "_chunks", "_curl", "_error", "_headed", "_held", "_idle", "_multi", "_over", "_paused", "_provider",
+        "_waiter", "body", "lines", "sink", "status",
     )  # fmt: skip
 
     def __init__(self, curl: Any, provider: Provider) -> None:
@@ -47,21 +48,23 @@ class Transfer:
         self._headed = False
         self._paused = False
         self._waiter: asyncio.Future[None] | None = None
-        self._future: asyncio.Future[Any] | None = None
+        self._over = False
+        self._error: pycurl.error | None = None
+        self._multi: Multi | None = None
         self._idle: list[Any] | None = None
 
-    def start(self, multi: pycurl.AsyncCurlMulti, idle: list[Any] | None) -> None:
+    def start(self, multi: Multi, idle: list[Any] | None) -> None:
         """Send the request. The handle goes back to `idle` after an answer that came whole."""
         self._curl.setopt(pycurl.HEADERFUNCTION, self._take_line)
         self._curl.setopt(pycurl.WRITEFUNCTION, self._take)
         self._idle = idle
-        self._future = multi.add_handle(self._curl)
-        self._future.add_done_callback(self._ended)
+        self._multi = multi
+        multi.add(self._curl, self._ended)
 
     async def head(self) -> None:
         """Wait for the answer's head. Raises `UpstreamFailed`."""
         while not self._headed:
-            if self._over():
+            if self._ended_well():
                 raise UpstreamFailed(
                     f"{self._where} answered with nothing.", retryable=True, code="broken_off", hint="Try again."
                 )
@@ -73,7 +76,7 @@ class Transfer:
             if self._paused:
                 self._paused = False
                 self._curl.pause(pycurl.PAUSE_CONT)
-            elif self._over():
+            elif self._ended_well():
                 return None
             else:
                 self._waiter = asyncio.get_running_loop().create_future()
@@ -95,9 +98,9 @@ class Transfer:
 
     def close(self) -> None:
         """End the transfer; a provider that is still at it sees the connection end."""
-        future = self._future
-        if future is not None and not future.done():
-            future.cancel()
+        if not self._over and self._multi is not None:
+            self._over = True
+            self._multi.remove(self._curl)
 
     # -- called by libcurl --------------------------------------------------------------------------------------
 
@@ -116,7 +119,8 @@ class Transfer:
             self._wake()
 
     def _take(self, chunk: bytes) -> int | None:
-        if self.sink is not None and not self._chunks and self.sink(chunk):
+        sink = self.sink
+        if sink is not None and not self._chunks and sink(chunk):
             return None
         if self._held > _MOST_HELD_BYTES:
             self._paused = True
@@ -143,8 +147,10 @@ class Transfer:
 
     # -- waiting ------------------------------------------------------------------------------------------------
 
-    def _ended(self, future: asyncio.Future[Any]) -> None:
-        if not future.cancelled() and future.exception() is None and self._idle is not None:
+    def _ended(self, error: pycurl.error | None) -> None:
+        self._over = True
+        self._error = error
+        if error is None and self._idle is not None:
             self._idle.append(self._curl)
         self._wake()
 
@@ -159,24 +165,18 @@ class Transfer:
         self._waiter = asyncio.get_running_loop().create_future()
         await self._waiter
 
-    def _over(self) -> bool:
-        future = self._future
-        assert future is not None  # noqa: S101 - it has been started
-        if not future.done():
-            return False
-        error = future.exception()
-        if error is not None:
-            raise self._failed(error) from error
-        return True
+    def _ended_well(self) -> bool:
+        """Say whether it is over. Raises `UpstreamFailed` when it broke off."""
+        if self._error is not None:
+            raise self._failed(self._error) from self._error
+        return self._over
 
     @property
     def _where(self) -> str:
         return f"The provider '{self._provider.name}' at {self._provider.base_url}"
 
-    def _failed(self, error: BaseException) -> UpstreamFailed:
+    def _failed(self, error: pycurl.error) -> UpstreamFailed:
         """Return what a transport error means, in a sentence."""
-        if not isinstance(error, pycurl.error):
-            return UpstreamFailed(f"{self._where} broke off ({error!r}).", retryable=False, code="broken_off")
         number, told = (*error.args, "unknown")[:2]  # libcurl's code and its words
         if number == pycurl.E_OPERATION_TIMEDOUT:
             return UpstreamFailed(

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 import pycurl
 
+from proxy_server.gateway.multi import Multi
 from proxy_server.gateway.transfer import Transfer
 
 if TYPE_CHECKING:
@@ -39,8 +40,7 @@ class Upstream:
 
     def __init__(self, limits: Limits, installation: str) -> None:
         self._connect_ms = round(limits.connect_s * 1000)
-        self._multi = pycurl.AsyncCurlMulti()
-        self._multi.setopt(pycurl.M_MAXCONNECTS, 512)
+        self._multi = Multi()
         self._idle: dict[bool, list[Any]] = {True: [], False: []}  # by whether the provider is on this machine
         self._targets: dict[tuple[str, str], tuple[bool, str]] = {}
         self._credentials: dict[str, list[str]] = {}
@@ -126,9 +126,9 @@ class Upstream:
             curl.setopt(pycurl.NOPROXY, "*")
         return curl
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Let go of all connections."""
-        await self._multi.aclose()
+        self._multi.close()
 
 
 def _unusual(curl: Any, method: str, body: bytes, transfer: Transfer) -> None:
