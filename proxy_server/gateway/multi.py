@@ -117,7 +117,7 @@ class Multi:
 
     def _tell_ended(self) -> None:
         _, whole, broken = self._multi.info_read()
-        ends = [(curl, None) for curl in whole]
+        ends: list[tuple[Any, pycurl.error | None]] = [(curl, None) for curl in whole]
         ends += [(curl, pycurl.error(code, told)) for curl, code, told in broken]
         for curl, error in ends:
             ended = self._running.get(curl)

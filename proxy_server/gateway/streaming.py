@@ -25,7 +25,9 @@ _EVENT_ENDS = (b"\n\n", b"\r\n\r\n", b"\r\r")
 class Streaming:
     """Passes one event stream on. `sent` counts body bytes given to the client's connection."""
 
-    __slots__ = ("_busy", "_feed", "_finish", "_now", "_relay", "_send_on", "_silent", "_trouble", "_unsent", "_watch", "sent")
+    __slots__ = (
+        "_busy", "_feed", "_finish", "_now", "_relay", "_send_on", "_silent", "_trouble", "_unsent", "_watch", "sent",
+    )  # fmt: skip
 
     def __init__(self, relay: Relay, watch: StreamWatch, encoding: str) -> None:
         self.sent = 0
