@@ -47,7 +47,7 @@ bench: install ## all benchmarks, quick form (ARGS="" for the full form: see tes
 	$(BIN)/python -m tests.bench.lake --quick $(ARGS)
 
 lock: install ## resolve requirements.lock anew from pyproject.toml
-	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
+	$(BIN)/uv pip compile pyproject.toml --extra lab --extra voila --extra reports --extra dev --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-header --quiet --upgrade --output-file requirements.lock
 
 wheel: install ## build the wheel into dist/
