@@ -1,1 +1,1 @@
-"""The kernel extension: `%load_ext ultimate_lib` routes a notebook's clients through the proxy and tells what each cell cost."""
+"""The kernel extension: clients through the proxy, and what each cell cost."""
