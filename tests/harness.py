@@ -111,7 +111,8 @@ def wait_until(true: Callable[[], object], seconds: float, running: Running | No
 def environment(folder: Path, env: dict[str, str] | None = None) -> dict[str, str]:
     """Return an environment without anyone's keys, with `folder` as home."""
     kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
-    return {**kept, "HOME": str(folder), "PYTHONUNBUFFERED": "1", **(env or {})}
+    ours = os.pathsep.join((str(ROOT), str(ROOT / "ultimate_lib" / "sdk" / "src")))
+    return {**kept, "HOME": str(folder), "PYTHONUNBUFFERED": "1", "PYTHONPATH": ours, **(env or {})}
 
 
 def launch(

@@ -85,11 +85,12 @@ def test_the_wheel_holds_the_packages_and_nothing_else(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
     top = {name.split("/")[0] for name in names if ".dist-info/" not in name}
-    assert top == {"ultimate_lib", "proxy_server"}
+    assert top == {"ultimate_lib", "proxy_server", "claude_proxy"}
     assert not [name for name in names if name.endswith((".pth", ".pyc"))]
     assert "ultimate_lib/py.typed" in names
     committed = {str(path.relative_to(ROOT)) for folder in top for path in (ROOT / folder).rglob("*.py")}
-    assert committed <= set(names), "every module is in the wheel"
+    mapped = {path.removeprefix("ultimate_lib/sdk/src/") for path in committed}
+    assert mapped <= set(names), "every module is in the wheel"
 
 
 @pytest.mark.slow
@@ -104,7 +105,8 @@ def test_the_wheel_installs_into_an_empty_environment(wheel: Path, tmp_path: Pat
         check=True, capture_output=True,
     )  # fmt: skip
     added = {path.name for path in site.iterdir()} - before
-    assert {name for name in added if not name.endswith(".dist-info")} == {"ultimate_lib", "proxy_server"}
+    packages = {name for name in added if not name.endswith(".dist-info")}
+    assert packages == {"ultimate_lib", "proxy_server", "claude_proxy"}
     assert (tmp_path / "env" / "bin" / "ultimate-proxy").exists()
 
 

@@ -54,6 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     settings, text = settings_and_text(arguments, given)
     if arguments.demo:
         given["data.folder"] = str(settings.data_dir / "demo")
+        given["data.demo"] = True
         settings, text = settings_and_text(arguments, given)
     logs.configure(settings.log, process="supervisor" if arguments.role is None else arguments.role)
     if arguments.role is not None:

@@ -41,6 +41,7 @@ class Data(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     folder: str = ""  # empty: the platform's data folder
     lake_url: str = ""  # empty: `lake` in the data folder
     store_url: str = ""  # empty: `store.sqlite` in the data folder
+    demo: bool = False  # the numbers are made up: every page says so; `up --demo` sets it with a folder of its own
 
 
 class Record(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

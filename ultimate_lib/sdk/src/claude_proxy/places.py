@@ -54,7 +54,7 @@ def find(url: str | None = None, key: str | None = None, environ: Mapping[str, s
         return Place(url, key, source)
     local = _local(environ, url)
     if local is not None:
-        return Place(local["url"], key or local["key"], source or str(local["path"]))
+        return Place(local.url, key or local.key, source or local.source)
     return Place(url or DEFAULT_URL, key, source or "built in")
 
 
@@ -94,16 +94,16 @@ def data_folder(environ: Mapping[str, str] | None = None) -> Path:
     return Path(environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / _APP
 
 
-def _local(environ: Mapping[str, str], url: str) -> dict[str, Any] | None:
+def _local(environ: Mapping[str, str], url: str) -> Place | None:
     """Return what `local.json` says, of a proxy that listens if there is one; with `url`, of the proxy there."""
     found = []
     for path in (data_folder(environ) / "local.json", data_folder(environ) / "demo" / "local.json"):
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             told = json.loads(path.read_text(encoding="utf-8"))
-            local = {"url": str(told["url"]).rstrip("/"), "key": str(told["key"]), "path": path}
-            if not url or _same(url, local["url"]):
-                found.append(local)
-    return next((local for local in found if _listens(local["url"])), found[0] if found else None)
+            place = Place(str(told["url"]).rstrip("/"), str(told["key"]), str(path))
+            if not url or _same(url, place.url):
+                found.append(place)
+    return next((place for place in found if _listens(place.url)), found[0] if found else None)
 
 
 def _same(one: str, other: str) -> bool:

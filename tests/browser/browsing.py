@@ -1,0 +1,88 @@
+"""A real browser for tests: Debian's Chromium, watched for console errors and for requests to other origins."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+_QUIET = (
+    "--no-sandbox",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-default-apps",
+    "--disable-sync",
+    "--no-first-run",
+    "--disable-features=OptimizationHints,MediaRouter,Translate",
+)
+
+
+@contextlib.contextmanager
+def chromium() -> Iterator[Browser]:
+    """Give a headless browser; skips, naming the package, where there is none."""
+    if CHROMIUM is None:
+        pytest.skip("chromium is not here: apt-get install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(_QUIET))
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+class Watched:
+    """A page and what it did that it should not: `errors` of the console, requests `outside` of the known origins."""
+
+    def __init__(self, context: BrowserContext, origins: Sequence[str], ignore: Sequence[str]) -> None:
+        self.context = context
+        self.page: Page = context.new_page()
+        self.errors: list[str] = []
+        self.outside: list[str] = []
+        self._known = {urlsplit(origin).netloc for origin in origins}
+        self._ignore = ignore
+        context.on("request", lambda request: self._asked(request.url))
+        context.on("console", lambda told: self._said(told.type, told.text))
+        context.on("weberror", lambda error: self.errors.append(str(error.error)))
+
+    def _asked(self, url: str) -> None:
+        parts = urlsplit(url)
+        if parts.scheme in {"http", "https", "ws", "wss"} and parts.netloc not in self._known:
+            self.outside.append(url)
+
+    def _said(self, kind: str, text: str) -> None:
+        if kind == "error" and not any(known in text for known in self._ignore):
+            self.errors.append(text)
+
+    def picture(self, folder: Path, name: str) -> Path:
+        """Save a picture of the whole page to be looked at."""
+        path = folder / f"{name}.png"
+        self.page.screenshot(path=str(path), full_page=True)
+        return path
+
+    def check(self) -> None:
+        """Fail if the console told an error or anything was asked of another origin."""
+        assert not self.outside, f"asked of other origins: {self.outside}"
+        assert not self.errors, f"console errors: {self.errors}"
+
+
+@contextlib.contextmanager
+def watched(
+    browser: Browser, *origins: str, dark: bool = False, ignore: Sequence[str] = (), width: int = 1280
+) -> Iterator[Watched]:
+    """Give a watched page in a context of its own; checked at the end of the block. `ignore`: parts of known errors."""
+    context = browser.new_context(
+        color_scheme="dark" if dark else "light", viewport={"width": width, "height": 900}, locale="en-US"
+    )
+    context.set_default_timeout(20_000)
+    seen = Watched(context, origins, ignore)
+    try:
+        yield seen
+        seen.check()
+    finally:
+        context.close()
