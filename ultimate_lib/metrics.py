@@ -88,6 +88,7 @@ DIMENSIONS: dict[str, Dimension] = {
         Dimension("app", ("app",), "Application."),
         Dimension("notebook", ("notebook",), "Path of the notebook."),
         Dimension("cell_id", ("cell_id",), "Cell of the notebook."),
+        Dimension("kernel", ("kernel_id",), "Kernel that ran the cell."),
         Dimension("session", ("session_id",), "Session of the client."),
         Dimension("endpoint", ("endpoint",), "Path of the request."),
         Dimension("status", ("status",), "ok, error, cut, refused or blocked."),

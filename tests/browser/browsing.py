@@ -75,7 +75,7 @@ class Watched:
 def watched(
     browser: Browser, *origins: str, dark: bool = False, ignore: Sequence[str] = (), width: int = 1280
 ) -> Iterator[Watched]:
-    """Give a watched page in a context of its own; checked at the end of the block. `ignore`: parts of known errors."""
+    """Give a watched page in a context of its own, checked at the end; `ignore` holds parts of known errors."""
     context = browser.new_context(
         color_scheme="dark" if dark else "light", viewport={"width": width, "height": 900}, locale="en-US"
     )
