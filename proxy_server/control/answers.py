@@ -43,6 +43,7 @@ class Page(NamedTuple):
     template: str
     title: str
     values: dict[str, Any]
+    drawn: bool = False  # by Bokeh, which makes styles as it goes and loads files of ours
 
 
 class Text(NamedTuple):

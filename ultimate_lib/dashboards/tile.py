@@ -1,0 +1,132 @@
+"""One widget on the page, in one of four states: loading, no data, failed, data. Panel's part of a widget."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import panel as pn
+
+from ultimate_lib.dashboards import markup, shapes
+from ultimate_lib.dashboards.figures import StepsFigure
+from ultimate_lib.dashboards.places import style
+from ultimate_lib.dashboards.shapes import Bars, Figures, Steps
+
+if TYPE_CHECKING:
+    from ultimate_lib.dashboards.question import Question
+    from ultimate_lib.dashboards.shapes import Picture
+    from ultimate_lib.dashboards.widget import Widget
+
+_TABLE, _CHART = "Show as table", "Show as chart"
+
+
+class Tile:
+    """A widget's place. `panel` is what is shown; all methods run where Panel's document may be changed."""
+
+    def __init__(self, name: str, widget: Widget) -> None:
+        self.name = name
+        self.widget = widget
+        self._picture: Picture | None = None
+        self._figure: StepsFigure | None = None
+        self._title = self._html("")
+        self._toggle = pn.widgets.Button(
+            name=_TABLE,
+            css_classes=["up-small"],
+            stylesheets=[style("control")],
+            visible=False,
+            margin=0,
+            width_policy="min",
+        )
+        self._toggle.on_click(self._turn)
+        self._above = self._html("")
+        self._chart = pn.pane.Bokeh(None, visible=False, margin=0, sizing_mode="stretch_width")
+        self._body = self._html("")
+        head = pn.Row(
+            self._title,
+            self._toggle,
+            css_classes=["up-head"],
+            stylesheets=[style("head")],
+            margin=0,
+            sizing_mode="stretch_width",
+        )
+        size = ["up-wide"] if widget.wide else ["up-large"] if widget.large else []
+        self._classes = ["up-tile", f"up-is-{name}", *size]
+        self.panel = pn.Column(
+            head, self._above, self._chart, self._body,
+            css_classes=[*self._classes, "up-loading"], stylesheets=[style("tile")], margin=0, sizing_mode="stretch_width",
+        )  # fmt: skip
+
+    def loading(self, question: Question) -> None:
+        """Say that another answer is on its way; what is shown stays, paler."""
+        self._name(question)
+        self.panel.css_classes = [*self._classes, "up-loading"]
+
+    def show(self, picture: Picture | None, question: Question) -> None:
+        """Show an answer; None says that there are no calls."""
+        self._name(question)
+        self.panel.css_classes = self._classes
+        if picture is None:
+            what = "Choose a longer span, or make a call."
+            if question.where:
+                what = "Clear the filters, or choose a longer span."
+            words = f"<strong>No calls in this span: {escape(question.words)}.</strong>{what}"
+            self._say(f'<div class="up-told">{words}</div>')
+            return
+        self._picture = picture
+        self._toggle.visible = isinstance(picture, Steps)
+        self._draw()
+
+    def fail(self, message: str, hint: str, question: Question) -> None:
+        """Show that the question failed, and what to do."""
+        self._name(question)
+        self.panel.css_classes = self._classes
+        told = f"<strong>This could not be read.</strong> {escape(message)} {escape(hint)}"
+        self._say(f'<div class="up-failed" role="alert">{told}</div>')
+
+    def _turn(self, _event: Any) -> None:
+        self._toggle.name = _CHART if self._toggle.name == _TABLE else _TABLE
+        self._draw()
+
+    def _draw(self) -> None:
+        picture = self._picture
+        if isinstance(picture, Steps):
+            self._steps(picture)
+        elif isinstance(picture, Bars):
+            self._body.object = markup.bars(picture)
+        elif isinstance(picture, Figures):
+            self._body.object = markup.figures(picture)
+        elif picture is not None:
+            self._body.object = markup.grid(picture, self._words)
+
+    def _steps(self, picture: Steps) -> None:
+        as_table = self._toggle.name == _CHART
+        drawn = self._figure.ordered(picture) if self._figure is not None else None
+        if drawn is None:
+            drawn = picture
+            self._figure = StepsFigure(picture, self._words)
+            self._chart.object = self._figure.figure
+        elif self._figure is not None:
+            self._figure.update(drawn)
+        self._above.object = f'<p class="up-quiet">{escape(shapes.summary(drawn))}</p>' + (
+            "" if as_table else markup.legend(drawn)
+        )
+        self._chart.visible = not as_table
+        if as_table:
+            self._body.object = markup.grid(shapes.table(drawn), self._words)
+        else:
+            self._body.object = f'<p class="up-quiet">{escape(drawn.note)}</p>' if drawn.note else ""
+
+    def _say(self, html: str) -> None:
+        self._picture = None
+        self._chart.visible = self._toggle.visible = False
+        self._above.object = ""
+        self._body.object = html
+
+    def _name(self, question: Question) -> None:
+        self._words = self.widget.title(question)
+        title = f"<h2>{escape(self._words)}</h2>"
+        if self._title.object != title:
+            self._title.object = title
+
+    def _html(self, text: str) -> Any:
+        return pn.pane.HTML(text, stylesheets=[style("text")], margin=0, sizing_mode="stretch_width")
