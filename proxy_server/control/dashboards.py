@@ -1,7 +1,7 @@
 """Dashboards as pages: the frame, what a browser needs to begin, assets of our own origin. Light until used.
 
-Panel takes 2 s and some memory, so it is imported in a thread when the first dashboard opens, in demo mode right
-after the start. The page comes at once and then asks for a session; by the time it has one, Panel is there. Who may see
+Panel takes 2 s and some memory. It is imported in a thread when the first dashboard opens, in demo mode right after
+the start. The page comes at once and then asks for a session; by the time it has one, Panel is there. Who may see
 dashboards is decided where everything is decided, by the routes here, and once more by the websocket's handshake.
 """
 
@@ -45,6 +45,19 @@ _SCRIPTS = (
 )
 
 
+class Shown(Struct, kw_only=True, rename={"first": "from", "last": "to"}):
+    """The state of the controls, as the page itself writes it into its address."""
+
+    span: str = ""  # today, 24h, 7d, 30d, 90d or custom
+    group: str = ""  # model, provider, project and so on
+    model: str = ""
+    provider: str = ""
+    project: str = ""
+    first: str = ""  # first and last day of a custom span
+    last: str = ""
+    live: str = ""  # off: no news until they are asked for
+
+
 class Opened(Struct):
     """What a page needs to open its websocket."""
 
@@ -65,8 +78,9 @@ class Dashboards:
         self._guard = threading.Lock()
         self._closed = False
         self.page_route = Route(
-            "GET", PATH, self._page, "dashboards:view", "What calls cost and how they do.", "", page="overview"
-        )
+            "GET", PATH, self._page, "dashboards:view", "What calls cost and how they do.", "?span=7d",
+            takes=Shown, page="overview",
+        )  # fmt: skip
         self.rows = (
             self.page_route,
             Route(
@@ -104,7 +118,7 @@ class Dashboards:
 
     # -- routes -------------------------------------------------------------------------------------------------
 
-    def _page(self, bench: Workbench, caller: Caller, _: Nothing) -> Page:
+    def _page(self, bench: Workbench, caller: Caller, _: Shown) -> Page:
         """Return the page; its script does the rest."""
         if not self.installed:
             return Page("no_dashboards.html", "Dashboards", {"command": INSTALL})

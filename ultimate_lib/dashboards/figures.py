@@ -9,30 +9,41 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from html import escape
 from typing import TYPE_CHECKING, Any
 
-from bokeh.models import BasicTicker, ColumnDataSource, HoverTool, NumeralTickFormatter, Range1d
+from bokeh.models import (
+    BasicTicker,
+    ColumnDataSource,
+    GlobalInlineStyleSheet,
+    HoverTool,
+    NumeralTickFormatter,
+    Range1d,
+)
 from bokeh.plotting import figure
 
 from ultimate_lib.dashboards import palette, units
+from ultimate_lib.dashboards.places import style
 from ultimate_lib.dashboards.shapes import OTHER
 
 if TYPE_CHECKING:
     from ultimate_lib.dashboards.shapes import Steps
 
 _HEIGHT_PX = 250
-_MOST_LABELS = 7
 _BAR = 0.84
 _RUNNING_ALPHA = 0.5
 _ROOM = 1.08  # above the highest value
-_FORMATS = {"usd": "$0,0.[00]", "tokens": "0.[0]a", "calls": "0.[0]a", "ms": "0,0"}
-_SMALL_USD, _TINY_USD = 0.1, 0.001
+_FORMATS = {"tokens": "0.[0]a", "calls": "0.[0]a", "ms": "0,0"}
+_USD = ((20, "$0,0"), (0.1, "$0.00"), (0.01, "$0.000"), (0.001, "$0.0000"), (0.0001, "$0.00000"))
+_TIP = 'style="font:13px/1.5 system-ui,sans-serif;padding:2px 4px"'
+_TINY_USD = "$0.0000000"
 
 
 class StepsFigure:
-    """A figure for pictures with the same series; `ordered` tells whether another picture fits."""
+    """A figure for pictures with the same series, `labels` at its axis; `ordered` tells whether another one fits."""
 
-    def __init__(self, picture: Steps, label: str) -> None:
+    def __init__(self, picture: Steps, labels: int) -> None:
+        self._labels = labels
         self._names = _names(picture)
         self._stacked = picture.stacked
         self._unit = picture.unit
@@ -41,7 +52,8 @@ class StepsFigure:
         self.figure = figure(
             height=_HEIGHT_PX, sizing_mode="stretch_width", x_range=self._x, y_range=self._y, tools="",
             toolbar_location=None, background_fill_alpha=0, border_fill_alpha=0, outline_line_color=None,
-            min_border_left=8, min_border_right=12, css_classes=["up-figure"], name=label,
+            min_border_left=8, min_border_right=12, css_classes=["up-figure"],
+            stylesheets=[GlobalInlineStyleSheet(css=style("tooltip"))],
         )  # fmt: skip
         self._axes()
         (self._layers if picture.stacked else self._lines)()
@@ -63,7 +75,7 @@ class StepsFigure:
         self._x.update(start=-0.6, end=count - 0.4)
         top = max((value for value in columns["top"] if math.isfinite(value)), default=0.0)
         self._y.end = top * _ROOM or 1
-        every = max(1, math.ceil(count / _MOST_LABELS))
+        every = max(1, math.ceil(count / self._labels))
         ticks = list(range((count - 1) % every, count, every))
         axis = self.figure.xaxis[0]
         axis.ticker = ticks
@@ -106,15 +118,29 @@ class StepsFigure:
             x="i", width=1, bottom=0, top="full", source=self._source, fill_alpha=0, line_alpha=0,
             hover_fill_color="#80859a", hover_fill_alpha=0.12, hover_line_alpha=0,
         )  # fmt: skip
-        told: list[Any] = [("", "@when")]
-        told += [(name, f"@t{index}") for index, name in enumerate(self._names)]
-        if self._stacked and len(self._names) > 1:
-            told.append(("All", "@all"))
+        names = [*self._names, "All"] if self._stacked and len(self._names) > 1 else list(self._names)
+        told = "".join(_row(name, self._look(index), index) for index, name in enumerate(names))
         self.figure.add_tools(
             HoverTool(
-                renderers=[all_of_it], mode="vline", tooltips=told, point_policy="follow_mouse", visible=False
+                renderers=[all_of_it], mode="vline", tooltips=f"<div {_TIP}><b>@when</b>{told}</div>",
+                point_policy="follow_mouse", visible=False,
             )
-        )
+        )  # fmt: skip
+
+    def _look(self, index: int) -> palette.Look | None:
+        """Return how a series is drawn; None for what is no series."""
+        if index >= len(self._names):
+            return None
+        return palette.REST if self._names[index] == OTHER else palette.look(index)
+
+
+def _row(name: str, look: palette.Look | None, index: int) -> str:
+    """Return a line of the tooltip. `@` and `$` in a name would be read as a column's name."""
+    shown = escape(name).replace("@", "&#64;").replace("$", "&#36;")
+    key = f'<span style="color:{look.color}">&#9632;</span> ' if look is not None else ""
+    value = f"@t{index}" if look is not None else "@all"
+    name_and_value = f"<span>{key}{shown}</span><b>{value}</b>"
+    return f'<div style="display:flex;gap:1.2em;justify-content:space-between">{name_and_value}</div>'
 
 
 def _names(picture: Steps) -> tuple[str, ...]:
@@ -152,6 +178,6 @@ def _columns(picture: Steps) -> dict[str, list[Any]]:
 
 
 def _format(unit: str, top: float) -> str:
-    if unit == "usd" and top < _SMALL_USD:
-        return "$0.[0000000]" if top < _TINY_USD else "$0.[00000]"
+    if unit == "usd":
+        return next((digits for least, digits in _USD if top >= least), _TINY_USD)
     return _FORMATS[unit]

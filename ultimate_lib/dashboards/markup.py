@@ -40,20 +40,20 @@ def _tone(one: Figure) -> str:
 
 
 def bars(picture: Bars) -> str:
-    """Return named bars as a table."""
+    """Return named bars as a list: each with its name, its value and its share."""
     most = max((bar.value or 0.0 for bar in picture.bars), default=0.0)
     rows = []
     for bar in picture.bars:
         part = (bar.value or 0.0) / most if most else 0.0
         share = f" · {bar.value / picture.total:.0%}" if bar.value is not None and picture.total else ""
         look = palette.REST if bar.name == OTHER else palette.LOOKS[0]
+        name, value, note = escape(bar.name), escape(units.exact(bar.value, picture.unit)), escape(bar.note)
         rows.append(
-            f'<tr><th scope="row" title="{escape(bar.name)}">{escape(bar.name)}</th>'
-            f'<td class="up-bar"><span style="width:{part * 100:.1f}%;background:{look.color}"></span></td>'
-            f'<td class="up-n" title="{escape(bar.note)}">{escape(units.exact(bar.value, picture.unit))}'
-            f'<span class="up-quiet">{escape(share)}</span></td></tr>'
+            f'<li><span class="up-name" title="{name}">{name}</span><span class="up-n" title="{note}">{value}'
+            f'<span class="up-quiet">{escape(share)}</span></span>'
+            f'<span class="up-bar" style="width:{part * 100:.1f}%;background:{look.color}"></span></li>'
         )
-    return f'<table class="up-bars"><tbody>{"".join(rows)}</tbody></table>'
+    return f'<ul class="up-bars">{"".join(rows)}</ul>'
 
 
 def grid(picture: Grid, caption: str) -> str:

@@ -151,7 +151,8 @@ def _stacked(picture: Steps) -> str:
     told = [f"{units.short(total, picture.unit)}{_noun(picture.unit)} in all"]
     if len(picture.series) > 1:
         told.append(f"{largest} {known[largest] / total:.0%}")
-    told.append(f"most in the {picture.grain} of {picture.label(peak)} ({units.short(peaks[peak], picture.unit)})")
+    on = "on" if picture.grain == "day" else "at"
+    told.append(f"most {on} {picture.label(peak)} ({units.short(peaks[peak], picture.unit)})")
     return ", ".join(told) + "."
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ultimate_lib.dashboards.shapes import Picture
     from ultimate_lib.dashboards.widget import Widget
 
+_LABELS = {"third": 4, "half": 5, "most": 8, "full": 10}  # at the axis of time
 _TABLE, _CHART = "Show as table", "Show as chart"
 
 
@@ -39,7 +40,7 @@ class Tile:
         )
         self._toggle.on_click(self._turn)
         self._above = self._html("")
-        self._chart = pn.pane.Bokeh(None, visible=False, margin=0, sizing_mode="stretch_width")
+        self._chart = pn.Column(pn.Spacer(height=0), visible=False, margin=0, sizing_mode="stretch_width")
         self._body = self._html("")
         head = pn.Row(
             self._title,
@@ -49,8 +50,7 @@ class Tile:
             margin=0,
             sizing_mode="stretch_width",
         )
-        size = ["up-wide"] if widget.wide else ["up-large"] if widget.large else []
-        self._classes = ["up-tile", f"up-is-{name}", *size]
+        self._classes = ["up-tile", f"up-is-{name}", f"up-{widget.size}"]
         self.panel = pn.Column(
             head, self._above, self._chart, self._body,
             css_classes=[*self._classes, "up-loading"], stylesheets=[style("tile")], margin=0, sizing_mode="stretch_width",
@@ -63,9 +63,9 @@ class Tile:
 
     def show(self, picture: Picture | None, question: Question) -> None:
         """Show an answer; None says that there are no calls."""
-        self._name(question)
         self.panel.css_classes = self._classes
         if picture is None:
+            self._name(question)
             what = "Choose a longer span, or make a call."
             if question.where:
                 what = "Clear the filters, or choose a longer span."
@@ -73,6 +73,7 @@ class Tile:
             self._say(f'<div class="up-told">{words}</div>')
             return
         self._picture = picture
+        self._name(question)
         self._toggle.visible = isinstance(picture, Steps)
         self._draw()
 
@@ -103,8 +104,8 @@ class Tile:
         drawn = self._figure.ordered(picture) if self._figure is not None else None
         if drawn is None:
             drawn = picture
-            self._figure = StepsFigure(picture, self._words)
-            self._chart.object = self._figure.figure
+            self._figure = StepsFigure(picture, _LABELS[self.widget.size])
+            self._chart.objects = [pn.pane.Bokeh(self._figure.figure, margin=0, sizing_mode="stretch_width")]
         elif self._figure is not None:
             self._figure.update(drawn)
         self._above.object = f'<p class="up-quiet">{escape(shapes.summary(drawn))}</p>' + (
@@ -124,7 +125,8 @@ class Tile:
 
     def _name(self, question: Question) -> None:
         self._words = self.widget.title(question)
-        title = f"<h2>{escape(self._words)}</h2>"
+        hidden = ' class="up-hidden"' if isinstance(self._picture, Figures) else ""  # large numbers say what they are
+        title = f"<h2{hidden}>{escape(self._words)}</h2>"
         if self._title.object != title:
             self._title.object = title
 

@@ -7,7 +7,7 @@ A module of `widgets/` offers its widget as `WIDGET`; a stranger's package offer
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ultimate_lib.dashboards.source import Source
 
 GROUP = "group"
+Size = Literal["third", "half", "most", "full"]
 MOST_LAYERS = 7  # that can be told apart by colour and pattern; what is left is "Other"
 
 
@@ -35,8 +36,7 @@ class Widget:
     query: Callable[[Source, Question], pl.DataFrame]
     view: Callable[[pl.DataFrame, Question], Picture | None]  # None: no calls in the span
     order: int  # place on the overview, from the top
-    wide: bool = False  # takes the whole width
-    large: bool = False  # takes two thirds of it
+    size: Size = "third"  # of the width, where there is room
 
 
 WIDGETS: Registry[Widget] = Registry("dashboard_widget", "ultimate_lib.dashboards.widgets", "WIDGET")

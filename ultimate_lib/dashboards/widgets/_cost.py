@@ -13,12 +13,13 @@ from ultimate_lib.dashboards.widget import GROUP, Widget, spanned
 if TYPE_CHECKING:
     from ultimate_lib.dashboards.question import Question
     from ultimate_lib.dashboards.source import Source
+    from ultimate_lib.dashboards.widget import Size
 
 _MOST_BARS = 8
 _METRICS = ("cost_usd", "requests", "unpriced_requests")
 
 
-def cost_by(dimension: str, order: int) -> Widget:
+def cost_by(dimension: str, order: int, size: Size = "third") -> Widget:
     """Return the widget for a dimension."""
 
     def query(source: Source, question: Question) -> pl.DataFrame:
@@ -40,7 +41,7 @@ def cost_by(dimension: str, order: int) -> Widget:
             bars.append(Bar(OTHER, left, f"{rest:,} call{'s' if rest > 1 else ''}"))
         return Bars("usd", GROUPS[dimension], tuple(bars), whole["cost_usd"])
 
-    return Widget(lambda _: f"Cost by {GROUPS[dimension].lower()}", query, view, order=order)
+    return Widget(lambda _: f"Cost by {GROUPS[dimension].lower()}", query, view, order=order, size=size)
 
 
 def _note(row: dict[str, int]) -> str:

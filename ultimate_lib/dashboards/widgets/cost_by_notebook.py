@@ -2,4 +2,4 @@
 
 from ultimate_lib.dashboards.widgets._cost import cost_by
 
-WIDGET = cost_by("notebook", order=70)
+WIDGET = cost_by("notebook", order=70, size="half")

@@ -2,4 +2,4 @@
 
 from ultimate_lib.dashboards.widgets._cost import cost_by
 
-WIDGET = cost_by("project", order=60)
+WIDGET = cost_by("project", order=60, size="half")

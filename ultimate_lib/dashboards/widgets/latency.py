@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ultimate_lib.dashboards.question import Question
     from ultimate_lib.dashboards.source import Source
 
-_LINES = {"latency_p50_ms": "50 %", "latency_p95_ms": "95 %", "latency_p99_ms": "99 %"}
+_LINES = {"latency_p50_ms": "p50", "latency_p95_ms": "p95", "latency_p99_ms": "p99"}
 
 
 def query(source: Source, question: Question) -> pl.DataFrame:
@@ -28,7 +28,7 @@ def view(frame: pl.DataFrame, question: Question) -> Steps | None:
     series = tuple(Series(label, tuple(frame[name].to_list())) for name, label in _LINES.items())
     return Steps(
         "ms", question.grain, steps_of(frame), series, stacked=False, runs=question.runs, zone=question.zone,
-        note="So many of the calls took at most this, from first byte in to last byte out.",
+        note="50, 95 and 99 % of the calls took at most this, first byte in to last byte out.",
     )  # fmt: skip
 
 

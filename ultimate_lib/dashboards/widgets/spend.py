@@ -30,4 +30,4 @@ def view(frame: pl.DataFrame, question: Question) -> Steps | None:
     )  # fmt: skip
 
 
-WIDGET = Widget(lambda q: f"Spend by {GROUPS[q.group].lower()}", query, view, order=10, large=True)
+WIDGET = Widget(lambda q: f"Spend by {GROUPS[q.group].lower()}", query, view, order=10, size="most")

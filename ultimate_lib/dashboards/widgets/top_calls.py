@@ -54,4 +54,4 @@ def _row(call: dict[str, Any], zone: ZoneInfo) -> tuple[str, ...]:
     )
 
 
-WIDGET = Widget(lambda _: "Costliest of the latest calls", query, view, order=80, wide=True)
+WIDGET = Widget(lambda _: "Costliest of the latest calls", query, view, order=80, size="full")

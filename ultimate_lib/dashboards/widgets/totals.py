@@ -53,7 +53,7 @@ def view(frame: pl.DataFrame, question: Question) -> Figures:
                 _cached(now),
             ),
             Figure("Errors", now["errors"], "calls", before["errors"], _share(now), "worse"),
-            Figure("Latency, 95 %", now["latency_p95_ms"], "ms", before["latency_p95_ms"], "", "worse"),
+            Figure("Latency p95", now["latency_p95_ms"], "ms", before["latency_p95_ms"], "", "worse"),
         ),
         _words(question),
     )
@@ -81,4 +81,4 @@ def _words(question: Question) -> str:
     return "yesterday by this time" if question.words == "today" else "the span before"
 
 
-WIDGET = Widget(lambda _: "In short", query, view, order=0, wide=True)
+WIDGET = Widget(lambda _: "In short", query, view, order=0, size="full")
