@@ -59,7 +59,7 @@ def find(url: str | None = None, key: str | None = None, environ: Mapping[str, s
     local = _local(environ, url)
     if local is not None:
         return Place(local.url, key or local.key, source or local.source)
-    return Place(url or DEFAULT_URL, key, source or "built in")
+    return Place(url or DEFAULT_URL, key, source or "nothing says another")
 
 
 def config_path(environ: Mapping[str, str] | None = None) -> Path:

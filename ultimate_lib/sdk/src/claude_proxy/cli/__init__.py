@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from claude_proxy.cli.output import Output
@@ -56,7 +57,7 @@ def _run(arguments: Sequence[str] | None) -> int:
 def _say(error: ProxyError) -> None:
     say = Output().say
     say(f"claude-proxy: {error}")
-    if error.request_id:
+    if error.request_id and (error.status or 0) >= HTTPStatus.INTERNAL_SERVER_ERROR:
         say(f"The proxy's log has more under request {error.request_id} (code: {error.code}).")
 
 

@@ -40,7 +40,8 @@ COLUMNS = (
 _TAIL_WIDTHS = (19, 28, 7, 9, 9, 11, 9, 36)  # of a table whose rows are still to come
 _PRICE = (
     Column("what", "what"),
-    Column("tokens", "tokens", shown.whole, right=True),
+    Column("count", "count", shown.whole, right=True),
+    Column("unit", "of"),
     Column("usd_per_million", "USD per million", lambda value: f"{value:,}", right=True),
     Column("cost_nano_usd", "cost", shown.nano, right=True),
 )
@@ -103,6 +104,8 @@ def _one(output: Output, answer: Answer) -> None:
     output.pairs(known, document=answer)
     if output.form != "table":
         return
+    unknown = [name for name, value in call.items() if value is None]
+    output.line(output.paint(f"{UNKNOWN} {', '.join(unknown)}", "dim"))
     output.line()
     output.line(output.paint("Why this price", "bold"))
     if price.get("sentence"):
@@ -116,7 +119,7 @@ def _one(output: Output, answer: Answer) -> None:
 def _tail(session: Session) -> int:
     output, names = session.output, None
     try:
-        for row in session.client.live(filter=filters_of(session.arguments)):
+        for row in session.client.live(filter=filters_of(session.arguments), on_gap=output.say):
             if output.form == "json":
                 output.line(json.dumps(row, ensure_ascii=False))
             elif output.form == "csv":

@@ -15,11 +15,11 @@ _COLUMNS = (
     Column("id", "id"),
     Column("name", "name"),
     Column("prefix", "begins"),
-    Column("scopes", "scopes", ", ".join),
     Column("project", "project"),
     Column("created_at", "created", shown.moment),
     Column("expires_at", "expires", shown.moment),
     Column("revoked_at", "revoked", shown.moment, colour=lambda _: "red"),
+    Column("scopes", "scopes", ", ".join),
 )
 
 

@@ -67,11 +67,18 @@ def show(output: Output, answer: Rows, *, one: bool, demo: bool) -> None:
     columns = shown.columns(names, units)
     if output.form == "table":
         output.line(output.paint(f"{span(answer)}{' · demo data' if demo else ''}", "dim"))
+    if output.form == "table" and "step_at" in names:
+        rows = [row for row in rows if any(row[name] for name in units)]
     if one and len(rows) == 1 and output.form == "table":
         told = [(column.title, cell(column, rows[0][column.name]), rows[0][column.name]) for column in columns]
         output.pairs(told, document=None, right=True)
     else:
         output.rows(columns, rows, document=answer, empty="No calls.")
+        left_out = len(answer["rows"]) - len(rows)
+        if rows and left_out:
+            output.line(output.paint(f"{left_out:,} steps without anything are left out.", "dim"))
+    if one and rows and rows[0].get("requests") == 0:
+        output.note("No calls.")
     notes(output, answer)
 
 

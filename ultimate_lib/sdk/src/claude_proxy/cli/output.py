@@ -9,7 +9,9 @@ import csv
 import io
 import json
 import os
+import shutil
 import sys
+import textwrap
 import unicodedata
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 UNKNOWN = "—"
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_LEAST_ROOM = 20
 _COLOURS = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33"}
 
 
@@ -114,8 +117,19 @@ class Output:
             for number, column in enumerate(columns)
         ]
         self.line(self.aligned(columns, widths))
+        room = self._room(columns, widths)
         for row, line in zip(rows, cells, strict=True):
-            self.line(self.aligned(columns, widths, line, row))
+            first, *rest = textwrap.wrap(line[-1], room) if room and width(line[-1]) > room else [line[-1]]
+            self.line(self.aligned(columns, widths, [*line[:-1], first], row))
+            for more in rest:
+                self.line(" " * (sum(widths[:-1]) + 2 * len(widths) - 2) + more)
+
+    def _room(self, columns: Sequence[Column], widths: Sequence[int]) -> int:
+        """Return how wide the last column may be; 0: as wide as it is, as no person watches or little is left."""
+        if columns[-1].right or not self.out.isatty():
+            return 0
+        left = shutil.get_terminal_size().columns - sum(widths[:-1]) - 2 * (len(widths) - 1)
+        return left if left >= _LEAST_ROOM else 0
 
     def aligned(
         self,

@@ -24,7 +24,7 @@ example: claude-proxy analytics --start 2026-01-01 --end 2026-01-05"""
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that keeps the lines of its examples and takes no shortened flags, which change when flags are added."""
+    """A parser that keeps the lines of its examples and takes no shortened flags."""
 
     def __init__(self, **told: Any) -> None:
         told.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)

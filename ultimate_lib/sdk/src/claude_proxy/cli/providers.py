@@ -9,14 +9,17 @@ from claude_proxy.cli.parser import command, group
 from claude_proxy.cli.session import secret
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from claude_proxy.cli.session import Session
 
 _COLUMNS = (
     Column("name", "name"),
     Column("protocol", "protocol"),
     Column("base_url", "address"),
-    Column("has_key", "key", lambda has: "yes" if has else "no", colour=lambda has: "green" if has else "yellow"),
-    Column("key_source", "key from"),
+    Column("key", "key", colour=lambda key: "yellow" if key == "missing" else ""),
+    Column("in_force", "in force", lambda now: "yes" if now else "no", colour=lambda now: "green" if now else ""),
+    Column("problem", "problem", colour=lambda _: "red"),
 )
 
 
@@ -39,8 +42,17 @@ def add(commands: Any) -> None:
 
 
 def _list(session: Session) -> int:
-    session.output.rows(_COLUMNS, session.client.list_providers(), empty="No providers.")
+    told = session.client.list_providers()
+    rows = [{**row, "key": _key(row)} for row in told]
+    session.output.rows(_COLUMNS, rows, document=told, empty="No providers.")
     return 0
+
+
+def _key(row: Mapping[str, Any]) -> str:
+    """Return where a provider's key is from, in words."""
+    if row.get("has_key"):
+        return row.get("key_source") or "set"
+    return "missing" if row.get("needs_key", True) else "not needed"
 
 
 def _set_key(session: Session) -> int:
@@ -58,5 +70,7 @@ def _delete_key(session: Session) -> int:
 def _said(session: Session, answer: Any, words: str) -> None:
     if session.output.form == "json":
         session.output.json(answer)
+    elif isinstance(answer, dict) and answer.get("in_force") is False and answer.get("has_key"):
+        session.output.say(f"{words} It is in force within seconds.")
     else:
         session.output.say(words)

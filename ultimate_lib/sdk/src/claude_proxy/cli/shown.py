@@ -11,7 +11,7 @@ from claude_proxy.cli.output import Column
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_TITLES = {"cost_usd": "cost", "error_ratio": "errors %", "step_at": "from", "unpriced_requests": "cost unknown"}
+_TITLES = {"cost_usd": "cost", "error_ratio": "errors", "step_at": "from", "unpriced_requests": "cost unknown"}
 _HOUR_S, _MINUTE_S, _SECOND_MS = 3600, 60, 1000
 
 

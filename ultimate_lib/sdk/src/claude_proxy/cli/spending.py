@@ -31,7 +31,7 @@ _MOST_BYTES = 1 << 20
 def add(commands: Any) -> None:
     """Add the commands."""
     parser = command(
-        commands, "cost", _cost, says="What calls cost; with --max-usd the exit status is 4 when it is more than that.",
+        commands, "cost", _cost, says="What calls cost; with --max-usd the exit status is 4 when it is more.",
         example="claude-proxy cost --tag run=$ID --max-usd 2",
     )  # fmt: skip
     add_span(parser, "7 days back")
@@ -41,7 +41,7 @@ def add(commands: Any) -> None:
     )
     parser = command(
         commands, "statusline", _statusline,
-        says="One line: what today cost, and this session of a coding agent when it says its session on stdin.",
+        says="One line for a status bar: what today cost, and the session that a coding agent names on stdin.",
         example="claude-proxy statusline",
     )  # fmt: skip
     add_filter(parser)

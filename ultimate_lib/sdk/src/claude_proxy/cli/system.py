@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,14 @@ if TYPE_CHECKING:
 
     from claude_proxy.cli.session import Session
 
+_JOBS = (
+    Column("name", "job"),
+    Column("runs", "runs", shown.whole, right=True),
+    Column("failures", "failures", shown.whole, right=True, colour=lambda number: "red" if number else ""),
+    Column("succeeded_at_us", "went well", lambda at_us: _microseconds(at_us)),
+    Column("duration_ms", "took", shown.milliseconds, right=True),
+    Column("failure", "failure", colour=lambda _: "red"),
+)
 _METHODS = ("GET", "POST", "PUT", "DELETE")
 
 
@@ -55,7 +64,8 @@ def _whoami(session: Session) -> int:
         ("team", who["team"] or UNKNOWN, who["team"]),
         ("project", who["project"] or UNKNOWN, who["project"]),
         ("expires", shown.moment(who["expires_at"]) if who["expires_at"] else "never", who["expires_at"] or ""),
-        ("proxy", f"{client.url} (address from: {client.source})", client.url),
+        ("proxy", client.url, client.url),
+        ("address from", client.source, client.source),
     ]
     session.output.pairs(pairs, document={**who, "csrf_token": None, "url": client.url, "source": client.source})
     return 0
@@ -73,22 +83,24 @@ def _status(session: Session) -> int:
         ("journal dropped", shown.whole(told["journal_dropped"]), told["journal_dropped"]),
         ("journal lag", f"{told['journal_lag_s']:.1f} s", told["journal_lag_s"]),
         ("last ingest", f"{age:.1f} s ago" if age is not None else UNKNOWN, age),
-        (
-            "lake version",
-            UNKNOWN if told["lake_version"] is None else str(told["lake_version"]),
-            told["lake_version"],
-        ),
+        ("lake version", _version_of(told["lake_version"]), told["lake_version"]),
     ]
     output.pairs(pairs, document=told)
     jobs = [{"name": name, **job} for name, job in told["jobs"].items()]
     if output.form == "table" and jobs:
         output.line()
-        output.rows([Column(name, name.replace("_", " "), _plain) for name in jobs[0]], jobs)
+        output.rows(_JOBS, jobs)
     return 0
 
 
-def _plain(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+def _version_of(number: int | None) -> str:
+    if number is None:
+        return UNKNOWN
+    return str(number) if number >= 0 else "no commit yet"
+
+
+def _microseconds(at_us: int) -> str:
+    return f"{datetime.fromtimestamp(at_us / 1e6, timezone.utc).astimezone():%Y-%m-%d %H:%M:%S}"
 
 
 def _health(session: Session) -> int:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from claude_proxy.answers import Answer, Calls
-from claude_proxy.client.live import follow
+from claude_proxy.client.live import Follow
 from claude_proxy.client.transport import Filter, Moment, Transport, filters, segment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 _PAGE = 500
 
@@ -52,10 +52,12 @@ class SingleCalls(Transport):
         *,
         filter: Filter | None = None,  # noqa: A002 - as the route calls it
         patience_s: float = 60.0,
+        on_gap: Callable[[str], None] | None = None,
     ) -> Iterator[Answer]:
         """Iterate over calls as they end, until the iterator is closed.
 
-        A lost connection is made anew and goes on after the last call that was seen. Raises `Unreachable` when the
-        proxy stays away for `patience_s`, and other `ProxyError`s at once.
+        A lost connection is made anew and goes on after the last call that was seen; where the proxy has forgotten
+        what came after it, `on_gap` is told (default: the log). Raises `Unreachable` when the proxy stays away for
+        `patience_s`, and other `ProxyError`s at once.
         """
-        return follow(self, {"filter": filters(filter)}, patience_s)
+        return Follow(self, {"filter": filters(filter)}, patience_s, on_gap).calls()

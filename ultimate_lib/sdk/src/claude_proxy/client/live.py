@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
+from collections import deque
 from contextlib import closing
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -13,84 +15,117 @@ from claude_proxy.client.sse import Reader
 from claude_proxy.errors import BadRequest, NotAllowed, NotFound, ProxyError, Unreachable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     import requests
 
+    from claude_proxy.client.sse import Event
     from claude_proxy.client.transport import Transport
 
+log = logging.getLogger(__name__)
+
 _PATH = "/api/live"
-_SILENCE_S = 60.0  # the proxy says `: keep` far more often; what is silent for longer is gone
+_SILENCE_S = 60.0  # the proxy says `: keep` every quarter of a minute; what is silent for longer is gone
 _PAUSE_S = 0.3
 _LONGEST_PAUSE_S = 10.0
+_KNOWN = 2000  # ids of calls seen lately: after a restart of the proxy some are told twice
 
 
-def follow(transport: Transport, params: Mapping[str, Any], patience_s: float) -> Iterator[Answer]:
-    """Yield each call. The first connection must come about; later ones are tried for `patience_s`."""
-    transport._check_api()  # noqa: SLF001 - the transport's other half
-    reader, pause, seen, lost_at = Reader(), _PAUSE_S, False, 0.0
-    while True:
-        try:
-            for data in _bytes(transport, params, reader.last_id):
-                seen, lost_at, pause = True, 0.0, _PAUSE_S
-                for event in reader.feed(data):
-                    if event.kind == "call":
-                        yield json.loads(event.data, object_hook=Answer)
+class Follow:
+    """One listener: what it has seen, and how long the proxy has been away."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        params: Mapping[str, Any],
+        patience_s: float,
+        on_gap: Callable[[str], None] | None = None,
+    ) -> None:
+        self._transport = transport
+        self._params = params
+        self._patience_s = patience_s
+        self._on_gap = on_gap or log.warning
+        self._reader = Reader()
+        self._seen: deque[str] = deque(maxlen=_KNOWN)
+        self._connected = False  # ever
+        self._pause_s = _PAUSE_S
+        self._lost_at: float | None = None
+
+    def calls(self) -> Iterator[Answer]:
+        """Yield each call. The first connection must come about; later ones are tried for `patience_s`."""
+        self._transport.check_api()
+        while True:
             error: ProxyError | None = None
-        except (BadRequest, NotAllowed, NotFound):
-            raise
-        except ProxyError as lost:
-            if not seen:
+            try:
+                with closing(self._bytes()) as pieces:
+                    for piece in pieces:
+                        self._pause_s, self._lost_at = _PAUSE_S, None
+                        for event in self._reader.feed(piece):
+                            row = self._row(event)
+                            if row is not None:
+                                yield row
+            except (BadRequest, NotAllowed, NotFound):
                 raise
-            error = lost
+            except ProxyError as lost:
+                if not self._connected:
+                    raise
+                error = lost
+            self._wait(error)
+
+    def _row(self, event: Event) -> Answer | None:
+        """Return the call that an event tells of, unless it was told before."""
+        if event.kind == "gap":
+            self._on_gap("Calls may be missing here: the connection was lost for too long.")
+        if event.kind != "call" or event.id in self._seen:
+            return None
+        self._seen.append(event.id)
+        row: Answer = json.loads(event.data, object_hook=Answer)
+        return row
+
+    def _wait(self, error: ProxyError | None) -> None:
+        """Wait before the next connection. Raises the error when the proxy has been away for too long."""
         now = time.monotonic()
-        lost_at = lost_at or now
-        if now - lost_at > patience_s:
+        self._lost_at = now if self._lost_at is None else self._lost_at
+        if now - self._lost_at > self._patience_s:
             raise error or Unreachable(
-                f"The proxy at {transport.url} ends its live calls again and again.", hint="Its log may say why."
+                f"The proxy at {self._transport.url} ends its live calls again and again.",
+                hint="Its log may say why.",
             )
-        asked = reader.retry_ms / 1000 if reader.retry_ms is not None else 0.0
-        time.sleep(min(max(pause, asked), _LONGEST_PAUSE_S))
-        pause *= 2
-        reader = _again(reader)
+        asked_s = (self._reader.retry_ms or 0) / 1000
+        time.sleep(min(max(self._pause_s, asked_s), _LONGEST_PAUSE_S))
+        self._pause_s *= 2
+        self._reader = self._reader.again()
 
+    def _bytes(self) -> Iterator[bytes]:
+        """Yield what one connection brings until it ends. Raises `ProxyError`."""
+        from requests import exceptions  # noqa: PLC0415 - loads with the first request
 
-def _again(reader: Reader) -> Reader:
-    """Return a reader for a new connection: what was half told is told again after the last id."""
-    new = Reader(reader.last_id)
-    new.retry_ms = reader.retry_ms
-    return new
+        headers = {"Accept": "text/event-stream", "Accept-Encoding": "identity"}
+        if self._reader.last_id:
+            headers["Last-Event-ID"] = self._reader.last_id
+        with closing(
+            self._transport.once("GET", _PATH, params=self._params, headers=headers, timeout=_SILENCE_S, stream=True)
+        ) as response:
+            self._check(response)
+            if self._connected and not self._reader.last_id:
+                self._on_gap("Calls may be missing here: the connection was lost before the first call.")
+            self._connected = True
+            whole_chunks = "chunked" in response.headers.get("Transfer-Encoding", "").lower()
+            try:
+                # a chunk as it comes; without chunks a byte at a time: a larger read would wait until it is full
+                yield from response.iter_content(None if whole_chunks else 1)
+            except exceptions.RequestException as error:
+                raise Unreachable(
+                    f"The proxy at {self._transport.url} broke off its live calls.", code="connection_lost"
+                ) from error
 
-
-def _bytes(transport: Transport, params: Mapping[str, Any], last_id: str) -> Iterator[bytes]:
-    """Yield what one connection brings until it ends. Raises `ProxyError`."""
-    from requests import exceptions  # noqa: PLC0415 - loads with the first request
-
-    headers = {"Accept": "text/event-stream", "Accept-Encoding": "identity"}
-    if last_id:
-        headers["Last-Event-ID"] = last_id
-    response = transport._once(  # noqa: SLF001 - the transport's other half
-        "GET", _PATH, params=params, headers=headers, timeout=_SILENCE_S, stream=True
-    )
-    with closing(response):
-        _check(transport, response)
-        whole_chunks = "chunked" in response.headers.get("Transfer-Encoding", "").lower()
-        try:
-            # a chunk as it comes; without chunks a byte at a time, for a larger read would wait until it is full
-            yield from response.iter_content(None if whole_chunks else 1)
-        except exceptions.RequestException as error:
-            raise Unreachable(
-                f"The proxy at {transport.url} broke off its live calls.", code="connection_lost"
-            ) from error
-
-
-def _check(transport: Transport, response: requests.Response) -> None:
-    if response.status_code != HTTPStatus.OK:
-        raise transport._error(response)  # noqa: SLF001 - the transport's other half
-    kind = response.headers.get("Content-Type", "")
-    if not kind.startswith("text/event-stream"):
-        raise ProxyError(
-            f"{transport.url} answers, but tells no live calls ({kind or 'no content type'}).",
-            hint=f"The address is from: {transport.source}.",
-            code="not_ours",
-        )
+    def _check(self, response: requests.Response) -> None:
+        if response.status_code != HTTPStatus.OK:
+            raise self._transport.error(response)
+        kind = response.headers.get("Content-Type", "")
+        if not kind.startswith("text/event-stream"):
+            raise ProxyError(
+                f"{self._transport.url} answers, but tells no live calls ({kind or 'no content type'}).",
+                hint="Is something else listening there?",
+                code="not_ours",
+            )

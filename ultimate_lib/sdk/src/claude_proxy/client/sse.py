@@ -24,6 +24,12 @@ class Reader:
         self._data: list[str] = []
         self._first = True
 
+    def again(self) -> Reader:
+        """Return a reader for a new connection: what was half told is told again after the last id."""
+        new = Reader(self.last_id)
+        new.retry_ms = self.retry_ms
+        return new
+
     def feed(self, more: bytes) -> list[Event]:
         """Return the events that these bytes complete."""
         held = self._held + more

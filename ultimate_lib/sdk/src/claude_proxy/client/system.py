@@ -29,7 +29,7 @@ class System(Transport):
         response = self._send("GET", "/readyz", expected=(HTTPStatus.SERVICE_UNAVAILABLE,))
         answer: Answer = self._json(response)
         if "ready" not in answer:  # no answer of the part that knows, but a refusal on the way there
-            raise self._error(response)
+            raise self.error(response)
         return answer
 
     def health(self) -> Answer:

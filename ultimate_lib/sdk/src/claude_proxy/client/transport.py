@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import random
 import time
 from datetime import date
 from functools import cached_property
 from http import HTTPStatus
-from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import quote, urlsplit
 
@@ -74,7 +72,7 @@ class Transport:
     @property
     def demo(self) -> bool:
         """Whether the proxy says that its numbers are made up; asks it when it has not been asked yet."""
-        self._check_api()
+        self.check_api()
         return bool((self._told or {}).get("demo"))
 
     # -- what any route can be asked with ---------------------------------------------------------------------------
@@ -111,12 +109,12 @@ class Transport:
     ) -> requests.Response:
         """Return a good answer, or one whose status is expected; a GET is tried again when that may help."""
         if path.startswith("/api/") and path != _VERSION_PATH:
-            self._check_api()
+            self.check_api()
         tries = _TRIES if method == "GET" else 1
         for number in range(1, tries + 1):
-            pause = _PAUSE_S * 3 ** (number - 1) * random.uniform(0.8, 1.2)  # noqa: S311 - spreads clients out
+            pause = _pause_s(number)
             try:
-                response = self._once(method, path, params=params, body=body)
+                response = self.once(method, path, params=params, body=body)
             except Unreachable as error:
                 if number == tries or error.code != "connection_lost":
                     raise
@@ -126,12 +124,12 @@ class Transport:
                 wanted = _wait_s(response)
                 hopeless = response.status_code not in _MOMENTARY or (wanted or 0) > _LONGEST_PAUSE_S
                 if number == tries or hopeless:
-                    raise self._error(response)
+                    raise self.error(response)
                 pause = max(pause, wanted or 0)
             time.sleep(pause)
         raise AssertionError("unreachable: the last try returns or raises")
 
-    def _once(
+    def once(
         self,
         method: str,
         path: str,
@@ -170,7 +168,9 @@ class Transport:
 
     @cached_property
     def _session(self) -> requests.Session:
-        import requests  # noqa: PLC0415 - loads with the first request
+        from http.cookiejar import DefaultCookiePolicy  # noqa: PLC0415 - loads with the first request
+
+        import requests  # noqa: PLC0415 - as above
 
         session = requests.Session()
         session.headers.update({"Accept": "application/json", "User-Agent": f"claude-proxy/{__version__}"})
@@ -193,14 +193,14 @@ class Transport:
         except ValueError as error:
             raise ProxyError(
                 f"{self.url} answers, but not as an Ultimate Proxy does ({_kind(response)} where JSON belongs).",
-                hint=f"The address is from: {self.source}. Is something else listening there?",
+                hint=f"Is something else listening there{self._found()}?",
                 code="not_ours",
                 status=response.status_code,
             ) from error
 
     # -- errors -----------------------------------------------------------------------------------------------------
 
-    def _check_api(self) -> None:
+    def check_api(self) -> None:
         """Ask the proxy once which interface it speaks. Raises `ProxyError` when it is another than ours."""
         if self._told is not None:
             return
@@ -218,7 +218,7 @@ class Transport:
             )
         self._told = told
 
-    def _error(self, response: requests.Response) -> ProxyError:
+    def error(self, response: requests.Response) -> ProxyError:
         """Return what a refusal says: the proxy's own words, code and request id when it is the proxy's."""
         status = response.status_code
         try:
@@ -227,7 +227,7 @@ class Transport:
             code, request_id = str(told.get("code") or "error"), str(told.get("request_id") or "")
         except (ValueError, KeyError, TypeError, AttributeError):
             message = f"{self.url} answered {status} ({_kind(response)}), but not as an Ultimate Proxy does."
-            hint, code, request_id = f"The address is from: {self.source}.", "not_ours", ""
+            hint, code, request_id = f"Is something else listening there{self._found()}?", "not_ours", ""
         wait = _wait_s(response)
         if wait is not None and status in _MOMENTARY:
             hint = f"{hint} Try again in {wait:g} s.".strip()
@@ -236,12 +236,16 @@ class Transport:
         request_id = request_id or response.headers.get("X-Request-Id", "")
         return _class(status)(mask(message), hint=mask(hint), code=code, status=status, request_id=request_id)
 
+    def _found(self) -> str:
+        """Return where the address was found, for a message; nothing when whoever asks gave it."""
+        return "" if self.source == "given" else f" (address from: {self.source})"
+
     def _unreachable(self, error: Exception) -> ProxyError:
         from requests import exceptions  # noqa: PLC0415 - loads with the first request
 
         if isinstance(error, exceptions.ConnectTimeout) or _is_refused(error):
             return Unreachable(
-                f"No proxy answers at {self.url} (address from: {self.source}).",
+                f"No proxy answers at {self.url}{self._found()}.",
                 hint="Start one with `ultimate-proxy up`, or say where it is: CLAUDE_PROXY_URL, or "
                 "`claude-proxy config set base_url`.",
                 code="unreachable",
@@ -353,6 +357,13 @@ def _wait_s(response: requests.Response) -> float | None:
     """Return how long an answer asks to wait; None when it does not say, or says a date."""
     text = response.headers.get("Retry-After", "")
     return float(text) if text.replace(".", "", 1).isdecimal() else None
+
+
+def _pause_s(number: int) -> float:
+    """Return the pause after a try that failed; a fifth up or down, so that clients do not come back all at once."""
+    import random  # noqa: PLC0415 - loads when something fails
+
+    return float(_PAUSE_S * 3 ** (number - 1)) * random.uniform(0.8, 1.2)  # noqa: S311 - no secret
 
 
 def _is_refused(error: BaseException) -> bool:
