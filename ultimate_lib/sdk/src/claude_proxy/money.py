@@ -34,8 +34,8 @@ def show(nano: int) -> str:
     if not nano:
         return "$0.00"
     if amount >= 1:
-        return f"{sign}${amount.quantize(_CENTS):,}"
+        return f"{sign}${amount.quantize(_CENTS):,f}"
     places = 4
     while places < 9 and round(amount, places) < Decimal(10) ** (1 - places):  # noqa: PLR2004 - nano-dollars
         places += 1
-    return f"{sign}${round(amount, places):,}"
+    return f"{sign}${round(amount, places):,f}"

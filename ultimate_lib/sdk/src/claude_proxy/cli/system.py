@@ -19,11 +19,16 @@ if TYPE_CHECKING:
 
     from claude_proxy.cli.session import Session
 
+
+def _microseconds(at_us: int) -> str:
+    return f"{datetime.fromtimestamp(at_us / 1e6, timezone.utc).astimezone():%Y-%m-%d %H:%M:%S}"
+
+
 _JOBS = (
     Column("name", "job"),
     Column("runs", "runs", shown.whole, right=True),
     Column("failures", "failures", shown.whole, right=True, colour=lambda number: "red" if number else ""),
-    Column("succeeded_at_us", "went well", lambda at_us: _microseconds(at_us)),
+    Column("succeeded_at_us", "went well", _microseconds),
     Column("duration_ms", "took", shown.milliseconds, right=True),
     Column("failure", "failure", colour=lambda _: "red"),
 )
@@ -97,10 +102,6 @@ def _version_of(number: int | None) -> str:
     if number is None:
         return UNKNOWN
     return str(number) if number >= 0 else "no commit yet"
-
-
-def _microseconds(at_us: int) -> str:
-    return f"{datetime.fromtimestamp(at_us / 1e6, timezone.utc).astimezone():%Y-%m-%d %H:%M:%S}"
 
 
 def _health(session: Session) -> int:

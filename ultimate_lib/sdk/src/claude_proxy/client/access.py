@@ -51,7 +51,7 @@ class Access(Transport):
             "models": list(models) if models is not None else None,
             "project": project,
             "expires_in_days": expires_in_days,
-            "loopback_only": loopback_only,
+            "loopback_only": loopback_only or None,
         }
         answer: Answer = self.post("/api/keys", {name: value for name, value in told.items() if value is not None})
         return answer

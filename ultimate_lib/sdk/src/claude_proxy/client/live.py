@@ -15,7 +15,7 @@ from claude_proxy.client.sse import Reader
 from claude_proxy.errors import BadRequest, NotAllowed, NotFound, ProxyError, Unreachable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Generator, Iterator, Mapping
 
     import requests
 
@@ -96,7 +96,7 @@ class Follow:
         self._pause_s *= 2
         self._reader = self._reader.again()
 
-    def _bytes(self) -> Iterator[bytes]:
+    def _bytes(self) -> Generator[bytes, None, None]:
         """Yield what one connection brings until it ends. Raises `ProxyError`."""
         from requests import exceptions  # noqa: PLC0415 - loads with the first request
 

@@ -17,7 +17,8 @@ class Reader:
     """Takes bytes as they come and gives events as they are complete; `last_id` and `retry_ms` are kept."""
 
     def __init__(self, last_id: str = "") -> None:
-        self.last_id = last_id
+        self.last_id = last_id  # of the last event that came whole
+        self._id = last_id
         self.retry_ms: int | None = None
         self._held = b""
         self._kind = ""
@@ -51,12 +52,13 @@ class Reader:
         elif name == "event":
             self._kind = value
         elif name == "id" and "\0" not in value:
-            self.last_id = value
+            self._id = value
         elif name == "retry" and value.isascii() and value.isdigit():
             self.retry_ms = int(value)
         return None
 
     def _dispatch(self) -> Event | None:
+        self.last_id = self._id
         kind, data = self._kind or "message", self._data
         self._kind, self._data = "", []
         return Event(kind, "\n".join(data), self.last_id) if data else None
