@@ -164,11 +164,12 @@ def cell(column: Column, value: Any) -> str:
 
 def csv_lines(lines: Iterable[Sequence[Any]]) -> str:
     """Return lines of CSV; a text that a spreadsheet would run as a formula begins with an apostrophe."""
-    held = io.StringIO()
-    writer = csv.writer(held, lineterminator="\n")
+    written = []
     for line in lines:
-        writer.writerow([_guarded(value) for value in line])
-    return held.getvalue()
+        held = io.StringIO()
+        csv.writer(held).writerow([_guarded(value) for value in line])  # so a lone \r in a text is quoted, too
+        written.append(held.getvalue().removesuffix("\r\n"))
+    return "".join(f"{line}\n" for line in written)
 
 
 def _guarded(value: Any) -> Any:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _TITLES = {"cost_usd": "cost", "error_ratio": "errors", "step_at": "from", "unpriced_requests": "cost unknown"}
-_HOUR_S, _MINUTE_S, _SECOND_MS = 3600, 60, 1000
+_MINUTE_S, _SECOND_MS = 60, 1000
 
 
 def usd(value: float) -> str:
@@ -37,12 +37,13 @@ def ratio(value: float) -> str:
 
 def milliseconds(value: float) -> str:
     """Return a duration: `850 ms`, `2.1 s`, `3 m 05 s`."""
-    if value < _SECOND_MS:
+    if round(value) < _SECOND_MS:
         return f"{value:.0f} ms"
     seconds = value / _SECOND_MS
-    if seconds < _MINUTE_S:
+    if round(seconds, 1) < _MINUTE_S:
         return f"{seconds:.1f} s"
-    return f"{seconds // _MINUTE_S:,.0f} m {seconds % _MINUTE_S:02.0f} s"
+    minutes, left = divmod(round(seconds), _MINUTE_S)
+    return f"{minutes:,} m {left:02} s"
 
 
 def moment(text: str) -> str:
