@@ -52,8 +52,8 @@ class Tile:
         )
         self._classes = ["up-tile", f"up-is-{name}", f"up-{widget.size}"]
         self.panel = pn.Column(
-            head, self._above, self._chart, self._body,
-            css_classes=[*self._classes, "up-loading"], stylesheets=[style("tile")], margin=0, sizing_mode="stretch_width",
+            head, self._above, self._chart, self._body, css_classes=[*self._classes, "up-loading"],
+            stylesheets=[style("tile")], margin=0, sizing_mode="stretch_width",
         )  # fmt: skip
 
     def loading(self, question: Question) -> None:
