@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from proxy_server.control import openapi
 from proxy_server.control.answers import Caller, Nothing
-from proxy_server.control.api import access, analytics, auth, calls, keys, providers, system
+from proxy_server.control.api import access, analytics, auth, calls, keys, live, providers, system
 from proxy_server.control.pages import home, login
 from ultimate_lib.errors import NotFound
 
@@ -41,6 +41,7 @@ class Route(NamedTuple):
     example: str  # query string or JSON body
     takes: type[Struct] = Nothing
     gives: Any = None  # type of the answer; None: not JSON
+    media: str = "text/plain"  # of an answer that is not JSON
     status: int = 200  # of an answer that has no other
     also: tuple[str, ...] = ()  # other paths under which the public system's clients look for it
     page: str = ""  # a page's name; links and redirects go by it
@@ -76,6 +77,9 @@ TABLE: tuple[Route, ...] = (
     Route("GET", "/api/calls/{id}", calls.call, "analytics:view",
           "One call: every column of its record, and why it costs what it does.", "",
           takes=calls.OneCall, gives=calls.CallTold, heavy=True),
+    Route("GET", "/api/live", live.live, "analytics:view",
+          "Calls as they end, as server-sent events: `call` with one row, `gap`, `end` with a reason.",
+          "?filter=project:search", takes=live.Listening, media="text/event-stream", head=False),
     Route("GET", "/api/providers", providers.listed, "settings:manage",
           "Providers: which are in force, and where their keys come from.", "", gives=list[providers.ProviderTold]),
     Route("PUT", "/api/providers/{name}/key", providers.put_key, "settings:manage",

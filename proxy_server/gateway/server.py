@@ -56,7 +56,7 @@ class Door(httputil.HTTPServerConnectionDelegate):
     def busy(self, *, pages: bool) -> bool:
         """Say whether a client still waits for something: bytes on their way, and with `pages` any answer at all."""
         for connection in self.connections.values():
-            if connection.stream.writing() or (pages and connection.answering):
+            if connection.stream.writing() or (pages and connection.answering and not connection.endless):
                 return True
         return False
 

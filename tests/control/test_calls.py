@@ -17,8 +17,9 @@ from ultimate_lib.records import COLUMNS
 DAY = datetime(2026, 3, 10, 23, 59, 59, 999_500, tzinfo=UTC)
 PRICED = {
     "provider": "openai", "model_served": "gpt-4o-mini", "input_tokens": 1000, "output_tokens": 20,
-    "cost_nano_usd": 162_000, "input_cost_nano_usd": 150_000, "cache_read_cost_nano_usd": 0, "cache_write_cost_nano_usd": 0,
-    "output_cost_nano_usd": 12_000, "other_cost_nano_usd": 0, "cost_source": "table", "usage_source": "provider",
+    "cost_nano_usd": 162_000, "usage_source": "provider", "input_cost_nano_usd": 150_000,
+    "cache_read_cost_nano_usd": 0, "cache_write_cost_nano_usd": 0,
+    "output_cost_nano_usd": 12_000, "other_cost_nano_usd": 0, "cost_source": "table",
     "price_id": "openai/gpt-4o-mini@listed",
 }  # fmt: skip
 
@@ -62,9 +63,9 @@ def test_an_unpriced_call_says_why(control: Alone) -> None:
 @pytest.mark.parametrize(
     "spelt",
     [
-        "0197f3b8-2d6a-7000-8000-000000000000", "00000000-0000-7000-8000-000000000000", "x",
-        "ffffffff-ffff-7fff-bfff-ffffffffffff", "0197f3b8-2d6a-4000-8000-000000000000", "a" * 500, "0197F3B8-2D6A-7000-8000-000000000000",
-        "0197f3b82d6a70008000000000000000",
+        "0197f3b8-2d6a-7000-8000-000000000000", "00000000-0000-7000-8000-000000000000", "x", "a" * 500,
+        "ffffffff-ffff-7fff-bfff-ffffffffffff", "0197f3b8-2d6a-4000-8000-000000000000",
+        "0197F3B8-2D6A-7000-8000-000000000000", "0197f3b82d6a70008000000000000000",
     ],
 )  # fmt: skip
 def test_an_id_that_is_none_or_unknown_is_not_found(control: Alone, spelt: str) -> None:
