@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from proxy_server.control.answers import Caller, Nothing
     from proxy_server.control.base import Control
-    from proxy_server.control.dashboards_live import Live
+    from proxy_server.control.dashboard_sessions import Sessions
     from ultimate_lib.workbench import Workbench
 
 log = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ class Dashboards:
         self._bench = control.bench
         self._root = control.bench.settings.server.root_path
         self._loop = asyncio.get_running_loop()
-        self.live: Live | None = None
+        self.sessions: Sessions | None = None
         self.socket_path = f"{self._root}{PATH}/ws"
         self._guard = threading.Lock()
         self._closed = False
@@ -102,9 +102,9 @@ class Dashboards:
     def close(self) -> None:
         """End all sessions; their pages open new ones where the next process answers."""
         self._closed = True
-        if self.live is not None:
-            self.live.close()
-            self.live = None
+        if self.sessions is not None:
+            self.sessions.close()
+            self.sessions = None
 
     def files(self) -> list[tuple[str, type[RequestHandler], dict[str, Any]]]:
         """Return the rules for scripts and styles: public files of Panel's and Bokeh's packages."""
@@ -132,8 +132,8 @@ class Dashboards:
 
     def _open(self, _bench: Workbench, caller: Caller, _: Nothing) -> Opened:
         """Return a token for one session of the caller's."""
-        live = self._loaded()
-        return Opened(live.token(caller.known), live.every_s)
+        sessions = self._loaded()
+        return Opened(sessions.token(caller.known), sessions.every_s)
 
     # -- loading ------------------------------------------------------------------------------------------------
 
@@ -143,19 +143,19 @@ class Dashboards:
         except Exception:
             log.exception("Dashboards cannot be loaded.")
 
-    def _loaded(self) -> Live:
+    def _loaded(self) -> Sessions:
         """Return the living part, made at the first need; called in a thread."""
         with self._guard:
-            if self.live is None:
+            if self.sessions is None:
                 if not self.installed:
                     raise Unavailable("Dashboards are not installed.", hint=f"Run: {INSTALL}", code="not_installed")
-                from proxy_server.control.dashboards_live import Live  # noqa: PLC0415 - 2 s; see above
+                from proxy_server.control.dashboard_sessions import Sessions  # noqa: PLC0415 - 2 s; see above
 
-                made = asyncio.run_coroutine_threadsafe(self._started(Live), self._loop).result()
-                self.live = made
-            return self.live
+                made = asyncio.run_coroutine_threadsafe(self._started(Sessions), self._loop).result()
+                self.sessions = made
+            return self.sessions
 
-    async def _started(self, kind: type[Live]) -> Live:
+    async def _started(self, kind: type[Sessions]) -> Sessions:
         if self._closed:
             raise Unavailable("This process is about to end.", hint="Try again in a moment.")
         return kind(self._control, self.page_route)
@@ -169,8 +169,12 @@ class Sockets(Router):
 
     def find_handler(self, request: HTTPServerRequest, **_: Any) -> HTTPMessageDelegate | None:
         """Return who takes the request; a websocket that comes before its page has a session finds nothing."""
-        live = self._dashboards.live
-        return live.delegate(request) if live is not None and request.path == self._dashboards.socket_path else None
+        sessions = self._dashboards.sessions
+        return (
+            sessions.delegate(request)
+            if sessions is not None and request.path == self._dashboards.socket_path
+            else None
+        )
 
 
 class File(StaticFileHandler):

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 import panel as pn
+from bokeh.models import InlineStyleSheet
 
 from ultimate_lib.dashboards.controls import Controls
-from ultimate_lib.dashboards.places import style
+from ultimate_lib.dashboards.places import Beat, Words, own_styles, style
 from ultimate_lib.dashboards.question import FILTERS, SPANS, ask
 from ultimate_lib.dashboards.tile import Tile
 from ultimate_lib.dashboards.widget import WIDGETS, spanned
@@ -74,21 +75,23 @@ class Overview:
         self._charts_at = 0.0
         self._charts_due = False
         self.controls = Controls(told, self.refresh)
-        self.controls.live.param.watch(lambda _: self._head(), "value")
-        self.tiles = {name: Tile(name, widget) for name, widget in _widgets()}
-        self._title = pn.pane.HTML(
-            "<h1>Overview</h1>", stylesheets=[style("text")], margin=0, sizing_mode="stretch_width"
-        )
+        self.controls.live.param.watch(lambda _: self._soon(self._head), "value")
+        sheet = InlineStyleSheet(css=style("text"))
+        self._title = Words("<h1>Overview</h1>", sheet)
+        self.tiles = {name: Tile(name, widget, sheet, self._soon) for name, widget in _widgets()}
         self.pulse = pn.widgets.TextInput(value="", visible=False, css_classes=["up-pulse"])
         self.pulse.param.watch(lambda _: self.tick(), "value")
+        self._beat = Beat(self.pulse, source.every_s) if pool is None else None
         self.address = pn.widgets.TextInput(value="", visible=False, css_classes=["up-address"])
         grid = pn.Column(
             *(tile.panel for tile in self.tiles.values()),
             css_classes=["up-tiles"], stylesheets=[style("tiles")], margin=0, sizing_mode="stretch_width",
         )  # fmt: skip
+        hidden = [self._beat.panel] if self._beat is not None else []
         self.panel = pn.Column(
-            self._title, self.controls.panel, grid, self.pulse, self.address,
-            css_classes=["up-root"], stylesheets=[style("root")], margin=0, sizing_mode="stretch_width",
+            self._title.panel, self.controls.panel, grid, self.pulse, self.address, *hidden,
+            css_classes=["up-root"], stylesheets=[style("root")], hooks=[own_styles], margin=0,
+            sizing_mode="stretch_width",
         )  # fmt: skip
         self.refresh()
 
@@ -99,6 +102,8 @@ class Overview:
         self._round += 1
         self._waiting = 0
         self._seen = None
+        if self._beat is not None:
+            self._beat.start()
         self._run(self._ask, self._asked)
 
     def tick(self) -> None:
@@ -117,7 +122,7 @@ class Overview:
 
     def _asked(self, question: Question | Failure) -> None:
         if isinstance(question, Failure):
-            self._title.object = (
+            self._title.html = (
                 f'<h1>Overview</h1><div class="up-failed" role="alert"><strong>The numbers cannot be read.</strong> '
                 f"{escape(question.message)} {escape(question.hint)}</div>"
             )
@@ -199,8 +204,7 @@ class Overview:
         demo = '<span class="up-pill">demo data</span>' if about.demo else ""
         own = "" if about.sees_all else f" · only the calls of {escape(about.who)}"
         html = f'<h1>Overview{demo}</h1><p class="up-quiet" role="status">{escape(span)}{own}</p>'
-        if self._title.object != html:
-            self._title.object = html
+        self._title.html = html
         if self.address.value != self.controls.query:
             self.address.value = self.controls.query
 
@@ -223,8 +227,15 @@ class Overview:
                 self._waiting -= 1
                 then(done.result())
 
-        if not done.cancelled() and self._doc is not None and self._doc.session_context is not None:
-            self._doc.add_next_tick_callback(show)
+        if not done.cancelled():
+            self._soon(show)
+
+    def _soon(self, change: Callable[[], None]) -> None:
+        """Do something where the document may be changed, which Panel's own callbacks are not always allowed to."""
+        if self._doc is None:
+            change()
+        elif self._doc.session_context is not None:  # else its page has left
+            self._doc.add_next_tick_callback(change)
 
 
 def _tried(work: Callable[[], Any]) -> Any:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypedDict, Unpack
 
 import polars as pl
 
-from ultimate_lib.errors import Denied
+from claude_proxy.errors import ProxyError
+from ultimate_lib.errors import Denied, Unavailable
 from ultimate_lib.metrics import METRICS
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class About:
 
 
 class Source(Protocol):
-    """Whoever answers questions. Raises `UltimateError`, or the client's `ProxyError`; both have a `hint`."""
+    """Whoever answers questions. Raises `UltimateError`, whose `hint` says what to do."""
 
     every_s: float
     """Seconds between two looks for news: as often as one look is cheap."""
@@ -170,7 +171,7 @@ class Getter(Protocol):
 
 
 class RemoteSource:
-    """A proxy over HTTP, with the rights of the client's key."""
+    """A proxy over HTTP, with the rights of the client's key. Raises `Unavailable` with what the client says."""
 
     every_s = 5.0
 
@@ -181,9 +182,9 @@ class RemoteSource:
     def about(self) -> About:
         """Return whose numbers these are; asked once."""
         if self._about is None:
-            who = self._client.get("/api/auth/verify")
-            told = self._client.get("/api/analytics/aggregate", metrics="requests")
-            version = self._client.get("/api/version")
+            who = self._get("/api/auth/verify")
+            told = self._get("/api/analytics/aggregate", metrics="requests")
+            version = self._get("/api/version")
             self._about = About(
                 told["time_zone"], who["user_name"], bool(who["sees_all_calls"]), bool(version["demo"])
             )
@@ -203,18 +204,24 @@ class RemoteSource:
 
     def calls(self, **asked: Unpack[Asked]) -> pl.DataFrame:
         """Return the newest calls of the span."""
-        told = self._client.get("/api/analytics/calls", **_params({"limit": 100, **asked}))
+        told = self._get("/api/analytics/calls", **_params({"limit": 100, **asked}))
         rows = [{name: row.get(name) for name in CALL_COLUMNS} for row in told["rows"]]
         raw = pl.Schema({**CALL_COLUMNS, "started_at": pl.String()})
         return pl.DataFrame(rows, schema=raw).with_columns(_instants("started_at"))
 
     def missing_files(self, **asked: Unpack[Asked]) -> int:
         """Return how many damaged files had to be left out."""
-        told = self._client.get("/api/analytics/aggregate", **_params({**asked, "metrics": ("requests",)}))
+        told = self._get("/api/analytics/aggregate", **_params({**asked, "metrics": ("requests",)}))
         return int(told["missing"]["files"])
 
+    def _get(self, path: str, **params: Any) -> Any:
+        try:
+            return self._client.get(path, **params)
+        except ProxyError as error:
+            raise Unavailable(error.message, hint=error.hint, code=error.code) from error
+
     def _numbers(self, shape: str, asked: Mapping[str, Any]) -> pl.DataFrame:
-        told = self._client.get(f"/api/analytics/{shape}", **_params(asked))
+        told = self._get(f"/api/analytics/{shape}", **_params(asked))
         metrics, by = asked["metrics"], asked.get("by", ())
         schema: dict[str, Any] = {STEP: pl.String()} if shape == "timeseries" else {}
         schema |= dict.fromkeys(by, pl.String())

@@ -9,10 +9,12 @@ import panel as pn
 
 from ultimate_lib.dashboards import markup, shapes
 from ultimate_lib.dashboards.figures import StepsFigure
-from ultimate_lib.dashboards.places import style
+from ultimate_lib.dashboards.places import Words, own_styles, style
 from ultimate_lib.dashboards.shapes import Bars, Figures, Steps
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ultimate_lib.dashboards.question import Question
     from ultimate_lib.dashboards.shapes import Picture
     from ultimate_lib.dashboards.widget import Widget
@@ -22,14 +24,17 @@ _TABLE, _CHART = "Show as table", "Show as chart"
 
 
 class Tile:
-    """A widget's place. `panel` is what is shown; all methods run where Panel's document may be changed."""
+    """A widget's place. `panel` is what is shown.
 
-    def __init__(self, name: str, widget: Widget) -> None:
+    All methods run where Bokeh's document may be changed; `soon` brings a click of Panel's there.
+    """
+
+    def __init__(self, name: str, widget: Widget, sheet: Any, soon: Callable[[Callable[[], None]], None]) -> None:
         self.name = name
         self.widget = widget
         self._picture: Picture | None = None
         self._figure: StepsFigure | None = None
-        self._title = self._html("")
+        self._title = Words("", sheet)
         self._toggle = pn.widgets.Button(
             name=_TABLE,
             css_classes=["up-small"],
@@ -38,12 +43,14 @@ class Tile:
             margin=0,
             width_policy="min",
         )
-        self._toggle.on_click(self._turn)
-        self._above = self._html("")
-        self._chart = pn.Column(pn.Spacer(height=0), visible=False, margin=0, sizing_mode="stretch_width")
-        self._body = self._html("")
+        self._toggle.on_click(lambda _: soon(self._turn))
+        self._above = Words("", sheet)
+        self._chart = pn.Column(
+            pn.Spacer(height=0), visible=False, hooks=[own_styles], margin=0, sizing_mode="stretch_width"
+        )
+        self._body = Words("", sheet)
         head = pn.Row(
-            self._title,
+            self._title.panel,
             self._toggle,
             css_classes=["up-head"],
             stylesheets=[style("head")],
@@ -52,7 +59,7 @@ class Tile:
         )
         self._classes = ["up-tile", f"up-is-{name}", f"up-{widget.size}"]
         self.panel = pn.Column(
-            head, self._above, self._chart, self._body, css_classes=[*self._classes, "up-loading"],
+            head, self._above.panel, self._chart, self._body.panel, css_classes=[*self._classes, "up-loading"],
             stylesheets=[style("tile")], margin=0, sizing_mode="stretch_width",
         )  # fmt: skip
 
@@ -84,7 +91,7 @@ class Tile:
         told = f"<strong>This could not be read.</strong> {escape(message)} {escape(hint)}"
         self._say(f'<div class="up-failed" role="alert">{told}</div>')
 
-    def _turn(self, _event: Any) -> None:
+    def _turn(self) -> None:
         self._toggle.name = _CHART if self._toggle.name == _TABLE else _TABLE
         self._draw()
 
@@ -93,11 +100,11 @@ class Tile:
         if isinstance(picture, Steps):
             self._steps(picture)
         elif isinstance(picture, Bars):
-            self._body.object = markup.bars(picture)
+            self._body.html = markup.bars(picture)
         elif isinstance(picture, Figures):
-            self._body.object = markup.figures(picture)
+            self._body.html = markup.figures(picture)
         elif picture is not None:
-            self._body.object = markup.grid(picture, self._words)
+            self._body.html = markup.grid(picture, self._words)
 
     def _steps(self, picture: Steps) -> None:
         as_table = self._toggle.name == _CHART
@@ -108,27 +115,23 @@ class Tile:
             self._chart.objects = [pn.pane.Bokeh(self._figure.figure, margin=0, sizing_mode="stretch_width")]
         elif self._figure is not None:
             self._figure.update(drawn)
-        self._above.object = f'<p class="up-quiet">{escape(shapes.summary(drawn))}</p>' + (
+        self._above.html = f'<p class="up-quiet">{escape(shapes.summary(drawn))}</p>' + (
             "" if as_table else markup.legend(drawn)
         )
         self._chart.visible = not as_table
         if as_table:
-            self._body.object = markup.grid(shapes.table(drawn), self._words)
+            self._body.html = markup.grid(shapes.table(drawn), self._words)
         else:
-            self._body.object = f'<p class="up-quiet">{escape(drawn.note)}</p>' if drawn.note else ""
+            self._body.html = f'<p class="up-quiet">{escape(drawn.note)}</p>' if drawn.note else ""
 
     def _say(self, html: str) -> None:
         self._picture = None
         self._chart.visible = self._toggle.visible = False
-        self._above.object = ""
-        self._body.object = html
+        self._above.html = ""
+        self._body.html = html
 
     def _name(self, question: Question) -> None:
         self._words = self.widget.title(question)
         hidden = ' class="up-hidden"' if isinstance(self._picture, Figures) else ""  # large numbers say what they are
         title = f"<h2{hidden}>{escape(self._words)}</h2>"
-        if self._title.object != title:
-            self._title.object = title
-
-    def _html(self, text: str) -> Any:
-        return pn.pane.HTML(text, stylesheets=[style("text")], margin=0, sizing_mode="stretch_width")
+        self._title.html = title

@@ -54,7 +54,7 @@ def change(now: float | None, before: float | None) -> str:
     if now is None or before is None:
         return ""
     if before == 0:
-        return "as before" if now == 0 else "none before"
+        return "" if now == 0 else "none before"
     ratio = now / before - 1
     if abs(ratio) < 0.0005:  # noqa: PLR2004 - rounds to nothing
         return "as before"

@@ -50,7 +50,7 @@ _MOST_MESSAGE_BYTES = 1024 * 1024
 _GONE, _FAILED, _RESTART, _DENIED = 1001, 1011, 1012, 4401  # close codes; the page's script knows them
 
 
-class Live:
+class Sessions:
     """The sessions of one process. Made and closed on the loop; `token` may be called in any thread."""
 
     every_s = LocalSource.every_s
@@ -100,7 +100,7 @@ class Live:
 
     def delegate(self, request: HTTPServerRequest) -> HTTPMessageDelegate:
         """Return who takes a websocket's request."""
-        told = {"application_context": self._context, "bokeh_websocket_path": request.path, "live": self}
+        told = {"application_context": self._context, "bokeh_websocket_path": request.path, "sessions": self}
         return self._app.get_handler_delegate(request, Socket, told)
 
     def close(self) -> None:
@@ -140,10 +140,15 @@ class Live:
 class Socket(WSHandler):
     """The websocket of one page."""
 
-    def initialize(self, application_context: Any, bokeh_websocket_path: Any, live: Live | None = None) -> None:  # noqa: ARG002 - Bokeh's
+    def initialize(
+        self,
+        application_context: Any,  # noqa: ARG002 - Bokeh's constructor has taken it
+        bokeh_websocket_path: Any,  # noqa: ARG002 - likewise
+        sessions: Sessions | None = None,
+    ) -> None:
         """Take what is shared."""
-        assert live is not None  # noqa: S101 - `Live.delegate` gives it
-        self._live = live
+        assert sessions is not None  # noqa: S101 - `Sessions.delegate` gives it
+        self._sessions = sessions
         self._who: Principal | None = None
         self._origins: set[str] = set()
         self.heard_at = time.monotonic()
@@ -167,8 +172,8 @@ class Socket(WSHandler):
         if who is None or token is None or get_token_payload(token).get("who") != who.user_id:
             self.close(_DENIED, "not your session")
             return
-        self._live.owners[get_session_id(token)] = who
-        self._live.sockets.add(self)
+        self._sessions.owners[get_session_id(token)] = who
+        self._sessions.sockets.add(self)
         super().open(*arguments, **named)  # type: ignore[no-untyped-call]  # Panel says nothing of types
 
     async def _async_open(self, token: str) -> None:
@@ -186,7 +191,7 @@ class Socket(WSHandler):
 
     def on_close(self) -> None:
         """Let go."""
-        self._live.sockets.discard(self)
+        self._sessions.sockets.discard(self)
         super().on_close()
 
     async def still_allowed(self) -> bool:
@@ -196,10 +201,10 @@ class Socket(WSHandler):
         return False
 
     async def _caller(self) -> Principal:
-        control = self._live.control
+        control = self._sessions.control
         look = functools.partial(control.identify.caller, self.request)
         caller = await asyncio.get_running_loop().run_in_executor(control.threads, look)
-        permit(self._live.route, caller)
+        permit(self._sessions.route, caller)
         public = urlsplit(control.bench.settings.server.public_url)
         self._origins = {caller.origin.lower(), f"{public.scheme}://{public.netloc}".lower()}
         return caller.known
