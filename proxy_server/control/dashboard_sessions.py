@@ -22,6 +22,7 @@ from bokeh.server.tornado import BokehTornado
 from bokeh.util.token import generate_jwt_token, generate_session_id, get_session_id, get_token_payload
 from panel.io.application import Application
 from panel.io.server import WSHandler
+from panel.io.state import set_curdoc
 from tornado.ioloop import IOLoop
 
 from proxy_server.control.routes import permit
@@ -120,7 +121,8 @@ class Sessions:
         doc.template_variables["dist_url"] = self._styles  # else Panel's styles come from a content network
         doc.on_session_destroyed(self._forget)
         source = LocalSource(self.control.bench, owner)
-        overview.view(source, pool=self._pool, told=told).server_doc(doc, location=False)
+        with set_curdoc(doc):
+            overview.view(source, pool=self._pool, told=told).server_doc(doc, location=False)
 
     def _forget(self, context: Any) -> None:
         self.owners.pop(context.id, None)
