@@ -40,6 +40,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_LEVELS = {
+    "bokeh": logging.WARNING,  # else each connection is told
+    "panel": logging.WARNING,
+    "bokeh.server.views.ws": logging.ERROR,  # each message that a page which has left did not get
+}
 MOST_SESSIONS = 100
 _THREADS = 3
 _TOKEN_S = 300
@@ -63,8 +68,8 @@ class Sessions:
         self.owners: dict[str, Principal] = {}
         self._secret = secrets.token_bytes(32)
         self._pool = ThreadPoolExecutor(_THREADS, "dashboards")
-        for name in ("bokeh", "panel"):
-            logging.getLogger(name).setLevel(logging.WARNING)  # they tell of each connection
+        for name, level in _LEVELS.items():
+            logging.getLogger(name).setLevel(level)
         root = control.bench.settings.server.root_path
         folder, _, name = route.path.rpartition("/")
         self._styles = f"{root}{folder}/static/extensions/panel/"
