@@ -62,10 +62,11 @@ class Handler(RequestHandler):
         self._request_id = secrets.token_hex(8)
         self._nonce = secrets.token_urlsafe(16)
         self._path = self.request.path
-        self._caller = Caller()
+        settings = control.bench.settings
+        self._caller = Caller(root=settings.server.root_path, demo=settings.data.demo)
         self._gone = False
         self.when_gone: Callable[[], object] | None = None  # told when the client has left
-        root = control.bench.settings.server.root_path
+        root = settings.server.root_path
         if root and (self._path == root or self._path.startswith(root + "/")):
             self._path = self._path[len(root) :] or "/"
 
