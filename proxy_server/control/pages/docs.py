@@ -12,7 +12,7 @@ _KEY = "$CLAUDE_PROXY_API_KEY"
 _PERMISSIONS = {"public": "anyone", "known": "anyone with a key or a session"}
 _DEEPEST = 6
 _TITLES = {
-    "analytics": "Numbers", "calls": "Calls", "live": "Live calls", "providers": "Providers", "auth": "Who asks",
+    "calls": "Calls", "live": "Live calls", "analytics": "Numbers", "providers": "Providers", "auth": "Who asks",
     "keys": "Keys", "api-keys": "Keys", "permissions": "Roles", "roles": "Roles", "system": "System",
     "version": "System", "openapi.json": "System",
 }  # fmt: skip
@@ -53,8 +53,13 @@ def docs(document: dict[str, Any]) -> Page:
                 continue
             title = _TITLES.get(told["tags"][0].split("/")[0], told["tags"][0].capitalize())
             groups.setdefault(title, []).append(_operation(path, method.upper(), told, document, base))
-    values = {"groups": sorted(groups.items()), "base": base}
+    values = {"groups": sorted(groups.items(), key=_place), "base": base}
     return Page("docs.html", "API reference", values, current="docs")
+
+
+def _place(group: tuple[str, object]) -> int:
+    titles = list(_TITLES.values())
+    return titles.index(group[0]) if group[0] in titles else len(titles)
 
 
 def _operation(path: str, method: str, told: dict[str, Any], document: dict[str, Any], base: str) -> Operation:
