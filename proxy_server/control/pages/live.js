@@ -15,7 +15,8 @@ async function redraw() {
   try {
     const answer = await fetch(location.href, { headers: { Accept: "text/html" }, cache: "no-store" });
     const text = await answer.text();
-    const fresh = new DOMParser().parseFromString(text, "text/html").getElementById(part.id);
+    const main = text.slice(text.indexOf("<main"), text.lastIndexOf("</main>"));  // without its style and script
+    const fresh = new DOMParser().parseFromString(main, "text/html").getElementById(part.id);
     if (fresh) { replace(fresh); }
   } catch {
     // the server is away for a moment; the stream comes back by itself and the next event draws again
