@@ -88,7 +88,7 @@ TABLE: tuple[Route, ...] = (
           "One call: every column of its record, and why it costs what it does.", "",
           takes=calls.OneCall, gives=calls.CallTold, heavy=True),
     Route("GET", "/api/live", live.live, "analytics:view",
-          "Calls as they end, as server-sent events: `call` with one row, `gap`, `end` with a reason.",
+          "Calls as they end, as server-sent events: call with one row, gap, end with a reason.",
           "?filter=project:search", takes=live.Listening, media="text/event-stream", head=False),
     Route("GET", "/api/providers", providers.listed, "settings:manage",
           "Providers: which are in force, and where their keys come from.", "", gives=list[providers.ProviderTold]),
