@@ -1,4 +1,4 @@
-"""The overview in a real browser, through the proxy's one port: light and dark, controls, live news, rights, restarts."""
+"""The overview in a real browser, through the proxy's one port: controls, live news, rights, restarts, both schemes."""
 
 from __future__ import annotations
 
@@ -63,7 +63,9 @@ def shown(page: Page) -> None:
 
 
 def number(page: Page, label: str) -> str:
-    return page.locator(".up-figures > div", has=page.get_by_text(label, exact=True)).locator(".up-value").inner_text()
+    return (
+        page.locator(".up-figures > div", has=page.get_by_text(label, exact=True)).locator(".up-value").inner_text()
+    )
 
 
 @pytest.mark.parametrize("dark", [False, True])
@@ -176,7 +178,9 @@ def test_a_viewer_of_own_calls_sees_only_those(browser: Browser, proxy: Running,
         assert 0 < own <= next(row["requests"] for row in everyone if row["user"] == "user_ann")
         seen.page.goto(f"{proxy.url}{PAGE}?span=90d")
         shown(seen.page)
-        assert number(seen.page, "Requests") == f"{next(r['requests'] for r in everyone if r['user'] == 'user_ann'):,}"
+        assert (
+            number(seen.page, "Requests") == f"{next(r['requests'] for r in everyone if r['user'] == 'user_ann'):,}"
+        )
         seen.picture(tmp_path, "dashboard-own")
 
 
@@ -202,7 +206,9 @@ def test_the_page_comes_back_after_a_reload_of_the_proxy(browser: Browser, tmp_p
         proxy.reload()
         call(proxy)
         expect(seen.page.get_by_role("heading", name="Spend by provider")).to_be_visible()
-        seen.page.wait_for_function("() => document.querySelector('#dashboard').getAttribute('aria-busy') === 'false'")
+        seen.page.wait_for_function(
+            "() => document.querySelector('#dashboard').getAttribute('aria-busy') === 'false'"
+        )
         before = proxy.get("/api/analytics/aggregate?metrics=requests&start=2020-01-01")["rows"][0]["requests"]
         call(proxy)
         assert old not in proxy.pids("control")

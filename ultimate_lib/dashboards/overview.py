@@ -97,7 +97,10 @@ class Overview:
             css_classes=["up-root"], stylesheets=[style("root")], hooks=[own_styles], margin=0,
             sizing_mode="stretch_width",
         )  # fmt: skip
-        self.refresh()
+        if self._doc is None:
+            self.refresh()
+        else:  # what changes before a browser has the document would reach it before what it is a change of
+            pn.state.onload(self.refresh)
 
     # -- asking -------------------------------------------------------------------------------------------------
 
