@@ -170,6 +170,23 @@ def test_a_failure_of_ours_is_logged_and_tells_nothing(
     assert "a secret detail" in caplog.text
 
 
+def test_when_nothing_can_be_asked_there_are_no_tiles_that_seem_to_load(page: Callable[..., Overview]) -> None:
+    shown = page(call(datetime.now(UTC)))
+    real = shown._source.about
+
+    def fail() -> None:
+        raise Unavailable("No proxy answers.", hint="Start it.")
+
+    shown._source.about = fail
+    shown.refresh()
+    assert "No proxy answers. Start it." in shown._title.html
+    assert not shown._grid.visible
+    shown._source.about = real
+    shown.pulse.value = "1"
+    assert shown._grid.visible, "the next look finds it"
+    assert "No proxy" not in shown._title.html
+
+
 def test_a_chart_is_a_table_too(page: Callable[..., Overview]) -> None:
     shown = page(call(datetime.now(UTC)))
     tile = shown.tiles["latency"]
@@ -184,16 +201,18 @@ def test_news_are_looked_for_and_asked_for_only_when_there_are_some(page: Callab
     shown = page(call(datetime.now(UTC)))
     asked: list[str] = []
     shown._source.__class__ = type("Counting", (Breaking,), {})
-    for name in ("aggregate", "timeseries", "breakdown", "calls"):
+    for name in ("mark", "aggregate", "timeseries", "breakdown", "calls"):
         real = getattr(shown._source, name)
         setattr(shown._source, name, lambda _name=name, _real=real, **more: (asked.append(_name), _real(**more))[1])
     shown.pulse.value = "1"
-    assert asked == ["aggregate"], "nothing new: one small question"
+    assert asked == ["mark"], "nothing new: one small question"
     from tests.control import calls
 
     calls.write(shown._source._bench.settings, call(datetime.now(UTC)))
     shown.pulse.value = "2"
-    assert asked == ["aggregate"] * 4, "the numbers follow at once, the charts when five seconds have passed"
+    assert asked == ["mark", "mark", "aggregate", "aggregate"], (
+        "the numbers follow at once, the charts when five seconds have passed"
+    )
     shown._charts_at -= 5
     shown.pulse.value = "3"
     assert {"timeseries", "breakdown", "calls"} <= set(asked)

@@ -71,6 +71,16 @@ def test_both_tell_the_same_about_themselves(control: Alone) -> None:
     assert local(control).missing_files(**SPAN) == remote(control).missing_files(**SPAN) == 0
 
 
+def test_a_call_changes_the_mark_and_nothing_else_does(control: Alone) -> None:
+    sources = (local(control), remote(control))
+    before = [found.mark(**SPAN) for found in sources]
+    assert [found.mark(**SPAN) for found in sources] == before
+    calls.write(control.bench.settings, call(DAY + timedelta(hours=6), user_id="user_carl"))
+    after = [found.mark(**SPAN) for found in sources]
+    assert before[0] != after[0]
+    assert before[1] != after[1]
+
+
 def test_who_sees_only_its_own_calls_gets_those_alone(control: Alone) -> None:
     control.add_user("ann", "api_user")
     own = local(control, sees_all=False, user="user_ann")

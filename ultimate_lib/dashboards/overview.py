@@ -2,7 +2,7 @@
 
     overview.view(source)        # in a notebook: JupyterLab, Voila, papermill; a server makes an `Overview` itself
 
-A look for news costs one small question; only when its answer has changed are the widgets asked again.
+A look for news costs one small question (`Source.mark`); only when its answer has changed are widgets asked again.
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from concurrent.futures import Executor, Future
 
-    import polars as pl
     from bokeh.document import Document
 
     from ultimate_lib.dashboards.figures import StepsFigure
@@ -42,7 +41,6 @@ log = logging.getLogger(__name__)
 
 CHARTS_EVERY_S = 5.0
 """Charts follow a stream of calls no faster than this; the large numbers follow at once."""
-_PULSE = ("requests", "errors", "total_tokens", "cost_usd")
 _TOTALS = "totals"
 _MOST_OPTIONS = 200
 
@@ -84,7 +82,7 @@ class Overview:
         self._doc = document
         self._round = 0  # of questions; answers to an earlier one are not shown
         self._waiting = 0
-        self._seen: tuple[Question, pl.DataFrame] | None = None
+        self._seen: tuple[Question, object] | None = None
         self._charts_at = 0.0
         self._charts_due = False
         self.controls = Controls(told, self.refresh, lambda: self._soon(self._head))
@@ -95,13 +93,13 @@ class Overview:
         self.pulse.param.watch(lambda _: self.tick(), "value")
         self._beat = Beat(self.pulse, source.every_s) if pool is None else None
         self.address = pn.widgets.TextInput(value="", visible=False, css_classes=["up-address"])
-        grid = pn.Column(
+        self._grid = pn.Column(
             *(tile.panel for tile in self.tiles.values()),
             css_classes=["up-tiles"], stylesheets=[style("tiles")], margin=0, sizing_mode="stretch_width",
         )  # fmt: skip
         hidden = [self._beat.panel] if self._beat is not None else []
         self.panel = pn.Column(
-            self._title.panel, self.controls.panel, grid, self.pulse, self.address, *hidden,
+            self._title.panel, self.controls.panel, self._grid, self.pulse, self.address, *hidden,
             css_classes=["up-root"], stylesheets=[style("root")], hooks=[own_styles], margin=0,
             sizing_mode="stretch_width",
         )  # fmt: skip
@@ -137,24 +135,26 @@ class Overview:
                 f'<h1>Overview</h1><div class="up-failed" role="alert"><strong>The numbers cannot be read.</strong> '
                 f"{escape(question.message)} {escape(question.hint)}</div>"
             )
+            self._grid.visible = False  # tiles would look as if they were still loading
             return
+        self._grid.visible = True
         self._question = question
         self._head()
         for tile in self.tiles.values():
             tile.loading(question)
-        self._run(functools.partial(self._news, question), functools.partial(self._saw, question))
+        self._run(functools.partial(self._mark, question), functools.partial(self._saw, question))
         self._draw(list(self.tiles))
         for name in FILTERS:
             self._run(functools.partial(self._there_is, question, name), functools.partial(self._offer, name))
 
-    def _look(self) -> tuple[Question, pl.DataFrame]:
+    def _look(self) -> tuple[Question, object]:
         question = self._ask()
-        return question, self._news(question)
+        return question, self._mark(question)
 
-    def _news(self, question: Question) -> pl.DataFrame:
-        return self._source.aggregate(**spanned(question, *_PULSE))
+    def _mark(self, question: Question) -> object:
+        return self._source.mark(**spanned(question))
 
-    def _looked(self, answer: tuple[Question, pl.DataFrame] | Failure) -> None:
+    def _looked(self, answer: tuple[Question, object] | Failure) -> None:
         if isinstance(answer, Failure):
             self._asked(answer)
             return
@@ -164,7 +164,7 @@ class Overview:
             self.refresh()
             return
         assert self._seen is not None  # noqa: S101 - else it were stale
-        if not found.equals(self._seen[1]):
+        if found != self._seen[1]:
             self._seen = (question, found)
             self._question = question
             self._charts_due = True
@@ -172,7 +172,7 @@ class Overview:
         if self._charts_due and time.monotonic() - self._charts_at >= CHARTS_EVERY_S:
             self._draw([name for name in self.tiles if name != _TOTALS])
 
-    def _saw(self, question: Question, found: pl.DataFrame | Failure) -> None:
+    def _saw(self, question: Question, found: object) -> None:
         if not isinstance(found, Failure):
             self._seen = (question, found)
 

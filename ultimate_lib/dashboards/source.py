@@ -92,6 +92,10 @@ class Source(Protocol):
         """Return the newest calls of the span, newest first, with the columns `CALL_COLUMNS`."""
         ...
 
+    def mark(self, **asked: Unpack[Asked]) -> object:
+        """Return a value that differs from an earlier one when the span's numbers may have changed; cheap."""
+        ...
+
     def missing_files(self, **asked: Unpack[Asked]) -> int:
         """Return how many damaged files had to be left out of the span's numbers."""
         ...
@@ -139,6 +143,12 @@ class LocalSource:
         columns = list(CALL_COLUMNS)
         found = page(self._bench.lake, asked["start"], asked["end"], where, limit=limit, columns=columns)
         return found.frame.cast(pl.Schema(CALL_COLUMNS))
+
+    def mark(self, **_asked: Unpack[Asked]) -> object:
+        """Return the version of the calls and the length of the journal's tail."""
+        from ultimate_lib.lake import plan  # noqa: PLC0415 - see above
+
+        return plan.position(self._bench.lake)
 
     def missing_files(self, **asked: Unpack[Asked]) -> int:
         """Return how many damaged files had to be left out."""
@@ -208,6 +218,11 @@ class RemoteSource:
         rows = [{name: row.get(name) for name in CALL_COLUMNS} for row in told["rows"]]
         raw = pl.Schema({**CALL_COLUMNS, "started_at": pl.String()})
         return pl.DataFrame(rows, schema=raw).with_columns(_instants("started_at"))
+
+    def mark(self, **asked: Unpack[Asked]) -> object:
+        """Return sums that every call changes."""
+        told: Asked = {**asked, "metrics": ("requests", "errors", "total_tokens", "cost_usd")}
+        return self.aggregate(**told).row(0)
 
     def missing_files(self, **asked: Unpack[Asked]) -> int:
         """Return how many damaged files had to be left out."""
