@@ -253,6 +253,10 @@ def test_made_up_numbers_and_own_numbers_are_said(page: Callable[..., Overview])
     assert "demo data" in shown._title.html
     assert "only the calls of ann&lt;" in shown._title.html
     assert "UTC" in shown._title.html
+    assert "damaged" not in shown._title.html
+    shown._source.missing_files = lambda **_: 2
+    shown.refresh()
+    assert "2 damaged files could not be read" in shown._title.html
 
 
 def test_no_style_sheet_comes_from_anywhere_else_also_after_changes(page: Callable[..., Overview]) -> None:

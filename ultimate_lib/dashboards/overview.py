@@ -83,6 +83,7 @@ class Overview:
         self._round = 0  # of questions; answers to an earlier one are not shown
         self._waiting = 0
         self._seen: tuple[Question, object] | None = None
+        self._missing = 0  # files that had to be left out of the numbers
         self._charts_at = 0.0
         self._charts_due = False
         self.controls = Controls(told, self.refresh, lambda: self._soon(self._head))
@@ -144,6 +145,7 @@ class Overview:
             tile.loading(question)
         self._run(functools.partial(self._mark, question), functools.partial(self._saw, question))
         self._draw(list(self.tiles))
+        self._run(functools.partial(self._lost, question), self._tell_lost)
         for name in FILTERS:
             self._run(functools.partial(self._there_is, question, name), functools.partial(self._offer, name))
 
@@ -153,6 +155,9 @@ class Overview:
 
     def _mark(self, question: Question) -> object:
         return self._source.mark(**spanned(question))
+
+    def _lost(self, question: Question) -> int:
+        return self._source.missing_files(**spanned(question))
 
     def _looked(self, answer: tuple[Question, object] | Failure) -> None:
         if isinstance(answer, Failure):
@@ -201,6 +206,11 @@ class Overview:
         else:
             self.tiles[name].show(made[0], question, made[1])
 
+    def _tell_lost(self, files: int | Failure) -> None:
+        if not isinstance(files, Failure):  # the tiles tell of it
+            self._missing = files
+            self._head()
+
     def _offer(self, name: str, values: list[str | None] | Failure) -> None:
         if not isinstance(values, Failure):  # the tiles tell of it
             self.controls.offer(name, values)
@@ -216,6 +226,9 @@ class Overview:
         demo = '<span class="up-pill">demo data</span>' if about.demo else ""
         own = "" if about.sees_all else f" · only the calls of {escape(about.who)}"
         html = f'<h1>Overview{demo}</h1><p class="up-quiet" role="status">{escape(span)}{own}</p>'
+        if self._missing:
+            many = "s" if self._missing > 1 else ""
+            html += f'<p class="up-failed">{self._missing} damaged file{many} could not be read and are left out.</p>'
         self._title.html = html
         if self.address.value != self.controls.query:
             self.address.value = self.controls.query
