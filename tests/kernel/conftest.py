@@ -17,6 +17,7 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     with start_proxy(tmp_path_factory.mktemp("proxy"), arguments=["--demo"]) as running:
         running.data_dir /= "demo"
         running.key = json.loads((running.data_dir / "local.json").read_text(encoding="utf-8"))["key"]
+        running.get("/api/analytics/calls")  # the first question loads the lake's libraries
         yield running
 
 
@@ -29,6 +30,7 @@ def kernel(tmp_path: Path, proxy: Running) -> Iterator[Kernel]:
 @pytest.fixture
 def loaded(kernel: Kernel) -> Kernel:
     """A kernel with the extension and clients."""
-    kernel.run("%load_ext ultimate_lib", "load")
+    output = kernel.run("%load_ext ultimate_lib", "load")
+    assert output.stdout.startswith("Calls from this notebook go through "), output.stderr
     kernel.run(CLIENTS + "gpt = openai.OpenAI(max_retries=0)\nclaude = anthropic.Anthropic(max_retries=0)", "clients")
     return kernel

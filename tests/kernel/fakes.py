@@ -43,7 +43,7 @@ class Handler(BaseHTTPRequestHandler):
             self.end_headers()
             self.wfile.write(body)
 
-    do_POST = do_GET
+    do_POST = do_GET  # noqa: N815 - as the standard library calls it
 
     def log_message(self, *_: Any) -> None:
         """Say nothing."""

@@ -1,4 +1,4 @@
-"""Real kernels for tests: a cell's code goes in, all that it put out comes back, with a front end that can be faked."""
+"""Real kernels for tests: a cell's code goes in, all that it put out comes back; the front end can be faked."""
 
 from __future__ import annotations
 

@@ -96,43 +96,47 @@ def test_direct_while_the_proxy_is_away_and_back_when_it_answers(tmp_path: Path,
 
 
 def test_without_a_key_of_its_own_the_clients_error_tells_what_to_do(tmp_path: Path, provider: Server) -> None:
-    with serve(PROXY) as proxy:
-        with start_kernel(tmp_path, None, environment_of(provider, proxy.url)) as kernel:
-            kernel.run(CLIENTS + "import httpx\n%load_ext ultimate_lib")
-            kernel.run(
-                "gpt, claude = openai.OpenAI(max_retries=1), anthropic.Anthropic(max_retries=0)\n"
-                "gpt2 = openai.AsyncOpenAI(max_retries=0)\nask(gpt)"
+    with serve(PROXY) as proxy, start_kernel(tmp_path, None, environment_of(provider, proxy.url)) as kernel:
+        kernel.run(CLIENTS + "import httpx\n%load_ext ultimate_lib")
+        kernel.run(
+            "gpt, claude = openai.OpenAI(max_retries=1), anthropic.Anthropic(max_retries=0)\n"
+            "gpt2 = openai.AsyncOpenAI(max_retries=0)\nask(gpt)"
+        )
+        proxy.shutdown()
+        proxy.server_close()
+        for code in ("ask(gpt)", "tell(claude)", "await ask(gpt2)"):
+            failed = kernel.fail(code)
+            assert failed.error.startswith("APIConnectionError: The Ultimate Proxy at http://127.0.0.1:")
+            assert (
+                "does not accept connections. Start it with `ultimate-proxy up`, or run `%ultimate off`"
+                in failed.error
             )
-            proxy.shutdown()
-            proxy.server_close()
-            for code in ("ask(gpt)", "tell(claude)", "await ask(gpt2)"):
-                failed = kernel.fail(code)
-                assert failed.error.startswith("APIConnectionError: The Ultimate Proxy at http://127.0.0.1:")
-                assert "does not accept connections. Start it with `ultimate-proxy up`, or run `%ultimate off`" in failed.error
-                assert not failed.stdout, "no line for what never reached anybody"
-            plain = kernel.fail(f"httpx.get('{proxy.url}/v1/models')")
-            assert plain.error.startswith("ConnectError: The Ultimate Proxy at")
-            elsewhere = kernel.fail("httpx.get('http://127.0.0.1:9/')")
-            assert "Ultimate" not in elsewhere.error
+            assert not failed.stdout, "no line for what never reached anybody"
+        plain = kernel.fail(f"httpx.get('{proxy.url}/v1/models')")
+        assert plain.error.startswith("ConnectError: The Ultimate Proxy at")
+        elsewhere = kernel.fail("httpx.get('http://127.0.0.1:9/')")
+        assert "Ultimate" not in elsewhere.error
     assert not provider.seen
 
 
 def test_a_key_that_an_own_function_gives_is_not_used_directly(tmp_path: Path, provider: Server) -> None:
-    with serve(PROXY) as proxy:
-        with start_kernel(tmp_path, None, environment_of(provider, proxy.url)) as kernel:
-            kernel.run(CLIENTS + PUBLIC + "called = openai.OpenAI(api_key=lambda: 'sk-called', max_retries=0, "
-                       "base_url=environment.PUBLIC_URLS['openai'])\n%load_ext ultimate_lib\nask(called)")  # fmt: skip
-            assert keys(proxy) == [OURS]
-            proxy.shutdown()
-            proxy.server_close()
-            assert "does not accept connections" in kernel.fail("ask(called)").error
-            kernel.run("%ultimate off")
-            assert kernel.run("result(ask(called).id)").value == "chatcmpl-direct"
-            assert keys(provider) == ["sk-called"]
+    with serve(PROXY) as proxy, start_kernel(tmp_path, None, environment_of(provider, proxy.url)) as kernel:
+        kernel.run(CLIENTS + PUBLIC + "called = openai.OpenAI(api_key=lambda: 'sk-called', max_retries=0, "
+                   "base_url=environment.PUBLIC_URLS['openai'])\n%load_ext ultimate_lib\nask(called)")  # fmt: skip
+        assert keys(proxy) == [OURS]
+        proxy.shutdown()
+        proxy.server_close()
+        assert "does not accept connections" in kernel.fail("ask(called)").error
+        kernel.run("%ultimate off")
+        assert kernel.run("result(ask(called).id)").value == "chatcmpl-direct"
+        assert keys(provider) == ["sk-called"]
 
 
 def test_a_cell_is_told_when_its_cost_cannot_be_asked(tmp_path: Path, provider: Server) -> None:
-    answers = {**PROXY, "/api/analytics/calls": (403, {"error": {"code": "denied", "message": "This key may not read."}})}
+    answers = {
+        **PROXY,
+        "/api/analytics/calls": (403, {"error": {"code": "denied", "message": "This key may not read."}}),
+    }
     with serve(answers) as proxy, start_kernel(tmp_path, None, environment_of(provider, proxy.url)) as kernel:
         kernel.run(CLIENTS + "%load_ext ultimate_lib\ngpt = openai.OpenAI()")
         output = kernel.run("ask(gpt); None", "c1")
@@ -151,4 +155,6 @@ def test_nothing_is_left_running(tmp_path: Path, provider: Server) -> None:
         proxy.server_close()
         kernel.run(GPT_CALL)
         kernel.run("%unload_ext ultimate_lib\ntime.sleep(1.5)")
-        assert kernel.run("result([t.name for t in threading.enumerate() if t.name.startswith('ultimate')])").value == []
+        assert (
+            kernel.run("result([t.name for t in threading.enumerate() if t.name.startswith('ultimate')])").value == []
+        )

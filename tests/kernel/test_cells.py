@@ -1,4 +1,4 @@
-"""Each call on its right cell, asked of the proxy: plain, streams, gather, tasks, threads, pools, failures, interrupts."""
+"""Each call on its right cell, asked of the proxy: plain, streams, tasks, threads, pools, failures, interrupts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,12 @@ import time
 
 from tests.harness import Running
 from tests.kernel.kernels import (
-    CLAUDE_INPUT, CLAUDE_OUTPUT, GPT_INPUT, GPT_OUTPUT, Kernel, rows_of,
+    CLAUDE_INPUT,
+    CLAUDE_OUTPUT,
+    GPT_INPUT,
+    GPT_OUTPUT,
+    Kernel,
+    rows_of,
 )  # fmt: skip
 
 
@@ -19,7 +24,9 @@ def by_cell(proxy: Running, kernel: Kernel, expected: int) -> dict[str, int]:
 
 def test_plain_calls_of_both_packages(loaded: Kernel, proxy: Running) -> None:
     one = loaded.run("ask(gpt, input_tokens=1000, output_tokens=100); None", "c1")
-    two = loaded.run("ask(gpt, input_tokens=10, output_tokens=5); tell(claude, input_tokens=7, output_tokens=3); None", "c2")
+    two = loaded.run(
+        "ask(gpt, input_tokens=10, output_tokens=5); tell(claude, input_tokens=7, output_tokens=3); None", "c2"
+    )
     assert one.line.startswith("1 call · 1,100 tokens · $0.00021 · ")
     assert two.line.startswith("2 calls · 25 tokens · $0.0000705 · ")
     rows = rows_of(proxy, loaded.id, 3)
@@ -42,7 +49,8 @@ def test_the_second_run_of_a_cell_is_told_alone(loaded: Kernel, proxy: Running) 
 
 def test_the_cell_that_loads_is_followed_too(kernel: Kernel, proxy: Running) -> None:
     code = "%load_ext ultimate_lib\nimport openai\n"
-    code += "_ = openai.OpenAI().chat.completions.create(model='demo/gpt-4o-mini', messages=[{'role':'user','content':'hi'}])"
+    code += "said = [{'role': 'user', 'content': 'hi'}]\n"
+    code += "_ = openai.OpenAI().chat.completions.create(model='demo/gpt-4o-mini', messages=said)"
     output = kernel.run(code, "first")
     assert output.stdout.startswith("Calls from this notebook go through ")
     assert output.line.startswith("1 call · ")
@@ -62,7 +70,8 @@ def test_a_stream_belongs_to_the_cell_that_opened_it(loaded: Kernel, proxy: Runn
     (row,) = rows_of(proxy, loaded.id, 1)
     assert (row["cell_id"], row["stream"], row["input_tokens"], row["output_tokens"]) == ("c1", True, 50, 20)
     helper = loaded.run(
-        "with claude.messages.stream(model=CLAUDE, max_tokens=9, messages=said(input_tokens=5, output_tokens=9)) as told:\n"
+        "script = said(input_tokens=5, output_tokens=9)\n"
+        "with claude.messages.stream(model=CLAUDE, max_tokens=9, messages=script) as told:\n"
         "    result(len(told.get_final_text()) > 0)",
         "c3",
     )
@@ -73,7 +82,8 @@ def test_a_stream_belongs_to_the_cell_that_opened_it(loaded: Kernel, proxy: Runn
 def test_gather_of_twenty(loaded: Kernel, proxy: Running) -> None:
     output = loaded.run(
         "gpt2, claude2 = openai.AsyncOpenAI(), anthropic.AsyncAnthropic()\n"
-        "told = await asyncio.gather(*[ask(gpt2, input_tokens=n, output_tokens=1, first_delay_ms=50) for n in range(10)],"
+        "told = await asyncio.gather("
+        "*[ask(gpt2, input_tokens=n, output_tokens=1, first_delay_ms=50) for n in range(10)],"
         " *[tell(claude2, input_tokens=n, output_tokens=1) for n in range(10)])\n"
         "result(len(told))",
         "gathered",
@@ -102,7 +112,9 @@ def test_threads_and_pools(loaded: Kernel, proxy: Running) -> None:
         "list(pool.map(lambda n: ask(gpt, input_tokens=n, output_tokens=1), range(4)))\nNone",
         "pool made",
     )
-    loaded.run("_ = [f.result() for f in [pool.submit(tell, claude, input_tokens=1, output_tokens=1)] * 1]", "pool used")
+    loaded.run(
+        "_ = [f.result() for f in [pool.submit(tell, claude, input_tokens=1, output_tokens=1)] * 1]", "pool used"
+    )
     loaded.run(
         "def work():\n    time.sleep(0.4)\n    ask(gpt, input_tokens=1, output_tokens=1)\n"
         "thread = threading.Thread(target=work); thread.start()",
@@ -130,14 +142,12 @@ def test_a_failing_cell(loaded: Kernel, proxy: Running) -> None:
 
 
 def test_an_interrupted_cell(loaded: Kernel, proxy: Running) -> None:
-    for code, name in (
-        ("ask(gpt, first_delay_ms=30000)", "plain"),
-        ("for part in gpt.chat.completions.create(model=GPT, stream=True, "
-         "messages=said(output_tokens=50, chunks=50, delay_ms=1000)): pass", "stream"),
-        ("async def tick():\n    while True: await asyncio.sleep(0.1)\n"  # ipykernel's cancelling waits for any event
-         "await asyncio.gather(tick(), *[ask(openai.AsyncOpenAI(), first_delay_ms=30000) for _ in range(3)])",
-         "gathered"),
-    ):  # fmt: skip
+    stream = "gpt.chat.completions.create(model=GPT, stream=True, messages=said(chunks=50, delay_ms=999))"
+    tick = "async def tick():\n    while True: await asyncio.sleep(0.1)\n"  # ipykernel cancels at the next event
+    gather = "await asyncio.gather(tick(), *[ask(openai.AsyncOpenAI(), first_delay_ms=30000) for _ in range(3)])"
+    codes = {"plain": "ask(gpt, first_delay_ms=30000)", "stream": f"for _ in {stream}: pass"}
+    codes["gathered"] = tick + gather
+    for name, code in codes.items():
         message = loaded.send(code, name)
         time.sleep(1.0)
         loaded.manager.interrupt_kernel()
@@ -165,6 +175,10 @@ def test_silent_runs_and_cells_without_an_id(loaded: Kernel, proxy: Running) -> 
 
 
 def test_cells_run_by_code_belong_to_the_cell_that_runs_them(loaded: Kernel, proxy: Running) -> None:
-    output = loaded.run("get_ipython().run_cell('ask(gpt, input_tokens=1, output_tokens=1)'); ask(gpt, input_tokens=2, output_tokens=2); None", "outer")
+    output = loaded.run(
+        "get_ipython().run_cell('ask(gpt, input_tokens=1, output_tokens=1)')\n"
+        "ask(gpt, input_tokens=2, output_tokens=2); None",
+        "outer",
+    )
     assert output.line.startswith("2 calls · 6 tokens")
     assert by_cell(proxy, loaded, 2) == {"outer": 2}

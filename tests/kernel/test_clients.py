@@ -13,11 +13,14 @@ KEYS = {
     "OPENAI_API_KEY": "sk-openai-environment", "ANTHROPIC_API_KEY": "sk-ant-environment",
     "ANTHROPIC_AUTH_TOKEN": "token-environment", "OPENAI_BASE_URL": "https://api.openai.com/v1",
 }  # fmt: skip
-MADE = CLIENTS + """
+MADE = (
+    CLIENTS
+    + """
 import os, httpx2
 def all_kinds():
     return {
-        "plain": openai.OpenAI(), "keyed": openai.OpenAI(api_key="sk-own"), "async": openai.AsyncOpenAI(api_key="sk-own2"),
+        "plain": openai.OpenAI(), "keyed": openai.OpenAI(api_key="sk-own"),
+        "async": openai.AsyncOpenAI(api_key="sk-own2"),
         "public": openai.OpenAI(api_key="sk-own3", base_url="https://api.openai.com/v1/"),
         "called": openai.OpenAI(api_key=lambda: "sk-called"),
         "headed": openai.OpenAI(api_key="sk-own4", default_headers={"X-Team": "red"}),
@@ -34,7 +37,8 @@ def facts(client):
     private = ("_base_url", "_base_url_was_default", "_unchosen_base_url", "max_retries", "timeout")
     told = {name: str(getattr(client, name, None)) for name in ("base_url", "api_key", "auth_token", *private)}
     told["provider"] = (getattr(client, "_api_key_provider", None) or str)()
-    return told | {"headers": {k: v if isinstance(v, str) else type(v).__name__ for k, v in client.default_headers.items()}, "auth": client.auth_headers}
+    headers = {k: v if isinstance(v, str) else type(v).__name__ for k, v in client.default_headers.items()}
+    return told | {"headers": headers, "auth": client.auth_headers}
 def all_facts(clients): return {name: facts(client) for name, client in clients.items()}
 def variables(): return {k: v for k, v in sorted(os.environ.items()) if k.startswith(("OPENAI", "ANTHROPIC"))}
 def patched():
@@ -46,6 +50,7 @@ def patched():
     names = ("__init__", "copy", "with_options", "_prepare_request", "send", "start", "submit")
     return {f"{o.__module__}.{o.__name__}.{n}": id(vars(o).get(n)) for o in owners for n in names}
 """
+)
 LED = {
     "plain", "keyed", "async", "public", "called", "headed", "copied",
     "claude", "claude keyed", "claude token", "claude async", "claude copied",
@@ -172,6 +177,25 @@ def test_somebodys_own_gateway_in_the_environment_is_left_and_told(tmp_path: Pat
         assert "OPENAI_BASE_URL points to http://gateway.test/v1 and is left" in status
 
 
+def test_clients_that_their_makers_pointed_to_the_proxy_stay(kernel: Kernel, proxy: Running) -> None:
+    make = f"openai.OpenAI(api_key={proxy.key!r}, base_url='{proxy.url}/v1')"
+    kernel.run(MADE + f"first = {make}\nbefore = facts(first)\n%load_ext ultimate_lib\nsecond = {make}")
+    kernel.run("ask(first); ask(second); None", "c1")
+    rows_of(proxy, kernel.id, 2, cell_id="c1")
+    assert kernel.run("%ultimate off\nresult([facts(first) == before, facts(second) == before])").value == [
+        True,
+        True,
+    ]
+
+
+def test_copies_made_behind_our_back_are_restored(keyed: Kernel) -> None:
+    keyed.run(
+        MADE + "import copy\n%load_ext ultimate_lib\ngpt = openai.OpenAI(api_key='sk-own')\ncopied = copy.copy(gpt)"
+    )
+    told = keyed.run("%ultimate off\nresult([str(copied.base_url), copied.api_key])").value
+    assert told == ["https://api.openai.com/v1/", "sk-openai-environment"], "its own key is not known"
+
+
 def test_loading_twice_reloading_unloading(kernel: Kernel, proxy: Running) -> None:
     before = kernel.run(MADE + "result([variables(), patched()])").value
     first = kernel.run("%load_ext ultimate_lib").stdout
@@ -189,7 +213,10 @@ def test_loading_twice_reloading_unloading(kernel: Kernel, proxy: Running) -> No
 
 def test_packages_imported_later_follow(kernel: Kernel, proxy: Running) -> None:
     kernel.run("%load_ext ultimate_lib")
-    told = kernel.run("import sys; result([n for n in ('openai', 'anthropic', 'httpx', 'httpx2', 'polars', 'ultimate_lib.settings', 'msgspec') if n in sys.modules])").value
+    told = kernel.run(
+        "heavy = ('openai', 'anthropic', 'httpx', 'httpx2', 'polars', 'ultimate_lib.settings', 'requests')\n"
+        "import sys; result([name for name in heavy if name in sys.modules])"
+    ).value
     assert told == [], "loading is light"
     kernel.run(CLIENTS + "gpt = openai.OpenAI(api_key='sk-own')\nask(gpt)", "c1")
     rows_of(proxy, kernel.id, 1, cell_id="c1")

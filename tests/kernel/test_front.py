@@ -48,7 +48,9 @@ def test_lab_draws_and_nothing_is_saved(tmp_path: Path, proxy: Running) -> None:
         assert {name: told[1][name] for name in ("input_tokens", "output_tokens", "cost_nano_usd")} == {
             name: row[name] for name in ("input_tokens", "output_tokens", "cost_nano_usd")
         }
-        assert {name: told[1][name] for name in ("unpriced", "errors", "pending")} == dict.fromkeys(("unpriced", "errors", "pending"), 0)
+        assert {name: told[1][name] for name in ("unpriced", "errors", "pending")} == dict.fromkeys(
+            ("unpriced", "errors", "pending"), 0
+        )
         saved = as_saved(list(zip(sources, outputs, strict=True)))
     assert [cell.outputs for cell in nbformat.reads(saved, 4).cells] == [
         [], [], [{"output_type": "stream", "name": "stdout", "text": "mine\n"}], [],
@@ -136,7 +138,8 @@ def test_lab_switches(loaded: Kernel, proxy: Running) -> None:
 def test_a_call_that_ends_after_its_cell_is_told_to_lab(loaded: Kernel) -> None:
     loaded.open_comm("a.ipynb")
     output = loaded.run(
-        "gpt2 = openai.AsyncOpenAI()\ntask = asyncio.create_task(ask(gpt2, input_tokens=3, output_tokens=4, first_delay_ms=800))\n"
+        "gpt2 = openai.AsyncOpenAI()\n"
+        "task = asyncio.create_task(ask(gpt2, input_tokens=3, output_tokens=4, first_delay_ms=800))\n"
         "await asyncio.sleep(0.2)",
         "c1",
     )

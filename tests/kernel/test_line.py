@@ -64,4 +64,11 @@ def test_money(nano: int, told: str) -> None:
 
 
 def test_times() -> None:
-    assert [seconds(ms) for ms in (0, 3, 99, 100, 2140, 61_000)] == ["0 ms", "3 ms", "99 ms", "0.1 s", "2.1 s", "61.0 s"]
+    assert [seconds(ms) for ms in (0, 3, 99, 100, 2140, 61_000)] == [
+        "0 ms",
+        "3 ms",
+        "99 ms",
+        "0.1 s",
+        "2.1 s",
+        "61.0 s",
+    ]

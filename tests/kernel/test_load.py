@@ -10,9 +10,10 @@ import pytest
 
 from tests.harness import Running
 from tests.kernel.fakes import VERIFIED, VERSION, serve
-from tests.kernel.kernels import CLIENTS, rows_of, start_kernel
+from tests.kernel.kernels import CLIENTS, Kernel, rows_of, start_kernel
 
-CHECK = "result([str(gpt.base_url), gpt.api_key, str(claude.base_url), [n for n in os.environ if n.startswith('OPENAI')]])"
+CHECK = "told = [n for n in os.environ if n.startswith('OPENAI')]\n"
+CHECK += "result([str(gpt.base_url), gpt.api_key, str(claude.base_url), told])"
 UNTOUCHED = ["https://api.openai.com/v1/", "sk-own", "https://api.anthropic.com", []]
 
 
@@ -26,7 +27,9 @@ def said_at_load(folder: Path, url: str, key: str = "cp_wrong") -> str:
     """Load the extension where it cannot route, look that nothing was touched, return what was said."""
     env = {"CLAUDE_PROXY_URL": url, "CLAUDE_PROXY_API_KEY": key}
     with start_kernel(folder, None, env) as kernel:
-        kernel.run(CLIENTS + "import os\ngpt, claude = openai.OpenAI(api_key='sk-own'), anthropic.Anthropic(api_key='a')")
+        kernel.run(
+            CLIENTS + "import os\ngpt, claude = openai.OpenAI(api_key='sk-own'), anthropic.Anthropic(api_key='a')"
+        )
         start = time.monotonic()
         output = kernel.run("%load_ext ultimate_lib")
         assert time.monotonic() - start < 3
@@ -58,7 +61,10 @@ def test_a_slow_proxy(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("answer", "expected"),
     [
-        ((200, {"version": "9.0", "api": 9, "demo": False}), "speaks interface 9, this library 1. Install the same version"),
+        (
+            (200, {"version": "9.0", "api": 9, "demo": False}),
+            "speaks interface 9, this library 1. Install the same version",
+        ),
         ((404, {"error": {"code": "not_found"}}), "is no Ultimate Proxy, or an older one. Set CLAUDE_PROXY_URL"),
         ((200, "<html>hello</html>"), "is no Ultimate Proxy, or an older one. Set CLAUDE_PROXY_URL"),
         ((200, [1]), "is no Ultimate Proxy, or an older one. Set CLAUDE_PROXY_URL"),
@@ -95,18 +101,22 @@ def test_on_again_once_the_proxy_is_there(tmp_path: Path, proxy: Running) -> Non
         kernel.run(CLIENTS + "import os\ngpt = openai.OpenAI(api_key='sk-own')\n%load_ext ultimate_lib")
         kernel.run(f"os.environ.update(CLAUDE_PROXY_URL={proxy.url!r}, CLAUDE_PROXY_API_KEY={proxy.key!r})")
         told = kernel.run("%ultimate on").stdout
-        assert told.startswith(f"Calls from this notebook go through {proxy.url} (demo data), 1 existing client included.")
+        assert told.startswith(
+            f"Calls from this notebook go through {proxy.url} (demo data), 1 existing client included."
+        )
         kernel.run("ask(gpt); None", "c1")
         rows_of(proxy, kernel.id, 1, cell_id="c1")
 
 
 def test_the_local_file_of_a_demo_is_found(tmp_path: Path, proxy: Running) -> None:
     with start_kernel(tmp_path, None, {"ULTIMATE_DATA_FOLDER": str(proxy.data_dir.parent)}) as kernel:
-        assert kernel.run("%load_ext ultimate_lib").stdout.startswith(f"Calls from this notebook go through {proxy.url}")
+        assert kernel.run("%load_ext ultimate_lib").stdout.startswith(
+            f"Calls from this notebook go through {proxy.url}"
+        )
 
 
-def test_a_failure_of_ours_does_not_fail_the_cell(kernel_with_a_fault: object) -> None:
-    kernel, proxy = kernel_with_a_fault  # type: ignore[misc]
+def test_a_failure_of_ours_does_not_fail_the_cell(kernel_with_a_fault: Kernel) -> None:
+    kernel = kernel_with_a_fault
     first = kernel.run("gpt = openai.OpenAI(api_key='sk-own')\nresult(ask(gpt).usage.total_tokens)")
     assert first.value > 0
     second = kernel.run("result(ask(gpt).usage.total_tokens)")
@@ -123,4 +133,4 @@ def kernel_with_a_fault(tmp_path: Path, proxy: Running):  # noqa: ANN201 - a fix
             CLIENTS + "from ultimate_lib.kernel import notebook\ndef broken(*_): raise RuntimeError('planted')\n"
             "%load_ext ultimate_lib\nnotebook.Notebook.path = property(broken)"
         )
-        yield kernel, proxy
+        yield kernel

@@ -1,4 +1,4 @@
-"""Programs that run notebooks: nbclient, papermill, `jupyter execute`. Plain lines, the right path, cells' own ids."""
+"""Programs that run notebooks: nbclient, papermill, `jupyter execute`. Plain lines, right paths, cells' own ids."""
 
 from __future__ import annotations
 
@@ -18,13 +18,15 @@ SOURCES = (
     "%load_ext ultimate_lib",
     CLIENTS + "gpt, claude = openai.OpenAI(), anthropic.Anthropic()",
     "ask(gpt, input_tokens=10, output_tokens=5); None",
-    "print('before')\ntell(claude, input_tokens=10, output_tokens=5)\nask(gpt, input_tokens=1, output_tokens=1); None",
+    "print('before')\ntell(claude, input_tokens=10, output_tokens=5)\nask(gpt, output_tokens=1, input_tokens=1);",
     "ask(gpt, input_tokens=10, output_tokens=5); None",
 )
 
 
 def written(folder: Path, name: str) -> Path:
-    book = nbformat.v4.new_notebook(metadata={"kernelspec": {"name": "python3", "display_name": "", "language": "python"}})
+    book = nbformat.v4.new_notebook(
+        metadata={"kernelspec": {"name": "python3", "display_name": "", "language": "python"}}
+    )
     book.cells = [nbformat.v4.new_code_cell(source, id=f"cell-{number}") for number, source in enumerate(SOURCES)]
     book.cells.insert(2, nbformat.v4.new_markdown_cell("# Words"))
     path = folder / name
@@ -87,7 +89,7 @@ def test_jupyter_execute(tmp_path: Path, proxy: Running) -> None:
 
 
 def test_nbclient_from_a_program(tmp_path: Path, proxy: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A program may run a notebook that is no file: cells are then known by number, of a notebook that is not known."""
+    """A program may run a notebook that is no file: its path is not known, and its cells go by number."""
     book = nbformat.read(written(tmp_path, "program.ipynb"), 4)
     for name in list(os.environ):
         monkeypatch.delenv(name)

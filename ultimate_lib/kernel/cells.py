@@ -75,8 +75,7 @@ class Cells:
 
     def begin(self, info: ExecutionInfo) -> Run:
         """A cell begins to run."""
-        history = self._shell.history_manager.input_hist_parsed
-        number = min(self._shell.execution_count, len(history))  # counted up before or after this, by version
+        number = min(self._shell.execution_count, self._kept())  # counted up before or after this, by version
         return self._begin(info.raw_cell or "", getattr(info, "cell_id", None), number)
 
     def begin_here(self) -> Run | None:
@@ -85,8 +84,7 @@ class Cells:
         content = parent.get("content", {})
         if parent.get("header", {}).get("msg_type") != "execute_request" or content.get("silent"):
             return None
-        number = len(self._shell.history_manager.input_hist_parsed) - 1
-        return self._begin(str(content.get("code", "")), None, number)
+        return self._begin(str(content.get("code", "")), None, self._kept() - 1)
 
     def end(self) -> Run | None:
         """End the cell; return its run, or None when it was part of another."""
@@ -125,6 +123,11 @@ class Cells:
         first = next((line.strip() for line in source.splitlines() if line.strip()), "")
         self.names[cell_id] = (number, first[:60])
         return Run(cell_id, number, parent)
+
+    def _kept(self) -> int:
+        """Return how many inputs the shell keeps, the empty one at first included."""
+        history = self._shell.history_manager
+        return len(history.input_hist_parsed) if history is not None else self._shell.execution_count
 
     def _parent(self) -> dict[str, Any]:
         kernel = getattr(self._shell, "kernel", None)

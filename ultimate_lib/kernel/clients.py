@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import itertools
 import sys
 import weakref
 from contextvars import ContextVar
@@ -57,6 +58,7 @@ class Clients:
         self._key = key
         self._before = before
         self._led: weakref.WeakKeyDictionary[Any, Original] = weakref.WeakKeyDictionary()
+        self._own: weakref.WeakSet[Any] = weakref.WeakSet()  # their makers pointed them to the proxy themselves
 
     def __len__(self) -> int:
         return len(self._led)
@@ -64,12 +66,15 @@ class Clients:
     def lead_all(self) -> None:
         """Lead the clients that exist."""
         for family, client in existing():
+            if self._is_ours(family, client):
+                self._own.add(client)
             guarded(self._lead)(family, client)
 
     def release_all(self) -> None:
         """Make every client what it was, those that were copied behind our back too."""
         for family, client in existing():
-            if client not in self._led and self._is_ours(family, client) and self._holds_key(client):
+            stray = client not in self._led and client not in self._own
+            if stray and self._is_ours(family, client) and self._holds_key(client):
                 guarded(self._lead_made)(family, client, None)
         for original in list(self._led.values()):
             for owner, name, value, ours in original.attributes:
@@ -127,6 +132,8 @@ class Clients:
             if public is None:
                 _say_default(client, base)
             self._set(family, client, base, environment_keys)
+        else:
+            self._own.add(client)
 
     def _set(self, family: str, client: Any, base: Any, keys: Mapping[str, str | None]) -> None:
         """Point a client to the proxy and remember what it was; `keys` are its own where it holds ours already."""
@@ -214,13 +221,23 @@ def existing(*, others: bool = False) -> Iterator[tuple[str, Any]]:
         for name in (*names, *(_OTHERS.get(family, ()) if others else ())) if module is not None else ():
             kind = getattr(module, name, None)
             if isinstance(kind, type):
-                kinds[kind] = family
+                kinds.update(dict.fromkeys(_descendants(kind), family))
     if not kinds:
         return
-    bases = tuple(kinds)
-    for thing in gc.get_objects():
-        if issubclass(type(thing), bases) and hasattr(thing, "_base_url"):  # a type, for proxies answer for others
-            yield next(family for kind, family in kinds.items() if isinstance(thing, kind)), thing
+    # By exact type, for proxies answer for others; by its id, for a type need not be hashable; and without a loop of
+    # Python's over half a million objects.
+    wanted = set(map(id, kinds))
+    things = gc.get_objects()
+    for client in list(itertools.compress(things, map(wanted.__contains__, map(id, map(type, things))))):
+        if "_base_url" in vars(client):
+            yield kinds[type(client)], client
+
+
+def _descendants(kind: type) -> Iterator[type]:
+    yield kind
+    child: type
+    for child in kind.__subclasses__():
+        yield from _descendants(child)
 
 
 def _signs_in(client: Any) -> bool:

@@ -52,8 +52,8 @@ class Bars:
         parts = [
             (
                 f'<div style="font-size:13px;margin:4px 0">{html.escape(self.title)}</div>'
-            f'<svg role="img" aria-label="{told}" width="100%" height="{height}" viewBox="0 0 720 {height}" '
-            'preserveAspectRatio="xMinYMin" style="max-width:720px;font:12px sans-serif">'
+                f'<svg role="img" aria-label="{told}" width="100%" height="{height}" viewBox="0 0 720 {height}" '
+                'preserveAspectRatio="xMinYMin" style="max-width:720px;font:12px sans-serif">'
             )
         ]
         for place, (label, value) in enumerate(self.bars):
@@ -93,12 +93,14 @@ def cost(extension: Extension) -> Any:
     told += f" · {unpriced:,} unpriced" if unpriced else ""
     more = f" (the dearest {_BARS} of {len(bars)} cells)" if len(bars) > _BARS else ""
     demo = " · demo data" if routed.checked.demo else ""
-    display(Bars(f"{title}, last {_DAYS} days: {told}{more}{demo}", bars[:_BARS]))
+    display(  # type: ignore[no-untyped-call] # IPython types no part of it
+        Bars(f"{title}, last {_DAYS} days: {told}{more}{demo}", bars[:_BARS])
+    )
     return frame(rows)
 
 
 def calls(extension: Extension) -> Any:
-    """Return this notebook's calls of the last 30 days, newest first, 1,000 at most, as a frame. Raises `ProxyError`."""
+    """Return this notebook's calls of the last 30 days, the newest 1,000 at most, as a frame. Raises `ProxyError`."""
     routed = _ready(extension)
     where, title = _where(extension)
     page = proxy.get(

@@ -12,11 +12,13 @@ from ultimate_lib.kernel.guard import failed
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from IPython.core.completer import CompletionContext
     from IPython.core.interactiveshell import InteractiveShell
 
     from ultimate_lib.kernel.extension import Extension
 
 NAME = "ultimate"
+_MATCHER = "ultimate_lib.magic"
 WORDS = {
     "": "how it stands",
     "cost": "what this notebook cost, by cell: a frame and a chart",
@@ -31,16 +33,23 @@ WORDS = {
 
 def register(shell: InteractiveShell) -> None:
     """Give the shell the magic."""
-    shell.register_magic_function(lambda words: run(shell, words), magic_kind="line", magic_name=NAME)
-    shell.set_hook("complete_command", _complete, str_key=f"%{NAME}")
+
+    def ultimate(words: str) -> Any:
+        """LLM calls through the Ultimate Proxy: what they cost, and whether they go there. `%ultimate help`."""
+        return run(shell, words)
+
+    shell.magics_manager.register_function(ultimate, magic_kind="line", magic_name=NAME)
+    from IPython.core.completer import context_matcher  # noqa: PLC0415 - loaded in a kernel
+
+    matcher = context_matcher(identifier=_MATCHER)(_matches)
+    shell.Completer.custom_matchers.append(matcher)
 
 
 def unregister(shell: InteractiveShell) -> None:
     """Take the magic away."""
     shell.magics_manager.magics["line"].pop(NAME, None)
-    hooks = shell.strdispatchers.get("complete_command")
-    if hooks is not None:
-        hooks.strs.pop(f"%{NAME}", None)
+    matchers = shell.Completer.custom_matchers
+    matchers[:] = [one for one in matchers if getattr(one, "matcher_identifier", "") != _MATCHER]
 
 
 def run(shell: InteractiveShell, words: str) -> Any:
@@ -117,12 +126,25 @@ def _unknown(word: str) -> str:
     return f"There is no `%{NAME} {word}`.{meant}\n{help_text()}"
 
 
-def _complete(_shell: Any, event: Any) -> list[str]:
-    """Return the words that may come next."""
-    before = event.line.split()[1:] if event.line.endswith(" ") else event.line.split()[1:-1]
+def _matches(context: CompletionContext) -> dict[str, Any]:
+    """Return the words that may come next, and nothing of Python's then."""
+    from IPython.core.completer import SimpleCompletion  # noqa: PLC0415 - loaded in a kernel
+
+    line = context.text_until_cursor.rpartition("\n")[2]
+    words = next_words(line)
+    return {"completions": [SimpleCompletion(word, type="magic") for word in words], "suppress": bool(words)}
+
+
+def next_words(line: str) -> list[str]:
+    """Return the words that may stand where a line ends, none for a line of another kind."""
+    name, *before = line.split() or [""]
+    if name != f"%{NAME}" or (line.rstrip() == name and not line.endswith(" ")):
+        return []
+    begun = "" if line.endswith(" ") else before.pop()
     depth = len(before)
     found = [word.split() for word in WORDS if word]
-    return sorted({parts[depth] for parts in found if parts[:depth] == before and len(parts) > depth})
+    fitting = {parts[depth] for parts in found if parts[:depth] == before and len(parts) > depth}
+    return sorted(word for word in fitting if word.startswith(begun))
 
 
 _ACTIONS: dict[str, Callable[[Extension], Any]] = {

@@ -9,7 +9,6 @@ import http.client
 import json
 import socket
 import ssl
-import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlencode, urlsplit
 
@@ -37,13 +36,12 @@ class Checked(NamedTuple):
 
 
 def check(seconds: float = CHECK_S) -> Checked:
-    """Find the proxy and make sure that calls can go through it, within about `seconds`.
+    """Find the proxy and make sure, by two requests of at most `seconds` each, that calls can go through it.
 
     Raises `ProxyError` whose message and hint tell the user what is the matter and what to do.
     """
     place = places.find()
-    until = time.monotonic() + seconds
-    told = _version(place, until)
+    told = _version(place, seconds)
     version = str(told.get("version", "unknown"))
     if told.get("api") != API:
         raise ProxyError(
@@ -56,7 +54,7 @@ def check(seconds: float = CHECK_S) -> Checked:
             hint="Set CLAUDE_PROXY_API_KEY, or run `claude-proxy config set api_key cp_…`.", code="no_key",
         )  # fmt: skip
     try:
-        who = _get(place, "/api/auth/verify", _left(until))
+        who = _get(place, "/api/auth/verify", seconds)
     except NotAllowed as error:
         raise NotAllowed(
             f"The proxy at {place.url} refuses the key that was found ({place.key[:7]}…).",
@@ -87,9 +85,9 @@ def get(place: Place, path: str, seconds: float, **params: Any) -> Any:
     return _get(place, f"{path}?{query}" if query else path, seconds)
 
 
-def _version(place: Place, until: float) -> dict[str, Any]:
+def _version(place: Place, seconds: float) -> dict[str, Any]:
     try:
-        told = _get(place._replace(key=""), "/api/version", _left(until))  # a wrong key is told apart below
+        told = _get(place._replace(key=""), "/api/version", seconds)  # a wrong key is told apart below
     except Unreachable as error:
         if error.code == "slow":
             raise
@@ -113,10 +111,6 @@ def _other(place: Place) -> ProxyError:
         f"What answers at {place.url} ({_source(place)}) is no Ultimate Proxy, or an older one.",
         hint="Set CLAUDE_PROXY_URL to the proxy's address, or update the proxy.", code="version",
     )  # fmt: skip
-
-
-def _left(until: float) -> float:
-    return max(until - time.monotonic(), 0.05)
 
 
 def _port(url: str) -> int:

@@ -41,7 +41,7 @@ def frame(rows: Sequence[dict[str, Any]]) -> Any:
 
         return polars.DataFrame(rows, infer_schema_length=None)
     if importlib.util.find_spec("pandas") is not None:
-        import pandas  # noqa: ICN001, PLC0415 - see above
+        import pandas  # type: ignore[import-untyped, unused-ignore] # noqa: ICN001, PLC0415 - see above
 
         return pandas.DataFrame(list(rows))
     return Table(rows)
