@@ -26,15 +26,15 @@ result(sorted(_times)[len(_times) // 2] * 1000)
 def measure(folder: Path, proxy: Running, *, runs: int = 3, calls: int = 20) -> dict[str, float]:
     """Return ext_load_ms (openai and anthropic imported, ten clients), and what a cell pays without and with a call.
 
-    cell_overhead_ms is the difference of a cell that calls nothing, with and without the extension; line_wait_ms is
+    `cell_overhead_ms` is the difference of a cell that calls nothing, with and without the extension; line_wait_ms is
     by how much a cell of one call ends later where its line is plain output (JupyterLab waits for nothing). Medians,
     milliseconds. `proxy` must hold the key of its local file and have been asked for numbers once.
     """
     loads, bare, loaded, plain, without = [], [], [], [], []
     for number in range(runs):
         with start_kernel(folder / f"kernel-{number}", proxy) as kernel:
-            kernel.run(CLIENTS + "made = [openai.OpenAI(api_key='sk-own') for _ in range(5)]\n"
-                       "made += [anthropic.Anthropic(api_key='sk-own') for _ in range(5)]\ngpt = made[0]")  # fmt: skip
+            kernel.run(CLIENTS + "gpts = [openai.OpenAI(api_key='sk-own') for _ in range(5)]; gpt = gpts[0]")
+            kernel.run("claudes = [anthropic.Anthropic(api_key='sk-own') for _ in range(5)]")
             cells = _CELLS.format(count=300)
             kernel.run(cells, silent=True)
             bare.append(kernel.run(cells, silent=True).value)
