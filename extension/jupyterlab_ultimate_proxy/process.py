@@ -28,6 +28,7 @@ START_S = 15.0
 STOP_S = 30.0
 LOG = "started-by-jupyterlab.log"
 _LOOK_S = 0.2
+_PROGRAM = (sys.executable, "-P", "-m", "proxy_server")  # -P: no module of the working folder takes its place
 
 
 class Process:
@@ -63,6 +64,7 @@ class Process:
 
     async def _wait(self, process: subprocess.Popen[bytes], log: Path) -> dict[str, Any]:
         until = time.monotonic() + self._start_s
+        told: dict[str, Any] = {"reachable": False}
         while time.monotonic() < until:
             await asyncio.sleep(_LOOK_S)
             status = process.poll()
@@ -77,8 +79,10 @@ class Process:
                     hint=f"Its log is {log}.",
                 )
             told = await state.describe(self._where, self._upstream, fresh=True)
-            if told["reachable"]:
+            if told["state"] == "running":
                 return told
+        if told["reachable"]:
+            return told  # it came, but not as it should; the state says how
         raise Refusal(
             HTTPStatus.GATEWAY_TIMEOUT,
             "start_slow",
@@ -103,7 +107,7 @@ class Process:
 
     async def _run_stop(self, folder: Path) -> None:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "proxy_server", "stop", "--data", str(folder),
+            *_PROGRAM, "stop", "--data", str(folder),
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
         )  # fmt: skip
         try:
@@ -126,7 +130,7 @@ class Process:
 
 def launch(place: Place, log: Path) -> subprocess.Popen[bytes]:
     """Start `ultimate-proxy up` in a session of its own, its standard error in `log`. Raises `Refusal`."""
-    command = [sys.executable, "-m", "proxy_server", "up"]
+    command = [*_PROGRAM, "up"]
     folder = data_folder_of(place.url)
     if folder is not None and folder.name == "demo":
         command.append("--demo")

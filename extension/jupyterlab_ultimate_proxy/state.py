@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ STATES = {
     "unreachable": "nobody answers",
     "misconfigured": "it cannot be told where the proxy is",
 }
+_NOTHING = {"can_start": False, "can_stop": False}
 _UPGRADE = "Install the same version of ultimate-proxy for the proxy and for JupyterLab."
 
 
@@ -34,7 +36,12 @@ async def describe(where: Where, upstream: Upstream, *, fresh: bool = False) -> 
     try:
         place = await where(fresh=fresh)
     except Refusal as refusal:
-        return _told("misconfigured", None, refusal.message, refusal.hint)
+        return _told("misconfigured", None, refusal.message, refusal.hint) | _NOTHING
+    told = await _asked(place, upstream)
+    return told | await asyncio.to_thread(_abilities, told["state"], place)
+
+
+async def _asked(place: Place, upstream: Upstream) -> dict[str, Any]:
     try:
         status, version = await upstream.ask(place, "GET", "/api/version")
     except Refusal as refusal:
@@ -103,19 +110,15 @@ def _told(
         "user": user,
         "message": message,
         "hint": hint,
-        "can_start": state == "unreachable" and place is not None and can_start(place),
-        "can_stop": state in {"running", "refused", "other_version", "slow"}
-        and place is not None
-        and can_stop(place),
     }
 
 
-def can_start(place: Place) -> bool:
-    """Say whether a proxy at this address would be one that we can start: here, with the program installed."""
-    return is_loopback(place.url) and importlib.util.find_spec("proxy_server") is not None
-
-
-def can_stop(place: Place) -> bool:
-    """Say whether the proxy at this address is one of this user's, found by its run file."""
+def _abilities(state: str, place: Place) -> dict[str, bool]:
+    """Return what can be done from here: start a proxy on this computer, stop one of this user's. Reads files."""
+    if importlib.util.find_spec("proxy_server") is None:
+        return _NOTHING
     folder = data_folder_of(place.url)
-    return folder is not None and has_run_file(folder) and importlib.util.find_spec("proxy_server") is not None
+    return {
+        "can_start": state == "unreachable" and is_loopback(place.url),
+        "can_stop": state not in {"unreachable", "foreign"} and folder is not None and has_run_file(folder),
+    }

@@ -55,8 +55,10 @@ export class Conversation implements IConversation {
   }
 
   set drawsLines(does: boolean) {
-    this._drawsLines = does;
-    this._send({ event: 'line', on: does });
+    if (does !== this._drawsLines) {
+      this._drawsLines = does;
+      this._send({ event: 'line', on: does }); // nobody hears it before a kernel speaks, and then `hello` tells
+    }
   }
 
   async toggle(): Promise<void> {

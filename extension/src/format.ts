@@ -13,7 +13,8 @@ export function usd(value: number | null | undefined): string {
   if (value >= 1) {
     return `$${value.toLocaleString('en-US', { minimumFractionDigits: 2, maximumFractionDigits: 2 })}`;
   }
-  return `$${Number(value.toPrecision(3)).toFixed(9).replace(/0+$/, '')}`;
+  const nano = Math.round(value * 1e9); // whole, so that equal sums read the same however they were added up
+  return `$${(Number(nano.toPrecision(3)) / 1e9).toFixed(9).replace(/0+$/, '')}`;
 }
 
 /** A count; millions from ten million on. */

@@ -12,6 +12,7 @@ import type { ICall, IModelNumbers, INumbers, IOptions, IProvider, IProxy, IStat
 const MOST_CALLS = 50;
 const TOP_MODELS = 5;
 const SOON_MS = 400;
+const LONGEST_PAUSE_MS = 30_000; // between looks for a proxy that is away
 const METRICS = 'requests,errors,total_tokens,cost_usd,unpriced_requests';
 const MAY_SEE = 'analytics:view';
 
@@ -49,7 +50,7 @@ export class ProxyModel implements IProxy, IDisposable {
     this._poll = new Poll({
       auto: false,
       factory: () => this._look(),
-      frequency: { interval: DEFAULTS.refreshSeconds * 1000, backoff: 2, max: 60_000 },
+      frequency: { interval: DEFAULTS.refreshSeconds * 1000, backoff: 2, max: LONGEST_PAUSE_MS },
       name: '@ultimate-proxy/jupyterlab:look',
       standby: 'when-hidden'
     });
@@ -84,7 +85,8 @@ export class ProxyModel implements IProxy, IDisposable {
   /** Take other settings; the next look goes by them. */
   configure(options: IOptions): void {
     this.options = options;
-    this._poll.frequency = { ...this._poll.frequency, interval: options.refreshSeconds * 1000 };
+    const interval = options.refreshSeconds * 1000;
+    this._poll.frequency = { interval, backoff: 2, max: Math.max(interval, LONGEST_PAUSE_MS) };
     this._changed.emit();
     void this.refresh();
   }

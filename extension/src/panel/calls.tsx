@@ -65,15 +65,16 @@ function Call({ call, trans }: { call: ICall; trans: TranslationBundle }): JSX.E
       >
         {usd(cost)}
       </span>
-      <span className="up-Quiet">
-        <time dateTime={at.toISOString()} title={at.toLocaleString()}>
-          {at.toLocaleTimeString([], { hour12: false })}
-        </time>
-        {' · '}
-        {trans.__('%1 tokens', count(tokens(call)))} · {span(call.duration_ms)}
-      </span>
-      <span className="up-Status" title={why}>
-        {call.status ?? UNKNOWN}
+      <span className="up-Quiet up-Details">
+        <span>
+          <time dateTime={at.toISOString()} title={at.toLocaleString()}>
+            {at.toLocaleTimeString([], { hour12: false })}
+          </time>
+          {` · ${trans.__('%1 tokens', count(tokens(call)))} · ${span(call.duration_ms)}`}
+        </span>
+        <span className="up-Status" title={why}>
+          {call.status ?? UNKNOWN}
+        </span>
       </span>
     </li>
   );

@@ -76,7 +76,7 @@ function Details({ state, trans }: { state: IState; trans: TranslationBundle }):
   if (state.state === 'running') {
     return (
       <p className="up-Quiet">
-        <code>{state.url}</code>
+        {state.url}
         {state.version !== null && ` · ${trans.__('version %1', state.version)}`}
         {state.user !== null && ` · ${trans.__('as %1', state.user.user_name)}`}
       </p>

@@ -77,7 +77,6 @@ function Form({ proxy, trans }: IProps): JSX.Element {
       <label htmlFor={`${id}-provider`}>{trans.__('Provider')}</label>
       <select
         id={`${id}-provider`}
-        className="jp-mod-styled"
         value={name}
         disabled={isBusy || providers === null}
         onChange={event => setName(event.target.value)}
@@ -92,7 +91,6 @@ function Form({ proxy, trans }: IProps): JSX.Element {
       <label htmlFor={`${id}-key`}>{trans.__('Key')}</label>
       <input
         id={`${id}-key`}
-        className="jp-mod-styled"
         type="password"
         autoComplete="off"
         spellCheck={false}

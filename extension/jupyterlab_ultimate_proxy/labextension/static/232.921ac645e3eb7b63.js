@@ -1,4 +1,4 @@
-"use strict";(self.rspackChunk_ultimate_proxy_jupyterlab=self.rspackChunk_ultimate_proxy_jupyterlab||[]).push([[232],{475(e,t,r){var o=r(601),a=r.n(o),n=r(314),p=(r.n(n))()(a());p.push([e.id,`/* Colours and sizes come from JupyterLab's theme alone. */
+"use strict";(self.rspackChunk_ultimate_proxy_jupyterlab=self.rspackChunk_ultimate_proxy_jupyterlab||[]).push([[232],{475(e,o,r){var t=r(601),a=r.n(t),p=r(314),n=(r.n(p))()(a());n.push([e.id,`/* Colours and sizes come from JupyterLab's theme alone. */
 
 .up-Panel {
   background: var(--jp-layout-color1);
@@ -20,14 +20,6 @@
   padding: 0;
 }
 
-.up-Panel code {
-  background: none;
-  color: inherit;
-  font-size: inherit;
-  overflow-wrap: anywhere;
-  padding: 0;
-}
-
 .up-Header {
   align-items: center;
   display: flex;
@@ -38,6 +30,7 @@
 .up-Header h2 {
   font-size: var(--jp-ui-font-size1);
   font-weight: 600;
+  white-space: nowrap;
 }
 
 .up-Header .up-Refresh {
@@ -45,7 +38,6 @@
 }
 
 .up-Badge {
-  background: var(--jp-warn-color3);
   border: 1px solid var(--jp-warn-color1);
   border-radius: 9px;
   color: var(--jp-ui-font-color1);
@@ -109,6 +101,10 @@
 .up-State[data-state='misconfigured'] .up-Dot,
 .up-State[data-state='no_server_part'] .up-Dot {
   background: var(--jp-error-color1);
+}
+
+.up-Health p {
+  overflow-wrap: anywhere;
 }
 
 .up-Health p + p {
@@ -236,10 +232,21 @@
   text-align: right;
 }
 
+.up-Call .up-Details {
+  column-gap: 8px;
+  display: flex;
+  grid-column: 1 / -1;
+  justify-content: space-between;
+}
+
+.up-Call .up-Details > span {
+  overflow: hidden;
+  text-overflow: ellipsis;
+  white-space: nowrap;
+}
+
 .up-Call .up-Status {
-  color: var(--jp-ui-font-color2);
-  font-size: var(--jp-ui-font-size0);
-  text-align: right;
+  flex: none;
 }
 
 .up-Call.up-mod-bad .up-Status {
@@ -283,9 +290,27 @@
 
 .up-Form select,
 .up-Form input {
+  background-color: var(--jp-input-background);
+  border: 1px solid var(--jp-border-color1);
+  border-radius: var(--jp-border-radius);
   box-sizing: border-box;
+  color: var(--jp-ui-font-color1);
+  font-family: inherit;
+  font-size: var(--jp-ui-font-size1);
   height: 28px;
+  padding: 0 6px;
   width: 100%;
+}
+
+.up-Form input:focus-visible,
+.up-Form select:focus-visible {
+  border-color: var(--jp-brand-color1);
+  outline: 1px solid var(--jp-brand-color1);
+}
+
+.up-Form input:disabled,
+.up-Form select:disabled {
+  opacity: 0.6;
 }
 
 .up-Form .up-Buttons {
@@ -320,6 +345,10 @@
   outline-offset: -1px;
 }
 
+.up-KernelButton .jp-ToolbarButtonComponent-label {
+  margin-left: 4px;
+}
+
 .up-CellLine {
   color: var(--jp-ui-font-color2);
   font-family: var(--jp-ui-font-family);
@@ -342,4 +371,4 @@
     display: none;
   }
 }
-`,""]),r.d(t,{},{A:p})},314(e){e.exports=function(e){var t=[];return t.toString=function(){return this.map(function(t){var r="",o=void 0!==t[5];return t[4]&&(r+="@supports (".concat(t[4],") {")),t[2]&&(r+="@media ".concat(t[2]," {")),o&&(r+="@layer".concat(t[5].length>0?" ".concat(t[5]):""," {")),r+=e(t),o&&(r+="}"),t[2]&&(r+="}"),t[4]&&(r+="}"),r}).join("")},t.i=function(e,r,o,a,n){"string"==typeof e&&(e=[[null,e,void 0]]);var p={};if(o)for(var i=0;i<this.length;i++){var u=this[i][0];null!=u&&(p[u]=!0)}for(var l=0;l<e.length;l++){var s=[].concat(e[l]);o&&p[s[0]]||(void 0!==n&&(void 0===s[5]||(s[1]="@layer".concat(s[5].length>0?" ".concat(s[5]):""," {").concat(s[1],"}")),s[5]=n),r&&(s[2]&&(s[1]="@media ".concat(s[2]," {").concat(s[1],"}")),s[2]=r),a&&(s[4]?(s[1]="@supports (".concat(s[4],") {").concat(s[1],"}"),s[4]=a):s[4]="".concat(a)),t.push(s))}},t}},601(e){e.exports=function(e){return e[1]}},72(e){var t=[];function r(e){for(var r=-1,o=0;o<t.length;o++)if(t[o].identifier===e){r=o;break}return r}function o(e,o){for(var a={},n=[],p=0;p<e.length;p++){var i=e[p],u=o.base?i[0]+o.base:i[0],l=a[u]||0,s="".concat(u," ").concat(l);a[u]=l+1;var c=r(s),d={css:i[1],media:i[2],sourceMap:i[3],supports:i[4],layer:i[5]};if(-1!==c)t[c].references++,t[c].updater(d);else{var f=function(e,t){var r=t.domAPI(t);return r.update(e),function(t){t?(t.css!==e.css||t.media!==e.media||t.sourceMap!==e.sourceMap||t.supports!==e.supports||t.layer!==e.layer)&&r.update(e=t):r.remove()}}(d,o);o.byIndex=p,t.splice(p,0,{identifier:s,updater:f,references:1})}n.push(s)}return n}e.exports=function(e,a){var n=o(e=e||[],a=a||{});return function(e){e=e||[];for(var p=0;p<n.length;p++){var i=r(n[p]);t[i].references--}for(var u=o(e,a),l=0;l<n.length;l++){var s=r(n[l]);0===t[s].references&&(t[s].updater(),t.splice(s,1))}n=u}}},659(e){var t={};e.exports=function(e,r){var o=function(e){if(void 0===t[e]){var r=document.querySelector(e);if(window.HTMLIFrameElement&&r instanceof window.HTMLIFrameElement)try{r=r.contentDocument.head}catch(e){r=null}t[e]=r}return t[e]}(e);if(!o)throw Error("Couldn't find a style target. This probably means that the value for the 'insert' parameter is invalid.");o.appendChild(r)}},540(e){e.exports=function(e){var t=document.createElement("style");return e.setAttributes(t,e.attributes),e.insert(t,e.options),t}},675(e,t,r){e.exports=function(e){var t=r.nc;t&&e.setAttribute("nonce",t)}},825(e){e.exports=function(e){if("u"<typeof document)return{update:function(){},remove:function(){}};var t=e.insertStyleElement(e);return{update:function(r){var o,a,n;o="",r.supports&&(o+="@supports (".concat(r.supports,") {")),r.media&&(o+="@media ".concat(r.media," {")),(a=void 0!==r.layer)&&(o+="@layer".concat(r.layer.length>0?" ".concat(r.layer):""," {")),o+=r.css,a&&(o+="}"),r.media&&(o+="}"),r.supports&&(o+="}"),(n=r.sourceMap)&&"u">typeof btoa&&(o+="\n/*# sourceMappingURL=data:application/json;base64,".concat(btoa(unescape(encodeURIComponent(JSON.stringify(n))))," */")),e.styleTagTransform(o,t,e.options)},remove:function(){var e;null===(e=t).parentNode||e.parentNode.removeChild(e)}}}},113(e){e.exports=function(e,t){if(t.styleSheet)t.styleSheet.cssText=e;else{for(;t.firstChild;)t.removeChild(t.firstChild);t.appendChild(document.createTextNode(e))}}},579(e,t,r){var o=r(72),a=r.n(o),n=r(825),p=r.n(n),i=r(659),u=r.n(i),l=r(675),s=r.n(l),c=r(540),d=r.n(c),f=r(113),g=r.n(f),v=r(475),m={};m.styleTagTransform=g(),m.setAttributes=s(),m.insert=u().bind(null,"head"),m.domAPI=p(),m.insertStyleElement=d(),a()(v.A,m),v.A&&v.A.locals&&v.A.locals}}]);
+`,""]),r.d(o,{},{A:n})},314(e){e.exports=function(e){var o=[];return o.toString=function(){return this.map(function(o){var r="",t=void 0!==o[5];return o[4]&&(r+="@supports (".concat(o[4],") {")),o[2]&&(r+="@media ".concat(o[2]," {")),t&&(r+="@layer".concat(o[5].length>0?" ".concat(o[5]):""," {")),r+=e(o),t&&(r+="}"),o[2]&&(r+="}"),o[4]&&(r+="}"),r}).join("")},o.i=function(e,r,t,a,p){"string"==typeof e&&(e=[[null,e,void 0]]);var n={};if(t)for(var i=0;i<this.length;i++){var u=this[i][0];null!=u&&(n[u]=!0)}for(var l=0;l<e.length;l++){var s=[].concat(e[l]);t&&n[s[0]]||(void 0!==p&&(void 0===s[5]||(s[1]="@layer".concat(s[5].length>0?" ".concat(s[5]):""," {").concat(s[1],"}")),s[5]=p),r&&(s[2]&&(s[1]="@media ".concat(s[2]," {").concat(s[1],"}")),s[2]=r),a&&(s[4]?(s[1]="@supports (".concat(s[4],") {").concat(s[1],"}"),s[4]=a):s[4]="".concat(a)),o.push(s))}},o}},601(e){e.exports=function(e){return e[1]}},72(e){var o=[];function r(e){for(var r=-1,t=0;t<o.length;t++)if(o[t].identifier===e){r=t;break}return r}function t(e,t){for(var a={},p=[],n=0;n<e.length;n++){var i=e[n],u=t.base?i[0]+t.base:i[0],l=a[u]||0,s="".concat(u," ").concat(l);a[u]=l+1;var d=r(s),c={css:i[1],media:i[2],sourceMap:i[3],supports:i[4],layer:i[5]};if(-1!==d)o[d].references++,o[d].updater(c);else{var f=function(e,o){var r=o.domAPI(o);return r.update(e),function(o){o?(o.css!==e.css||o.media!==e.media||o.sourceMap!==e.sourceMap||o.supports!==e.supports||o.layer!==e.layer)&&r.update(e=o):r.remove()}}(c,t);t.byIndex=n,o.splice(n,0,{identifier:s,updater:f,references:1})}p.push(s)}return p}e.exports=function(e,a){var p=t(e=e||[],a=a||{});return function(e){e=e||[];for(var n=0;n<p.length;n++){var i=r(p[n]);o[i].references--}for(var u=t(e,a),l=0;l<p.length;l++){var s=r(p[l]);0===o[s].references&&(o[s].updater(),o.splice(s,1))}p=u}}},659(e){var o={};e.exports=function(e,r){var t=function(e){if(void 0===o[e]){var r=document.querySelector(e);if(window.HTMLIFrameElement&&r instanceof window.HTMLIFrameElement)try{r=r.contentDocument.head}catch(e){r=null}o[e]=r}return o[e]}(e);if(!t)throw Error("Couldn't find a style target. This probably means that the value for the 'insert' parameter is invalid.");t.appendChild(r)}},540(e){e.exports=function(e){var o=document.createElement("style");return e.setAttributes(o,e.attributes),e.insert(o,e.options),o}},675(e,o,r){e.exports=function(e){var o=r.nc;o&&e.setAttribute("nonce",o)}},825(e){e.exports=function(e){if("u"<typeof document)return{update:function(){},remove:function(){}};var o=e.insertStyleElement(e);return{update:function(r){var t,a,p;t="",r.supports&&(t+="@supports (".concat(r.supports,") {")),r.media&&(t+="@media ".concat(r.media," {")),(a=void 0!==r.layer)&&(t+="@layer".concat(r.layer.length>0?" ".concat(r.layer):""," {")),t+=r.css,a&&(t+="}"),r.media&&(t+="}"),r.supports&&(t+="}"),(p=r.sourceMap)&&"u">typeof btoa&&(t+="\n/*# sourceMappingURL=data:application/json;base64,".concat(btoa(unescape(encodeURIComponent(JSON.stringify(p))))," */")),e.styleTagTransform(t,o,e.options)},remove:function(){var e;null===(e=o).parentNode||e.parentNode.removeChild(e)}}}},113(e){e.exports=function(e,o){if(o.styleSheet)o.styleSheet.cssText=e;else{for(;o.firstChild;)o.removeChild(o.firstChild);o.appendChild(document.createTextNode(e))}}},579(e,o,r){var t=r(72),a=r.n(t),p=r(825),n=r.n(p),i=r(659),u=r.n(i),l=r(675),s=r.n(l),d=r(540),c=r.n(d),f=r(113),v=r.n(f),g=r(475),m={};m.styleTagTransform=v(),m.setAttributes=s(),m.insert=u().bind(null,"head"),m.domAPI=n(),m.insertStyleElement=c(),a()(g.A,m),g.A&&g.A.locals&&g.A.locals}}]);
