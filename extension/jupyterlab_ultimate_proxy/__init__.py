@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
+__version__ = "0.1.0"
 NAME = "@ultimate-proxy/jupyterlab"
 
 

@@ -16,6 +16,7 @@ from tornado.iostream import StreamClosedError
 from tornado.simple_httpclient import HTTPStreamClosedError, HTTPTimeoutError, SimpleAsyncHTTPClient
 
 from jupyterlab_ultimate_proxy.refusal import Refusal
+from jupyterlab_ultimate_proxy.where import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -29,7 +30,8 @@ SILENCE_S = 60.0
 _MOST_BYTES = 8 << 20
 _MOST_QUESTIONS, _MOST_STREAMS = 16, 32  # at a time
 _TOLD_BYTES = 64 << 10
-START = "Start it from the panel, or run `ultimate-proxy up` in a terminal."
+_START_HERE = "Start it from the panel, or run `ultimate-proxy up` in a terminal."
+_START_THERE = "Start it on its own computer with `ultimate-proxy up`, or correct the address."
 
 
 class Upstream:
@@ -180,7 +182,8 @@ def _failure(place: Place, error: Exception) -> Refusal:
             f"What answers at {place.url} hung up without an answer that can be used.",
             hint="Look at its log, or correct the address.",
         )
-    return Refusal(HTTPStatus.BAD_GATEWAY, "unreachable", f"No proxy answers at {place.url}.", hint=START)
+    hint = _START_HERE if is_loopback(place.url) else _START_THERE
+    return Refusal(HTTPStatus.BAD_GATEWAY, "unreachable", f"No proxy answers at {place.url}.", hint=hint)
 
 
 def _forget(fetch: asyncio.Future[HTTPResponse]) -> None:

@@ -5,12 +5,18 @@ from __future__ import annotations
 import json
 import re
 import runpy
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from jupyterlab_ultimate_proxy import NAME, _jupyter_labextension_paths
+from jupyterlab_ultimate_proxy import NAME, __version__, _jupyter_labextension_paths
+from tests.browser.jupyterlab import extension_paths
 from tests.extension.conftest import EXTENSION
+from tests.harness import environment
 
 LABEXTENSION = EXTENSION / "jupyterlab_ultimate_proxy" / "labextension"
 TOLD = json.loads((EXTENSION / "package.json").read_text())
@@ -28,7 +34,7 @@ def test_the_bundle_is_current(script: dict[str, Any]) -> None:
     assert now["bundle"] == written["bundle"], "the bundle was changed by hand: run `make extension`"
 
 
-def test_a_change_of_any_source_shows(script: dict[str, Any], tmp_path: Any) -> None:
+def test_the_sum_is_over_all_that_the_build_reads(script: dict[str, Any]) -> None:
     names = set(script["SOURCES"])
     built_from = {"src", "schema", "style", "package.json", "tsconfig.json", "yarn.lock"}
     assert built_from <= names
@@ -46,6 +52,21 @@ def test_the_bundle_loads_what_its_package_names() -> None:
     size = sum(path.stat().st_size for path in LABEXTENSION.rglob("*") if path.is_file())
     assert size < 200_000
     assert not list(LABEXTENSION.rglob("*.map"))
+
+
+@pytest.mark.slow
+def test_jupyter_lists_it(tmp_path: Path) -> None:
+    """The server's part is listed only once it is installed; that it loads is seen by every other test here."""
+    paths = extension_paths(tmp_path / "share")
+    env = environment(tmp_path, {"JUPYTER_CONFIG_DIR": str(tmp_path / "config"), **paths})
+    command = [sys.executable, "-m", "jupyter", "labextension", "list"]
+    ran = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
+    assert re.search(r"@ultimate-proxy/jupyterlab v0\.1\.0.*enabled.*OK", ran.stdout + ran.stderr)
+
+
+def test_one_version() -> None:
+    project = tomllib.loads((EXTENSION.parent / "pyproject.toml").read_text())["project"]
+    assert TOLD["version"] == __version__ == project["version"]
 
 
 def test_the_lock_names_no_registry() -> None:
