@@ -46,6 +46,7 @@ class Page(NamedTuple):
     values: dict[str, Any]
     current: str = ""  # its place in the navigation bar
     script: str = ""  # a file of `pages/` beside the one that every page has
+    drawn: bool = False  # by Bokeh, which makes styles as it goes and loads files of ours
 
 
 class Text(NamedTuple):

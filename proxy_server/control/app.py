@@ -6,13 +6,15 @@ import asyncio
 import logging
 import socket
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tornado.httpserver import HTTPServer
+from tornado.routing import AnyMatches, Rule
 from tornado.web import Application
 
 from proxy_server.control import gateways
 from proxy_server.control.base import Control, Handler
+from proxy_server.control.dashboards import Dashboards, Sockets
 from proxy_server.control.identify import Identify
 from proxy_server.control.live import Live
 from proxy_server.control.routes import TABLE, Router
@@ -66,7 +68,14 @@ class Serving:
             live=Live(bench.settings.journal_dir),
             heavy=asyncio.Semaphore(_HEAVY_AT_ONCE),
         )
-        application = Application([(r".*", Handler, {"control": self._control})], log_function=lambda _: None)
+        self.dashboards = Dashboards(self._control)
+        self._control.router = Router((*table, *self.dashboards.rows))
+        rules: list[Any] = [
+            *self.dashboards.files(),
+            Rule(AnyMatches(), Sockets(self.dashboards)),
+            (r".*", Handler, {"control": self._control}),
+        ]
+        application = Application(rules, log_function=lambda _: None)
         self._server = HTTPServer(
             application,
             max_body_size=_MOST_BODY_BYTES,
@@ -79,6 +88,7 @@ class Serving:
     async def drain(self, most_s: float) -> None:
         """Take no new connection, answer what has been asked, and close."""
         self._server.stop()
+        self.dashboards.close()
         self._control.live.close()
         self._server.conn_params.no_keep_alive = True
         active, clock = self._control.active, self._control.bench.clock
@@ -99,6 +109,8 @@ async def run(child: Child) -> None:
     await asyncio.get_running_loop().run_in_executor(threads, _clear_moved_keys, bench)
     log.info("Control serves on %s:%d.", *listener.getsockname()[:2])
     child.ready()
+    if child.settings.data.demo:
+        serving.dashboards.load_soon()
     await child.drain.wait()
     await serving.drain(child.settings.server.drain_s)
     watch.cancel()

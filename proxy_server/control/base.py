@@ -237,7 +237,7 @@ class Handler(RequestHandler):
         self.write(msgspec.json.encode(value))
 
     def _write_page(self, page: Page) -> None:
-        self.set_header("Content-Security-Policy", pages.policy(self._nonce))
+        self.set_header("Content-Security-Policy", pages.policy(self._nonce, drawn=page.drawn))
         self.set_header("Content-Type", "text/html; charset=utf-8")
         self.write(pages.render(page, self._caller, self._nonce))
 

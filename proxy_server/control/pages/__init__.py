@@ -27,8 +27,17 @@ PLACES = (
 """The navigation bar: name, path, label."""
 
 
-def policy(nonce: str) -> str:
-    """Return the Content-Security-Policy of a page: our own inline style and script, nothing else."""
+def policy(nonce: str, *, drawn: bool = False) -> str:
+    """Return the Content-Security-Policy of a page: our own inline style and script, nothing else.
+
+    What Bokeh draws gets its styles from elements that Bokeh makes, for which there is no nonce, and from files of
+    ours. Scripts need the nonce there too, and none may be compiled from text.
+    """
+    if drawn:
+        return (
+            f"default-src 'none'; style-src 'self' 'unsafe-inline'; script-src 'nonce-{nonce}'; "
+            "img-src 'self' data:; connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+        )
     return (
         f"default-src 'none'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; img-src data:; "
         "connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
