@@ -20,8 +20,8 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 
 install: $(VENV)/.installed ## install everything, pinned by hash, into .venv
 
-run: install ## start the proxy with its scripted provider: no key needed (ARGS="--port 9000" and the like)
-	$(BIN)/ultimate-proxy up --demo $(ARGS)
+run: install ## start proxy and JupyterLab with made-up data: no key needed (ARGS="--port 9000" and the like)
+	$(BIN)/ultimate-proxy up --demo --lab --open $(ARGS)
 
 test: install ## the whole suite but the heavy fault tiers
 	$(BIN)/python -m pytest -n $${TEST_JOBS:-2} -m "not heavy" $(ARGS)

@@ -52,7 +52,11 @@ class Job(NamedTuple):
 def jobs(settings: Settings) -> tuple[Job, ...]:
     """Return the worker's jobs."""
     return (
-        *((Job("demo", _demo, _QUARTER_S, 5.0, _MINUTE_S),) if settings.data.demo and settings.data.demo_history else ()),
+        *(
+            (Job("demo", _demo, _QUARTER_S, 5.0, _MINUTE_S),)
+            if settings.data.demo and settings.data.demo_history
+            else ()
+        ),
         Job("ingest", _ingest, settings.record.commit_interval_s, 1.0, 30.0),
         Job("rollup", _rollup, _MINUTE_S, 5.0, 2 * _MINUTE_S),
         Job("maintain", _maintain, 5 * _MINUTE_S, _MINUTE_S, 15 * _MINUTE_S),

@@ -1,4 +1,4 @@
-"""Demo mode: a provider that answers as scripted, and a lake of made-up calls with known trend, seasons and anomalies.
+"""Demo mode: a provider that answers as scripted; a lake of made-up calls, its trend, seasons, anomalies known.
 
     demo.answer("/v1/messages", body, "msg_1")                    # script.py, pure: what the scripted provider says
     lake.fill(Lake.open(settings, clock), book)                   # lake.py: eleven weeks of calls that end now, once

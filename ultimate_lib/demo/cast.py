@@ -13,7 +13,7 @@ Rhythm = Literal["office", "around", "night"]
 DAYS = 77
 """How many whole days of calls lie before the first day of a demo: eleven weeks."""
 GROWTH = 0.6
-"""The level of a day is 1 + GROWTH × its number / DAYS: half as much again as at the beginning, on the last day more."""
+"""The level of a day is 1 + GROWTH * number / DAYS, the first day's number being 0."""
 HIGHEST_LEVEL = 2.0
 """Where the level stays when a demo is kept for months."""
 
@@ -124,36 +124,36 @@ SUPPORT_AFTER = ((GPT_MINI, 0.85), (TUNED, 0.03), (MISTRAL, 0.12))
 
 WORKLOADS: tuple[Workload, ...] = (
     Workload(
-        "notebook", "insights", (MAYA, JONAS, AIKO), ((SONNET, 0.4), (GPT, 0.25), (GEMINI, 0.35)), 300, "office",
+        "notebook", "insights", (MAYA, JONAS, AIKO), ((SONNET, 0.4), (GPT, 0.25), (GEMINI, 0.35)), 260, "office",
         1800, 420, stream=0.3, session_calls=14, notebooks=RESEARCH_NOTEBOOKS,
     ),
     Workload(
-        "notebook", "campaigns", (CARLA, OMAR), ((GPT_MINI, 0.45), (HAIKU, 0.25), (GEMINI, 0.3)), 170, "office",
+        "notebook", "campaigns", (CARLA, OMAR), ((GPT_MINI, 0.45), (HAIKU, 0.25), (GEMINI, 0.3)), 150, "office",
         1100, 520, stream=0.3, session_calls=9, notebooks=GROWTH_NOTEBOOKS,
     ),
     Workload(
-        "claude-code", "backend", (LENA, TOM), ((SONNET, 0.72), (OPUS, 0.1), (HAIKU, 0.18)), 420, "office",
+        "claude-code", "backend", (LENA, TOM), ((SONNET, 0.72), (OPUS, 0.1), (HAIKU, 0.18)), 360, "office",
         9000, 380, spread=0.6, stream=1.0, session_calls=26, context_tokens=1900, cached=0.93,
     ),
     Workload(
-        "claude-code", "mobile", (SOFIA,), ((SONNET, 0.8), (HAIKU, 0.2)), 120, "office",
+        "claude-code", "mobile", (SOFIA,), ((SONNET, 0.8), (HAIKU, 0.2)), 100, "office",
         8000, 350, spread=0.6, stream=1.0, session_calls=22, context_tokens=1700, cached=0.92,
         billing="subscription",
     ),
     Workload(
-        "support-bot", "helpdesk", (BOT,), SUPPORT_BEFORE, 560, "around",
+        "support-bot", "helpdesk", (BOT,), SUPPORT_BEFORE, 460, "around",
         1500, 210, spread=0.5, stream=0.9, session_calls=5, context_tokens=300, cached=0.35, tags=("env=prod",),
     ),
     Workload(
-        "ci-review", "backend", (CI,), ((GPT_MINI, 0.6), (HAIKU, 0.4)), 110, "office",
+        "ci-review", "backend", (CI,), ((GPT_MINI, 0.6), (HAIKU, 0.4)), 100, "office",
         5200, 300, spread=0.7, stream=0.0, tags=("env=ci",),
     ),
     Workload(
-        "nightly-eval", "insights", (AIKO,), ((GPT, 0.4), (SONNET, 0.3), (GEMINI, 0.3)), 130, "night",
+        "nightly-eval", "insights", (AIKO,), ((GPT, 0.4), (SONNET, 0.3), (GEMINI, 0.3)), 110, "night",
         1200, 260, spread=0.4, stream=0.0, tags=("env=batch", "suite=regression"),
     ),
     Workload(
-        "doc-search", "helpdesk", (BOT,), ((EMBEDDING, 1.0),), 140, "around",
+        "doc-search", "helpdesk", (BOT,), ((EMBEDDING, 1.0),), 110, "around",
         600, 0, spread=0.5, stream=0.0, operation="embeddings", tags=("env=prod",),
     ),
     Workload(

@@ -9,20 +9,17 @@ import numpy as np
 import polars as pl
 
 from ultimate_lib.demo import cast
+from ultimate_lib.demo.names import SOURCE, TAG
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ultimate_lib.demo.draws import Draw
 
-TAG = "data=demo"
-"""The first tag of every made-up call, so that it can be told apart and filtered out anywhere."""
-SOURCE = "demo"
-"""The `source` of every made-up call."""
-
 _HEX = np.frombuffer(b"0123456789abcdef", dtype=np.uint8)
 _ALPHABET = np.frombuffer(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789", dtype=np.uint8)
 _DASHES = [8, 13, 18, 23]
+_WITH_TOOLS, _WITH_SYSTEM, _WITH_IMAGES = 0.15, 0.85, 0.02  # shares of calls
 _CELLS = 9  # of a notebook that call a model
 _MOST_PEOPLE = 4000  # customers of the support bot
 
@@ -89,7 +86,7 @@ def who(draw: Draw) -> dict[str, pl.Series]:
 
 
 def _cells(draw: Draw) -> dict[str, pl.Series]:
-    """Return notebook, cell and kernel: a session is a kernel with one notebook, whose cells run one after another."""
+    """Return notebook, cell and kernel: a session is a kernel with one notebook; its cells run one after another."""
     notebooks = draw.workload.notebooks
     among = draw.session.max() + 1
     of_session = (draw.dice.random(among) ** 1.7 * len(notebooks)).astype(np.int64)
@@ -114,7 +111,7 @@ def shapes(draw: Draw) -> dict[str, pl.Series]:
     embeds = workload.operation == "embeddings"
     protocol = pick([model.protocol for model in models], draw.model)
     paths = ["/v1/messages" if model.protocol == "anthropic-messages" else "/v1/chat/completions" for model in models]
-    tools = np.full(rows, workload.app == "claude-code") | (dice.random(rows) < 0.15)
+    tools = np.full(rows, workload.app == "claude-code") | (dice.random(rows) < _WITH_TOOLS)
     tools &= not embeds
     limits = np.array([1024, 2048, 4096, 8192])[dice.integers(0, 4, rows)]
     return {
@@ -133,9 +130,9 @@ def shapes(draw: Draw) -> dict[str, pl.Series]:
         "attempts": pl.repeat(1, rows, eager=True),
         "message_count": pl.Series(np.where(embeds, 0, 1 + 2 * draw.place)),
         "tool_count": pl.Series(np.where(tools, dice.integers(3, 19, rows), 0)),
-        "has_system": pl.Series((dice.random(rows) < 0.85) & (not embeds)),
+        "has_system": pl.Series((dice.random(rows) < _WITH_SYSTEM) & (not embeds)),
         "has_tools": pl.Series(tools),
-        "has_images": pl.Series((dice.random(rows) < 0.02) & (not embeds)),
+        "has_images": pl.Series((dice.random(rows) < _WITH_IMAGES) & (not embeds)),
         "has_documents": pl.repeat(value=False, n=rows, eager=True),
         "max_tokens": pl.repeat(None, rows, dtype=pl.Int64, eager=True) if embeds else pl.Series(limits),
     }

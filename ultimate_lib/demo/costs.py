@@ -43,9 +43,7 @@ def priced(rows: pl.DataFrame, book: PriceBook) -> pl.DataFrame:
             found.append(unpriced)
             continue
         parts = (cost.input, cost.cache_read, cost.cache_write, cost.output, cost.other)
-        found.append(
-            (cost.total, *parts, cost.listed, cost.price_id, "estimated" if estimated else cost.source)
-        )
+        found.append((cost.total, *parts, cost.listed, cost.price_id, "estimated" if estimated else cost.source))
     names = (*_COSTS, "price_id", "cost_source")
     types = {name: pl.String if name in {"price_id", "cost_source"} else pl.Int64 for name in names}
     return rows.drop("price_of").hstack(pl.DataFrame(found, schema=types, orient="row"))

@@ -3,8 +3,8 @@
     calls(first_start=date(2026, 11, 3), start=…, end=…, book=book)      # frame of `schema.POLARS`, in order of time
 
 Pure: the same first start, seed and price list give the same rows, however a span is cut into pieces. An hour's
-calls are Poisson with the rate that `cast` says: level of the day × weekday × hour. What a call costs is what the
-price list says on its day.
+calls are Poisson with the rate that `cast` says: level of the day, times weekday, times hour. What a call costs is
+what the price list says on its day.
 """
 
 from __future__ import annotations
@@ -62,13 +62,9 @@ def blocks(first_start: date, start: datetime, end: datetime) -> Iterator[tuple[
         at = until
 
 
-def calls(
-    first_start: date, start: datetime, end: datetime, book: PriceBook, *, seed: int = 1
-) -> pl.DataFrame:
+def calls(first_start: date, start: datetime, end: datetime, book: PriceBook, *, seed: int = 1) -> pl.DataFrame:
     """Return the calls that started in [start, end), in the order of time."""
-    frames = [
-        _block(first_start, from_, until, book, seed) for from_, until in blocks(first_start, start, end)
-    ]
+    frames = [_block(first_start, from_, until, book, seed) for from_, until in blocks(first_start, start, end)]
     return pl.concat(frames) if frames else schema.empty()
 
 

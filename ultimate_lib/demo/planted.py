@@ -1,4 +1,4 @@
-"""What stands in the made-up calls for someone to find, as data: pages tell it, tests and detectors are held against it.
+"""What stands in the made-up calls for someone to find, as data: tests and detectors are held against it.
 
     for one in PLANTED:
         start, end = one.span(first_start)          # UTC; `end` is None for what lasts
@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 
 class Planted(NamedTuple):
-    """One anomaly. In its span `metric` of the calls that match `where` is about `factor` × what is usual."""
+    """One anomaly. In its span `metric` of the calls that match `where` is about `factor` times what is usual."""
 
     name: str
     kind: str  # spend | volume | errors | latency | cache | change

@@ -125,7 +125,9 @@ def _outcome() -> list[pl.Expr]:
         texts("provider", "none", "none", "estimated").alias("usage_source"),
         unless(unanswered | cut | (pl.col("operation") == "embeddings"), finish).alias("finish_reason"),
         took.alias("duration_ms"),
-        unless(refused, pl.when(failed).then(pl.col("_failed_ms")).otherwise(part["upstream_ms"])).alias("upstream_ms"),
+        unless(refused, pl.when(failed).then(pl.col("_failed_ms")).otherwise(part["upstream_ms"])).alias(
+            "upstream_ms"
+        ),
         unless(unanswered | ~pl.col("stream"), pl.min_horizontal("ttft_ms", took)).alias("ttft_ms"),
         unless(unanswered, part["output_tokens"]).alias("output_tokens"),
         unless(unanswered, part["reasoning_tokens"]).alias("reasoning_tokens"),
