@@ -150,9 +150,9 @@ def await_start(running: Running) -> None:
     if not running.url:
         status = running.process.wait(_STOP_S)
         raise AssertionError(f"The proxy did not start (status {status}):\n{running.log()}")
-    local = running.data_dir / "local.json"
-    if local.exists():
-        running.key = json.loads(local.read_text(encoding="utf-8"))["key"]
+    for local in (running.data_dir / "local.json", running.data_dir / "demo" / "local.json"):
+        if local.exists():
+            running.key = json.loads(local.read_text(encoding="utf-8"))["key"]
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, datetime, timedelta
+from itertools import pairwise
 
 import numpy as np
 import polars as pl
@@ -117,7 +118,7 @@ def test_planted_anomalies_lie_in_the_history_apart_from_each_other() -> None:
         assert all(start.date() >= history.first_day(first_start) + 28 * DAY for start, _ in spans)
         closed = sorted((start, end) for start, end in spans if end is not None)
         assert all(end.date() < first_start for _, end in closed)
-        assert all(one[1] <= other[0] for one, other in zip(closed, closed[1:], strict=False))
+        assert all(one[1] <= other[0] for one, other in pairwise(closed))
 
 
 def test_costs_are_what_the_price_list_says_to_the_nano_dollar(calls: pl.DataFrame) -> None:
@@ -133,7 +134,13 @@ def test_costs_are_what_the_price_list_says_to_the_nano_dollar(calls: pl.DataFra
         cost = book().cost(prices[row["model_requested"]], row["model_served"], usage, to_us(row["started_at"]))
         assert cost is not None
         assert row["cost_nano_usd"] == cost.total == row["list_cost_nano_usd"]
-        assert [row[part] for part in parts] == [cost.input, cost.cache_read, cost.cache_write, cost.output, cost.other]
+        assert [row[part] for part in parts] == [
+            cost.input,
+            cost.cache_read,
+            cost.cache_write,
+            cost.output,
+            cost.other,
+        ]
         assert row["price_id"] == cost.price_id
         assert row["cost_source"] == ("estimated" if row["status"] == "cut" else "table")
     assert answered.select((pl.sum_horizontal(parts) == pl.col("cost_nano_usd")).all()).item()

@@ -50,11 +50,12 @@ def fill(
     *,
     seed: int = 1,
     progress: Callable[[int, int], None] = lambda done, total: None,  # noqa: ARG005 - nobody asks
+    stop: Callable[[], bool] = lambda: False,
 ) -> Filled:
     """Write the calls up to this minute that are not there yet, a week a commit, then roll up the first filling.
 
-    A gap longer than the history itself is not filled. `progress` learns days done and days to do. Raises
-    `Unavailable` when the lake cannot be written.
+    A gap longer than the history itself is not filled. `progress` learns days done and days to do; `stop` is asked
+    before each week. Raises `Unavailable` when it is to stop, or the lake cannot be written.
     """
     rows = 0
     began: datetime | None = None
@@ -67,6 +68,8 @@ def fill(
             if rows and began < now - timedelta(days=1):
                 rollup.update(lake)  # later pieces are small, and the worker's own pass takes them
             return Filled(rows, opened, at)
+        if stop():
+            raise Unavailable("Stopped in the middle of the demo data; the next start goes on.", code="stopped")
         at, until = next(history.blocks(opened, at, now))
         frame = history.calls(opened, at, until, book, seed=seed)
         numbers = {FILLED: (until - EPOCH) // _MINUTE, FIRST: opened.toordinal()}
