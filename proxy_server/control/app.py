@@ -14,9 +14,13 @@ from tornado.web import Application
 from proxy_server.control import gateways
 from proxy_server.control.base import Control, Handler
 from proxy_server.control.identify import Identify
+from proxy_server.control.live import Live
 from proxy_server.control.routes import TABLE, Router
+from ultimate_lib.access import provider_keys
 from ultimate_lib.clock import SystemClock
 from ultimate_lib.compute import LocalPool
+from ultimate_lib.errors import UltimateError
+from ultimate_lib.providers import offered
 from ultimate_lib.store import Store
 from ultimate_lib.workbench import Workbench
 
@@ -59,6 +63,7 @@ class Serving:
             router=Router(table),
             identify=Identify(bench.settings, bench.store, bench.clock),
             threads=threads,
+            live=Live(bench.settings.journal_dir),
             heavy=asyncio.Semaphore(_HEAVY_AT_ONCE),
         )
         application = Application([(r".*", Handler, {"control": self._control})], log_function=lambda _: None)
@@ -74,6 +79,7 @@ class Serving:
     async def drain(self, most_s: float) -> None:
         """Take no new connection, answer what has been asked, and close."""
         self._server.stop()
+        self._control.live.close()
         self._server.conn_params.no_keep_alive = True
         active, clock = self._control.active, self._control.bench.clock
         until = clock.monotonic() + most_s
@@ -90,6 +96,7 @@ async def run(child: Child) -> None:
     listener = child.listener or socket.create_server(("127.0.0.1", 0))
     serving = Serving(bench, threads, listener)
     watch = asyncio.create_task(_watch(bench, threads))
+    await asyncio.get_running_loop().run_in_executor(threads, _clear_moved_keys, bench)
     log.info("Control serves on %s:%d.", *listener.getsockname()[:2])
     child.ready()
     await child.drain.wait()
@@ -97,6 +104,17 @@ async def run(child: Child) -> None:
     watch.cancel()
     threads.shutdown(wait=False, cancel_futures=True)
     bench.store.close()
+
+
+def _clear_moved_keys(bench: Workbench) -> None:
+    """Remove keys of providers whose address has changed: they were entered for another one."""
+    try:
+        gone = provider_keys.remove_moved(bench.store, bench.clock, offered(bench.settings).values())
+    except UltimateError as error:  # a key that stays is not sent to the new address all the same
+        log.warning("Stored keys of providers cannot be looked through: %s", error)
+        return
+    for name in gone:
+        log.warning("The address of the provider '%s' has changed: its stored key is removed. Enter it again.", name)
 
 
 async def _watch(bench: Workbench, threads: ThreadPoolExecutor) -> None:

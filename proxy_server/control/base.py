@@ -17,15 +17,17 @@ from tornado.web import RequestHandler
 from proxy_server.control import pages, params
 from proxy_server.control.answers import Answer, Caller, Page, Redirect, Text
 from proxy_server.control.identify import cookie_name
+from proxy_server.control.live import Events
 from proxy_server.control.routes import PUBLIC, Found, allow, permit
 from ultimate_lib.access.sessions import SESSION_LIFE
 from ultimate_lib.errors import Denied, Invalid, UltimateError, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
     from concurrent.futures import Executor
 
     from proxy_server.control.identify import Identify
+    from proxy_server.control.live import Live
     from proxy_server.control.routes import Route, Router
     from ultimate_lib.workbench import Workbench
 
@@ -45,6 +47,7 @@ class Control:
     router: Router
     identify: Identify
     threads: Executor
+    live: Live
     heavy: asyncio.Semaphore
     waiting: int = 0
     active: set[Handler] = field(default_factory=set)
@@ -61,6 +64,7 @@ class Handler(RequestHandler):
         self._path = self.request.path
         self._caller = Caller()
         self._gone = False
+        self.when_gone: Callable[[], object] | None = None  # told when the client has left
         root = control.bench.settings.server.root_path
         if root and (self._path == root or self._path.startswith(root + "/")):
             self._path = self._path[len(root) :] or "/"
@@ -76,6 +80,8 @@ class Handler(RequestHandler):
     def on_connection_close(self) -> None:
         """Remember that nobody waits any more."""
         self._gone = True
+        if self.when_gone is not None:
+            self.when_gone()
         self._control.active.discard(self)
 
     def set_default_headers(self) -> None:
@@ -127,8 +133,32 @@ class Handler(RequestHandler):
         told = self._params(route, found.values)
         work = functools.partial(route.function, self._control.bench, self._caller, told)
         self.set_status(route.status)
+        await self._respond(route, work)
+
+    async def _respond(self, route: Route, work: Callable[[], object]) -> None:
         in_turn = route.heavy and self._caller.principal is not None  # nobody else is shown anything of the lake
-        self._write(await (self._in_turn(work) if in_turn else self._in_thread(work)))
+        value = await (self._in_turn(work) if in_turn else self._in_thread(work))
+        if isinstance(value, Events):
+            after = self.request.headers.get("Last-Event-ID", "")
+            await self._control.live.serve(self, value._replace(after=after or value.after), self._still_may(route))
+        else:
+            self._write(value)
+
+    def _still_may(self, route: Route) -> Callable[[], Awaitable[bool]]:
+        """Return what tells whether the caller of a long answer is still the same and may still have it."""
+
+        async def still() -> bool:
+            try:
+                caller = await self._in_thread(functools.partial(self._control.identify.caller, self.request))
+                permit(route, caller)
+            except Denied:
+                return False
+            except UltimateError as error:  # the store is away: nobody is sent off for that
+                log.warning("Whether a listener may go on cannot be told: %s", error)
+                return True
+            return caller.principal == self._caller.principal
+
+        return still
 
     async def _in_turn(self, work: Callable[[], object]) -> object:
         """Read the lake when it is this request's turn, unless its client has left meanwhile."""

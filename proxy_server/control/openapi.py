@@ -120,7 +120,7 @@ def _parameter(
 
 
 def _responses(route: Route, schema_of: dict[str, Any]) -> dict[str, Any]:
-    content: dict[str, Any] = {"text/plain": {"schema": {"type": "string"}}}
+    content: dict[str, Any] = {route.media: {"schema": {"type": "string"}}}
     if route.gives is not None:
         content = {"application/json": {"schema": schema_of[repr(route.gives)]}}
     answers: dict[str, Any] = {str(route.status): {"description": route.sentence, "content": content}}

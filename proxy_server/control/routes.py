@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from proxy_server.control import openapi
 from proxy_server.control.answers import Caller, Nothing
-from proxy_server.control.api import access, analytics, auth, keys, system
+from proxy_server.control.api import access, analytics, auth, calls, keys, live, providers, system
 from proxy_server.control.pages import home, login
 from ultimate_lib.errors import NotFound
 
@@ -41,6 +41,7 @@ class Route(NamedTuple):
     example: str  # query string or JSON body
     takes: type[Struct] = Nothing
     gives: Any = None  # type of the answer; None: not JSON
+    media: str = "text/plain"  # of an answer that is not JSON
     status: int = 200  # of an answer that has no other
     also: tuple[str, ...] = ()  # other paths under which the public system's clients look for it
     page: str = ""  # a page's name; links and redirects go by it
@@ -73,6 +74,19 @@ TABLE: tuple[Route, ...] = (
     Route("GET", "/api/analytics/calls", analytics.calls, "analytics:view",
           "Single calls, newest first, page by page.", "?filter=status:error&limit=50",
           takes=analytics.Calls, gives=analytics.CallPage, heavy=True),
+    Route("GET", "/api/calls/{id}", calls.call, "analytics:view",
+          "One call: every column of its record, and why it costs what it does.", "",
+          takes=calls.OneCall, gives=calls.CallTold, heavy=True),
+    Route("GET", "/api/live", live.live, "analytics:view",
+          "Calls as they end, as server-sent events: `call` with one row, `gap`, `end` with a reason.",
+          "?filter=project:search", takes=live.Listening, media="text/event-stream", head=False),
+    Route("GET", "/api/providers", providers.listed, "settings:manage",
+          "Providers: which are in force, and where their keys come from.", "", gives=list[providers.ProviderTold]),
+    Route("PUT", "/api/providers/{name}/key", providers.put_key, "settings:manage",
+          "Enter a provider's key: kept sealed, never told again, in force without a restart.", '{"key": "sk-…"}',
+          takes=providers.NewProviderKey, gives=providers.KeyChanged),
+    Route("DELETE", "/api/providers/{name}/key", providers.remove_key, "settings:manage",
+          "Remove a provider's key that was entered.", "", takes=providers.KeyOf, gives=providers.KeyChanged),
     Route("GET", "/api/auth/verify", auth.verify, KNOWN, "Who the caller is and what it may do.", "",
           gives=auth.Verified),
     Route("POST", "/api/auth/logout", auth.logout, KNOWN, "End the session that carries this request.", "{}",
@@ -88,6 +102,8 @@ TABLE: tuple[Route, ...] = (
           gives=dict[str, str]),
     Route("GET", "/api/roles", access.roles, KNOWN, "All roles and the permissions in them.", "",
           gives=dict[str, list[str]]),
+    Route("GET", "/api/version", system.version, PUBLIC, "Which version this is, and whether its data are made up.",
+          "", gives=system.Version),
     Route("GET", "/api/system/status", system.status, "audit:view", "How the processes, the journal and the lake do.",
           "", gives=system.Status),
     Route("GET", "/api/openapi.json", _openapi, PUBLIC, "This interface as an OpenAPI 3.1 document.", "",

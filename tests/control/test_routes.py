@@ -17,7 +17,7 @@ from tests.control.alone import Alone
 from ultimate_lib.access.roles import PERMISSIONS
 from ultimate_lib.errors import NotFound
 
-OPEN_TO_ALL = {"/", "/login", "/api/openapi.json", "/readyz", "/healthz"}
+OPEN_TO_ALL = {"/", "/login", "/api/version", "/api/openapi.json", "/readyz", "/healthz"}
 OPEN_TO_KNOWN = {
     "/logout",
     "/api/auth/verify",

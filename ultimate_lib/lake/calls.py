@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import polars as pl
 
 from ultimate_lib.clock import to_datetime, to_us
-from ultimate_lib.errors import Invalid
+from ultimate_lib.errors import Corrupt, Invalid
 from ultimate_lib.lake import reader, schema
 from ultimate_lib.lake.merges import matching
 from ultimate_lib.lake.query import check_limit, check_span, check_where, known
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 MOST_CALLS = 1000
 _FIRST_LOOK = timedelta(minutes=15)
 _WIDER = 4
+_AROUND = timedelta(seconds=1)
+_ID = re.compile(r"0[0-9a-f]{7}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")  # up to the year 2527
 
 
 class Page(NamedTuple):
@@ -69,6 +72,28 @@ def page(
     shown = found.head(limit)
     more = _write(shown) if found.height > limit else None
     return Page(shown.select(names), more, lost.files, lost.rows)
+
+
+def one(lake: Lake, call_id: str) -> dict[str, Any] | None:
+    """Return every column of one call, or None when the lake has none of that id.
+
+    An id begins with the millisecond in which its call started, ours and imported ones alike, so only the files and
+    row groups of that second are read. Raises `Corrupt` when a damaged file may have held the call.
+    """
+    if not _ID.fullmatch(call_id):
+        return None
+    started = to_datetime(int(call_id[:8] + call_id[9:13], 16) * 1000)
+    span = started - _AROUND, started + _AROUND
+    found = reader.scan_calls(lake, *span).filter(pl.col("call_id") == call_id).head(1).collect(engine="streaming")
+    if found.height:
+        return found.row(0, named=True)
+    if reader.missing(lake, *span).files:
+        raise Corrupt(
+            "A damaged file of the time of this call cannot be read; the call may be in it.",
+            hint="`ultimate-proxy doctor` names the file; restore it from a backup.",
+            code="lake_file",
+        )
+    return None
 
 
 def _oldest(lake: Lake, last: datetime) -> datetime:
