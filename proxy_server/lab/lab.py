@@ -36,6 +36,10 @@ _PORTS_TRIED = 50
 _STOP_S = 12.0  # it ends its kernels first
 _LAST_BYTES = 2000
 _ENTRY = Path(__file__).with_name("child.py")
+_DEFAULTS = {  # of JupyterLab's settings; what its user chooses wins
+    "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False},
+    "@jupyterlab/apputils-extension:themes": {"adaptive-theme": True},  # light or dark as the desktop is
+}
 
 
 class Lab:
@@ -69,6 +73,9 @@ class Lab:
         folder = settings.data_dir / "notebooks"
         for name in notebooks.update(folder):
             log.info("A new edition of a notebook lies beside yours: %s.", folder / name)
+        defaults = settings.data_dir / "jupyter" / "labconfig" / "default_setting_overrides.json"
+        defaults.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        defaults.write_text(json.dumps(_DEFAULTS, indent=1), encoding="utf-8")
         port = free_port(self._wished or PORT, exact=self._wished is not None)
         token = secrets.token_hex(24)
         self._log = settings.run_dir / "jupyterlab.log"
@@ -155,7 +162,6 @@ def arguments(folder: Path, port: int, token: str) -> list[str]:
         "--ServerApp.open_browser=False",
         "--ServerApp.allow_root=True",  # a container's only user; it listens on loopback and asks for a token
         f"--IdentityProvider.token={token}",
-        "--LabApp.news_url=None",
         "--LabApp.check_for_updates_class=jupyterlab.handlers.announcements.NeverCheckForUpdate",
         "--LabApp.extension_manager=readonly",
         "--LanguageServerManager.autodetect=False",  # it would look for twenty programs, npm's among them
