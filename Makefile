@@ -45,6 +45,7 @@ fix: install ## format, and mend what the linter can
 bench: install ## all benchmarks, quick form (ARGS="" for the full form: see tests/bench)
 	$(BIN)/python -m tests.bench.gateway --quick $(ARGS)
 	$(BIN)/python -m tests.bench.lake --quick $(ARGS)
+	$(BIN)/python -m tests.bench.workbench --quick $(ARGS)
 
 lock: install ## resolve requirements.lock anew from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --extra lab --extra voila --extra reports --extra dev --universal --python-version 3.11 \

@@ -28,8 +28,12 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 @pytest.fixture
 def kernel_environment(proxy: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let kernels find around them what JupyterLab beside the proxy would give them, and nothing of this test's own."""
-    told = {"data.folder": str(proxy.data_dir / "demo"), "data.demo": True, "server.port": int(proxy.url.split(":")[2])}
+    """Let kernels find around them what JupyterLab beside the proxy would give them."""
+    told = {
+        "data.folder": str(proxy.data_dir / "demo"),
+        "data.demo": True,
+        "server.port": int(proxy.url.split(":")[2]),
+    }
     given = {**environment(tmp_path), "IPYTHONDIR": str(tmp_path), "JUPYTER_RUNTIME_DIR": str(tmp_path / "runtime")}
     for name in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "OPENAI_BASE_URL", "ANTHROPIC_BASE_URL"):
         monkeypatch.delenv(name, raising=False)
@@ -63,7 +67,9 @@ def test_the_tour_runs_and_each_call_is_told_under_its_cell(proxy: Running, tmp_
     assert "research/" in said["lake"]
     assert f"{proxy.url}/dashboards/overview" in said["next"]
     rows = proxy.get("/api/analytics/breakdown?by=cell_id&metrics=requests&filter=provider:demo&limit=100")["rows"]
-    assert sorted(row["requests"] for row in rows) == sorted(MADE.values()), "nbclient tells no ids, but cells are four"
+    assert sorted(row["requests"] for row in rows) == sorted(MADE.values()), (
+        "nbclient tells no ids, but cells are four"
+    )
 
 
 @pytest.mark.slow
