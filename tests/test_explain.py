@@ -130,6 +130,16 @@ def test_an_unknown_cost_says_why(table: PriceTable, told: dict[str, Any], price
     assert words in found.sentence
 
 
+def test_a_cost_that_was_recorded_without_parts_or_price_is_told_as_that(table: PriceTable) -> None:
+    plain = {"call_id": "x", "started_at": AT_US, "provider": "openai", "input_tokens": 5, "output_tokens": 5}
+    told = explain(table, CallRecord(**plain, cost_nano_usd=108_000), "openai")
+    assert [(line.what, line.cost_nano_usd) for line in told.lines] == [("whole call", 108_000)]
+    assert "without its parts" in told.sentence
+    told = explain(table, CallRecord(**plain, cost_nano_usd=108_000, input_cost_nano_usd=100_000), "openai")
+    assert sum(line.cost_nano_usd for line in told.lines) == 108_000
+    assert "without naming the price" in told.sentence
+
+
 def test_what_costs_nothing_says_so(table: PriceTable) -> None:
     record = CallRecord(call_id="x", started_at=AT_US, operation="count_tokens", cost_nano_usd=0, cost_source="table")
     assert explain(table, record, "anthropic").sentence.startswith("This kind of request costs nothing")

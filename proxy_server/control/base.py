@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
 import secrets
@@ -62,10 +63,11 @@ class Handler(RequestHandler):
         self._request_id = secrets.token_hex(8)
         self._nonce = secrets.token_urlsafe(16)
         self._path = self.request.path
-        self._caller = Caller()
+        settings = control.bench.settings
+        self._caller = Caller(root=settings.server.root_path, demo=settings.data.demo)
         self._gone = False
         self.when_gone: Callable[[], object] | None = None  # told when the client has left
-        root = control.bench.settings.server.root_path
+        root = settings.server.root_path
         if root and (self._path == root or self._path.startswith(root + "/")):
             self._path = self._path[len(root) :] or "/"
 
@@ -108,10 +110,18 @@ class Handler(RequestHandler):
         except UltimateError as error:
             if error.http_status >= HTTPStatus.INTERNAL_SERVER_ERROR:
                 log.warning("request %s to %s: %s", self._request_id, self._path, error)
+            if page:
+                await self._identify_for_bar()
             self._refuse(error, page=page)
         except Exception:
             log.exception("request %s to %s failed", self._request_id, self._path)
             self._refuse(_internal(self._request_id), page=page)
+
+    async def _identify_for_bar(self) -> None:
+        """Learn who asks for a page that there is not, so that its bar says so too."""
+        if self._caller.principal is None:
+            with contextlib.suppress(UltimateError):
+                self._caller = await self._in_thread(functools.partial(self._control.identify.caller, self.request))
 
     get = head = post = put = patch = delete = options = _serve
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import struct
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
@@ -40,6 +41,8 @@ MOST_OF_ONE = 16
 MOST_WAITING = 1000
 _KEPT = 1000
 _AT_ONCE = 20
+_FLOATS = [column.name for column in records.COLUMNS if column.type == "float32"]
+_FLOAT = struct.Struct("f")
 _LINGER_S = 30.0
 _OVERLAP_US = 1_000_000
 _GOODBYE_S = 5.0
@@ -253,4 +256,7 @@ class Live:
 def _event(record: CallRecord) -> _Event:
     row = records.as_mapping(record)
     row["started_at"] = to_datetime(record.started_at)
+    for name in _FLOATS:
+        if row[name] is not None:
+            (row[name],) = _FLOAT.unpack(_FLOAT.pack(row[name]))  # as the lake keeps and tells it
     return _Event(record, b"event: call\nid: %b\ndata: %b\n\n" % (record.call_id.encode(), msgspec.json.encode(row)))

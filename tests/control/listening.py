@@ -73,6 +73,13 @@ class Listener:
             time.sleep(0.005)
         return self.heard
 
+    def wait_for(self, call_id: str, seconds: float = 5.0) -> None:
+        """Wait until a call is told."""
+        until = time.monotonic() + seconds
+        while call_id not in self.ids():
+            assert time.monotonic() < until, f"{call_id} is not told"
+            time.sleep(0.005)
+
     def ids(self) -> list[str]:
         return [one.id for one in self.heard if one.event == "call"]
 

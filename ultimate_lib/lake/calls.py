@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 MOST_CALLS = 1000
 _FIRST_LOOK = timedelta(minutes=15)
 _WIDER = 4
+_IDS = ("call_id", "upstream_id", "key_id", "session_id", "agent_id", "trace_id", "cell_id", "kernel_id", "end_user")
 _AROUND = timedelta(seconds=1)
 _ID = re.compile(r"0[0-9a-f]{7}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")  # up to the year 2527
 
@@ -45,10 +46,12 @@ def page(
     limit: int = 100,
     cursor: str | None = None,
     columns: Sequence[str] | None = None,
+    search: str = "",
 ) -> Page:
     """Return up to `limit` calls that started in [start, end), by (started_at, call_id) descending.
 
-    `columns` of the record, all if not told; `where` as in a query. Calls that arrive meanwhile shift no page: a
+    `columns` of the record, all if not told; `where` as in a query; `search` is the beginning of any of a
+    call's ids. Calls that arrive meanwhile shift no page: a
     cursor is a place in time. Raises `Invalid` for unknown names, a bad cursor or limit, an empty span.
     """
     check_span(start, end)
@@ -61,10 +64,11 @@ def page(
     last = min(end, to_datetime(before[0] + 1))
     first = last
     look = _FIRST_LOOK
+    wanted = [*matching(where or {}), *_named(search)]
     oldest = max(start, _oldest(lake, last))
     while True:
         first, look = max(oldest, first - look), look * _WIDER
-        newest = _newest(lake, (first, last), matching(where or {}), before, names)
+        newest = _newest(lake, (first, last), wanted, before, names)
         found = newest.head(limit + 1).collect(engine="streaming")
         if found.height > limit or first <= oldest:
             break
@@ -94,6 +98,12 @@ def one(lake: Lake, call_id: str) -> dict[str, Any] | None:
             code="lake_file",
         )
     return None
+
+
+def _named(search: str) -> list[pl.Expr]:
+    if not search:
+        return []
+    return [pl.any_horizontal(pl.col(name).str.starts_with(search) for name in _IDS).fill_null(value=False)]
 
 
 def _oldest(lake: Lake, last: datetime) -> datetime:

@@ -51,6 +51,9 @@ def explain(table: PriceTable, record: CallRecord, price_id: str | None) -> Expl
         return Explained([], None, why_unpriced(table, record, price_id))
     if record.cost_nano_usd == 0 and record.price_id is None:
         return Explained([], 0, "This kind of request costs nothing: no model was asked for an answer.")
+    if all(getattr(record, f"{part}_cost_nano_usd") is None for part in _PARTS):
+        whole = Line("whole call", None, "tokens", None, record.cost_nano_usd)
+        return Explained([whole], record.cost_nano_usd, "The cost was recorded without its parts.")
     booked = [getattr(record, f"{part}_cost_nano_usd") or 0 for part in _PARTS]
     rates = _rates(table, record)
     usage = _usage(record)
@@ -160,7 +163,9 @@ def _why_priced(table: PriceTable, record: CallRecord, *, repeatable: bool) -> s
         how = "The provider sent its own bill, and that is the cost"
         split = "; it is split in the proportions of the list price" if record.price_id else ""
         return f"{how}{split}."
-    owner, _, rest = (record.price_id or "").partition("/")
+    if not record.price_id:
+        return "The cost was recorded without naming the price that it was made with."
+    owner, _, rest = record.price_id.partition("/")
     model, _, day = rest.rpartition("@")
     when = f"in force since {day}" if day and day != "listed" else "as listed"
     what = f"Tokens times the list price of {model} at {owner}, {when}"

@@ -145,7 +145,7 @@ class Routes:
                 "protocol": provider.protocol,
                 "base_url": provider.base_url,
                 "auth": provider.auth,
-                "key": masked(provider.api_key),
+                "key": masked(provider.api_key) or ("missing" if provider.lacks_key else ""),
                 "prices": provider.price_id or "none",
                 "from": provider.origin,
             }

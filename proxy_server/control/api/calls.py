@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from proxy_server.control.answers import Caller
     from ultimate_lib.workbench import Workbench
 
-CallId = Annotated[str, Meta(description="The call's id, as lists and the header x-request-id tell it.")]
+CallId = Annotated[str, Meta(description="The call's id, as lists and the header x-ultimate-call-id tell it.")]
 
 
 class OneCall(Struct, kw_only=True):

@@ -1,4 +1,7 @@
-"""Pages rendered on the server: one frame, one style sheet, no asset from elsewhere. Templates escape every value."""
+"""Pages rendered on the server: one frame, one style sheet, no asset from elsewhere. Templates escape every value.
+
+`bar` and `style` are for pages that are drawn elsewhere (dashboards): the same navigation bar in the same look.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,14 @@ if TYPE_CHECKING:
 
 _FOLDER = Path(__file__).parent
 
+PLACES = (
+    ("home", "/", "Home"),
+    ("calls", "/calls", "Calls"),
+    ("dashboards", "/dashboards/overview", "Dashboards"),
+    ("docs", "/docs", "API"),
+)
+"""The navigation bar: name, path, label."""
+
 
 def policy(nonce: str) -> str:
     """Return the Content-Security-Policy of a page: our own inline style and script, nothing else."""
@@ -26,6 +37,7 @@ def policy(nonce: str) -> str:
 
 def render(page: Page, caller: Caller, nonce: str) -> bytes:
     """Return the page as HTML."""
+    script = _text("page.js") + (_text(page.script) if page.script else "")
     return (
         _loader()
         .load(page.template)
@@ -33,13 +45,44 @@ def render(page: Page, caller: Caller, nonce: str) -> bytes:
             title=page.title,
             nonce=nonce,
             root=caller.root,
-            who=caller.principal.user_name if caller.principal is not None else None,
-            csrf=csrf_token(caller.session) if caller.session is not None else "",
-            style=_text("style.css"),
-            script=_text("page.js"),
+            bar=bar(caller, page.current),
+            who=_who(caller),
+            csrf=_csrf(caller),
+            style=style(),
+            script=script,
             **page.values,
         )
     )
+
+
+def bar(caller: Caller, current: str) -> str:
+    """Return the navigation bar as HTML, with who is signed in; `current` is a name of `PLACES`, or empty."""
+    made = (
+        _loader()
+        .load("bar.html")
+        .generate(
+            places=PLACES,
+            current=current,
+            root=caller.root,
+            demo=caller.demo,
+            who=_who(caller),
+            csrf=_csrf(caller),
+        )
+    )
+    return made.decode()
+
+
+def style() -> str:
+    """Return the style sheet of every page, the bar's own rules among them."""
+    return _text("style.css")
+
+
+def _who(caller: Caller) -> str | None:
+    return caller.principal.user_name if caller.principal is not None else None
+
+
+def _csrf(caller: Caller) -> str:
+    return csrf_token(caller.session) if caller.session is not None else ""
 
 
 @functools.cache
