@@ -103,17 +103,18 @@ class Booking:
         until = time.monotonic() + seconds
         while True:
             with run.lock:
-                running, ended = run.running, run.sent - run.running
+                sent, running = run.sent, run.running
             rows = self._rows(run, max(until - time.monotonic(), 0.2))
-            if len(rows) >= ended or time.monotonic() > until:
+            if len(rows) >= sent - running or time.monotonic() > until:
                 break
             time.sleep(_PAUSE_S)
         with run.lock:
             run.ids.update(row["call_id"] for row in rows)
         told = line.sums(rows)
-        missing = max(ended - len(rows), 0)
-        text = line.text(told, running=running, missing=missing, direct=run.direct)
-        return Told(run, text, told, running + missing)
+        untold = max(sent - len(rows), 0)
+        running = min(running, untold)  # an answer may be complete and recorded before it is read to its end here
+        text = line.text(told, running=running, missing=untold - running, direct=run.direct)
+        return Told(run, text, told, untold)
 
     def _rows(self, run: Run, seconds: float) -> list[dict[str, Any]]:
         with self._lock:

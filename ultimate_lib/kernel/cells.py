@@ -75,7 +75,9 @@ class Cells:
 
     def begin(self, info: ExecutionInfo) -> Run:
         """A cell begins to run."""
-        return self._begin(info.raw_cell or "", getattr(info, "cell_id", None))
+        history = self._shell.history_manager.input_hist_parsed
+        number = min(self._shell.execution_count, len(history))  # counted up before or after this, by version
+        return self._begin(info.raw_cell or "", getattr(info, "cell_id", None), number)
 
     def begin_here(self) -> Run | None:
         """Join the cell that is running now, if one is: the one that loads the extension."""
@@ -83,7 +85,8 @@ class Cells:
         content = parent.get("content", {})
         if parent.get("header", {}).get("msg_type") != "execute_request" or content.get("silent"):
             return None
-        return self._begin(str(content.get("code", "")), None)
+        number = len(self._shell.history_manager.input_hist_parsed) - 1
+        return self._begin(str(content.get("code", "")), None, number)
 
     def end(self) -> Run | None:
         """End the cell; return its run, or None when it was part of another."""
@@ -99,7 +102,7 @@ class Cells:
         run.ended.set()
         return run
 
-    def _begin(self, source: str, cell_id: str | None) -> Run:
+    def _begin(self, source: str, cell_id: str | None, number: int) -> Run:
         parent = self._parent()
         stack = self._open.setdefault(threading.get_ident(), [])
         if stack and _message(stack[0].parent) != _message(parent):
@@ -108,15 +111,14 @@ class Cells:
         if stack:
             run = stack[0]
         else:
-            run = self._new(source, cell_id or parent.get("metadata", {}).get("cellId"), parent)
+            run = self._new(source, cell_id or parent.get("metadata", {}).get("cellId"), number, parent)
             self.busy += 1
             self.changed_at = time.monotonic()
         stack.append(run)
         _current.set(run)
         return run
 
-    def _new(self, source: str, cell_id: str | None, parent: dict[str, Any]) -> Run:
-        number = self._shell.execution_count
+    def _new(self, source: str, cell_id: str | None, number: int, parent: dict[str, Any]) -> Run:
         if cell_id and cell_id.startswith(_VSCODE):
             cell_id = cell_id.rpartition("#")[2]
         cell_id = cell_id or self._name(source) or f"In[{number}]"

@@ -53,7 +53,7 @@ class Clients:
     """All clients that are led. `before` holds the environment as it was."""
 
     def __init__(self, url: str, key: str, before: Mapping[str, str | None]) -> None:
-        self._urls = {"openai": f"{url}/v1/", "anthropic": f"{url}/"}
+        self._urls = {"openai": f"{url}/v1", "anthropic": url}
         self._key = key
         self._before = before
         self._led: weakref.WeakKeyDictionary[Any, Original] = weakref.WeakKeyDictionary()
@@ -123,7 +123,7 @@ class Clients:
             self._set(family, client, copied.base, environment_keys)
         elif not base_given:
             public = self._before.get(BASE_VARIABLES[family])
-            base = type(client.base_url)((public or PUBLIC_URLS[family]).rstrip("/") + "/")
+            base = _address(client, public or PUBLIC_URLS[family])
             if public is None:
                 _say_default(client, base)
             self._set(family, client, base, environment_keys)
@@ -132,7 +132,7 @@ class Clients:
         """Point a client to the proxy and remember what it was; `keys` are its own where it holds ours already."""
         attributes = []
         owner, name = _base_holder(client)
-        attributes.append((owner, name, base, type(base)(self._urls[family])))
+        attributes.append((owner, name, base, _address(client, self._urls[family])))
         held = {name: getattr(client, name, None) for name in _KEY_VARIABLES[family]}
         own = {name: keys.get(name, value) for name, value in held.items()}
         used = [name for name, value in held.items() if value] or ["api_key"]
@@ -175,9 +175,12 @@ class Clients:
                 return original(client, **kwargs)
             token = _copied.set(led)
             try:
-                return original(client, **(self._own_key(led, kwargs) or kwargs))
+                copied = original(client, **(self._own_key(led, kwargs) or kwargs))
             finally:
                 _copied.reset(token)
+            if copied in self._led and hasattr(client, "_unchosen_base_url"):
+                copied._unchosen_base_url = client._unchosen_base_url  # noqa: SLF001 - as for a copy with no key given
+            return copied
 
         return copy
 
@@ -197,7 +200,7 @@ class Clients:
             request.extensions = {**request.extensions, MARK: led}
 
     def _is_ours(self, family: str, client: Any) -> bool:
-        return str(client.base_url).rstrip("/") == self._urls[family].rstrip("/")
+        return str(client.base_url).rstrip("/") == self._urls[family]
 
     def _holds_key(self, client: Any) -> bool:
         return self._key in {getattr(client, "api_key", None), getattr(client, "auth_token", None)}
@@ -238,6 +241,13 @@ def _say_default(client: Any, base: Any) -> None:
         client._base_url_was_default = True  # noqa: SLF001 - so `copy` lets a new credential bring its own
     if hasattr(client, "_unchosen_base_url"):
         client._unchosen_base_url = base  # noqa: SLF001
+
+
+def _address(client: Any, text: str) -> Any:
+    """Return an address as the client's package writes it."""
+    url = type(client.base_url)(text)
+    enforce = getattr(client, "_enforce_trailing_slash", None)
+    return url if enforce is None else enforce(url)
 
 
 def _is_not_given(value: object) -> bool:

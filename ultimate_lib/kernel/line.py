@@ -55,32 +55,29 @@ def sums(rows: Sequence[dict[str, Any]]) -> Sums:
 
 
 def text(told: Sums, *, running: int = 0, missing: int = 0, direct: int = 0) -> str:
-    """Return the line. `running` calls have not ended, `missing` ended but have no row yet, `direct` went past us."""
-    parts = [_count(told.calls + running + missing, "call")]
+    """Return the line, empty when there is nothing to tell.
+
+    `running` calls have not ended, `missing` ended but have no row yet, `direct` went past the proxy.
+    """
+    count = told.calls + running + missing
+    if not count:
+        return f"{_count(direct, 'call')} went directly to the provider, unrecorded" if direct else ""
+    parts = [_count(count, "call")]
     if told.calls:
         tokens = _total(told.input_tokens, told.output_tokens)
         parts += [f"{tokens:,} tokens" if tokens is not None else "— tokens", _cost(told)]
-        if told.took_ms is not None:
-            parts.append(seconds(told.took_ms))
-    if told.subscription:
-        parts.append(f"{told.subscription} by subscription")
-    if told.cache_hits:
-        parts.append(_count(told.cache_hits, "cache hit"))
-    if told.unpriced and told.cost_nano_usd is not None:
-        parts.append(f"{told.unpriced} unpriced")
-    if told.errors:
-        parts.append(_count(told.errors, "error"))
-    if told.refused:
-        parts.append(f"{told.refused} refused")
-    if running:
-        parts.append(f"{running} still running")
-    if missing:
-        parts.append(f"{missing} not recorded yet")
-    if direct:
-        parts.append(f"{direct} more went directly, unrecorded" if parts[0] != "0 calls" else f"{direct} direct")
-    if parts[0] == "0 calls":
-        return f"{_count(direct, 'call')} went directly to the provider, unrecorded" if direct else ""
-    return " · ".join(parts)
+        parts += [seconds(told.took_ms)] if told.took_ms is not None else []
+    remarks = (
+        (told.subscription, "by subscription"),
+        (told.cache_hits, "cache hit" if told.cache_hits == 1 else "cache hits"),
+        (told.unpriced if told.cost_nano_usd is not None else 0, "unpriced"),
+        (told.errors, "error" if told.errors == 1 else "errors"),
+        (told.refused, "refused"),
+        (running, "still running"),
+        (missing, "not recorded yet"),
+        (direct, "more went directly, unrecorded"),
+    )
+    return " · ".join([*parts, *(f"{number:,} {what}" for number, what in remarks if number)])
 
 
 def usd(nano_usd: int) -> str:
@@ -91,7 +88,8 @@ def usd(nano_usd: int) -> str:
     if abs(amount) >= 1:
         return f"${amount:,.2f}"
     rounded = amount.quantize(Decimal(1).scaleb(max(amount.adjusted() - _DIGITS + 1, -_NANO)))
-    return f"${rounded:f}"
+    whole, _, cents = f"{rounded:f}".partition(".")
+    return f"${whole}.{cents.rstrip('0').ljust(2, '0')}"
 
 
 def seconds(ms: float) -> str:
