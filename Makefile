@@ -20,8 +20,8 @@ $(VENV)/.installed: requirements.lock pyproject.toml extension/fingerprint.json
 
 install: $(VENV)/.installed ## install everything, pinned by hash, into .venv
 
-run: install ## start the proxy with its scripted provider: no key needed (ARGS="--port 9000" and the like)
-	$(BIN)/ultimate-proxy up --demo $(ARGS)
+run: install ## start proxy and JupyterLab with made-up data: no key needed (ARGS="--port 9000" and the like)
+	$(BIN)/ultimate-proxy up --demo --lab --open $(ARGS)
 
 test: install ## the whole suite but the heavy fault tiers
 	$(BIN)/python -m pytest -n $${TEST_JOBS:-2} -m "not heavy" $(ARGS)
@@ -45,6 +45,7 @@ fix: install ## format, and mend what the linter can
 bench: install ## all benchmarks, quick form (ARGS="" for the full form: see tests/bench)
 	$(BIN)/python -m tests.bench.gateway --quick $(ARGS)
 	$(BIN)/python -m tests.bench.lake --quick $(ARGS)
+	$(BIN)/python -m tests.bench.workbench --quick $(ARGS)
 
 lock: install ## resolve requirements.lock anew from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --extra lab --extra voila --extra reports --extra dev --universal --python-version 3.11 \

@@ -1,0 +1,12 @@
+"""JupyterLab beside the proxy: `ultimate-proxy up --lab` starts it, tells its address, and ends it with the proxy.
+
+lab = Lab(settings, port=8888)         # raises `Unavailable` that names the extra when it is not installed
+lab.start(settings)                    # once the proxy's own port is known
+lab.url                                # http://127.0.0.1:8888/lab/tree/tour.ipynb?token=…
+"""
+
+from __future__ import annotations
+
+from proxy_server.lab.lab import Lab
+
+__all__ = ["Lab"]
