@@ -22,6 +22,7 @@ from bokeh.server.tornado import BokehTornado
 from bokeh.util.token import generate_jwt_token, generate_session_id, get_session_id, get_token_payload
 from panel.io.application import Application
 from panel.io.server import WSHandler
+from panel.io.state import set_curdoc
 from tornado.ioloop import IOLoop
 
 from proxy_server.control.routes import permit
@@ -39,6 +40,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_LEVELS = {
+    "bokeh": logging.WARNING,  # else each connection is told
+    "panel": logging.WARNING,
+    "bokeh.server.views.ws": logging.ERROR,  # each message that a page which has left did not get
+}
 MOST_SESSIONS = 100
 _THREADS = 3
 _TOKEN_S = 300
@@ -62,8 +68,8 @@ class Sessions:
         self.owners: dict[str, Principal] = {}
         self._secret = secrets.token_bytes(32)
         self._pool = ThreadPoolExecutor(_THREADS, "dashboards")
-        for name in ("bokeh", "panel"):
-            logging.getLogger(name).setLevel(logging.WARNING)  # they tell of each connection
+        for name, level in _LEVELS.items():
+            logging.getLogger(name).setLevel(level)
         root = control.bench.settings.server.root_path
         folder, _, name = route.path.rpartition("/")
         self._styles = f"{root}{folder}/static/extensions/panel/"
@@ -120,7 +126,8 @@ class Sessions:
         doc.template_variables["dist_url"] = self._styles  # else Panel's styles come from a content network
         doc.on_session_destroyed(self._forget)
         source = LocalSource(self.control.bench, owner)
-        overview.view(source, pool=self._pool, told=told).server_doc(doc, location=False)
+        with set_curdoc(doc):
+            overview.view(source, pool=self._pool, told=told).server_doc(doc, location=False)
 
     def _forget(self, context: Any) -> None:
         self.owners.pop(context.id, None)

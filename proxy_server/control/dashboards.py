@@ -121,14 +121,13 @@ class Dashboards:
     def _page(self, bench: Workbench, caller: Caller, _: Shown) -> Page:
         """Return the page; its script does the rest."""
         if not self.installed:
-            return Page("no_dashboards.html", "Dashboards", {"command": INSTALL})
+            return Page("no_dashboards.html", "Dashboards", {"command": INSTALL}, current="dashboards")
         values = {
             "sources": [f"{self._root}{_FILES}/{path}?v={_version(name)}" for name, path in _SCRIPTS],
             "base": f"{caller.root}{PATH}",
-            "live": _text("overview.js"),
             "demo": bench.settings.data.demo,
         }
-        return Page("overview.html", "Overview", values, drawn=True)
+        return Page("overview.html", "Overview", values, current="dashboards", script="overview.js", drawn=True)
 
     def _open(self, _bench: Workbench, caller: Caller, _: Nothing) -> Opened:
         """Return a token for one session of the caller's."""
@@ -200,8 +199,3 @@ def _version(package: str) -> str:
     from importlib.metadata import version  # noqa: PLC0415 - asked once
 
     return version(package)
-
-
-@functools.cache
-def _text(name: str) -> str:
-    return (Path(__file__).parent / "pages" / name).read_text(encoding="utf-8")

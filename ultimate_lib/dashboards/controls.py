@@ -33,10 +33,10 @@ class Controls:
             span = _DEFAULT_SPAN
         self.span = self._select("Time range", {words: name for name, words in SPANS.items()}, span)
         self.first = pn.widgets.DatePicker(
-            name="From", value=first, stylesheets=[style("control")], width=130, margin=0
+            label="From", value=first, stylesheets=[style("control")], width=130, margin=0
         )
         self.last = pn.widgets.DatePicker(
-            name="To (inclusive)", value=last, stylesheets=[style("control")], width=130, margin=0
+            label="To (inclusive)", value=last, stylesheets=[style("control")], width=130, margin=0
         )
         self.group = self._select(
             "Group by", {words: name for name, words in GROUPS.items()}, group if group in GROUPS else "model"
@@ -46,9 +46,9 @@ class Controls:
             for name in FILTERS
         }
         self.live = pn.widgets.Checkbox(
-            name="Live", value=told.get("live") != "off", stylesheets=[style("control")], margin=(0, 0, 7, 0)
+            label="Live", value=told.get("live") != "off", stylesheets=[style("control")], margin=(0, 0, 7, 0)
         )
-        self.again = pn.widgets.Button(name="Refresh", stylesheets=[style("control")], margin=0)
+        self.again = pn.widgets.Button(label="Refresh", stylesheets=[style("control")], margin=0)
         self.again.on_click(lambda _: changed())
         for one in (self.span, self.first, self.last, self.group, *self.filters.values()):
             one.param.watch(self._on, "value")
@@ -101,7 +101,7 @@ class Controls:
 
     def _select(self, label: str, options: dict[str, str], value: str) -> Any:
         return pn.widgets.Select(
-            name=label, options=options, value=value, stylesheets=[style("control")], width=150, margin=0
+            label=label, options=options, value=value, stylesheets=[style("control")], width=150, margin=0
         )
 
 

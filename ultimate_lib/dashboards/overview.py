@@ -25,7 +25,7 @@ from ultimate_lib.dashboards.places import Beat, Words, own_styles, style
 from ultimate_lib.dashboards.question import FILTERS, SPANS, ask
 from ultimate_lib.dashboards.tile import Tile
 from ultimate_lib.dashboards.widget import WIDGETS, spanned
-from ultimate_lib.errors import UltimateError
+from ultimate_lib.errors import Invalid, UltimateError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -69,6 +69,10 @@ class Overview:
         self._source = source
         self._pool = pool
         self._doc = pn.state.curdoc if pool is not None else None
+        if pool is not None and self._doc is None:
+            raise Invalid(
+                "Questions can be asked in threads only for a session that Panel serves.", hint="Give no pool."
+            )
         self._round = 0  # of questions; answers to an earlier one are not shown
         self._waiting = 0
         self._seen: tuple[Question, pl.DataFrame] | None = None
@@ -93,7 +97,10 @@ class Overview:
             css_classes=["up-root"], stylesheets=[style("root")], hooks=[own_styles], margin=0,
             sizing_mode="stretch_width",
         )  # fmt: skip
-        self.refresh()
+        if self._doc is None:
+            self.refresh()
+        else:  # what changes before a browser has the document would reach it before what it is a change of
+            pn.state.onload(self.refresh)
 
     # -- asking -------------------------------------------------------------------------------------------------
 
@@ -212,7 +219,7 @@ class Overview:
 
     def _run(self, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
         """Do some work, in a thread where there is a pool, and hand its result, or a `Failure`, to `then`."""
-        if self._pool is None or self._doc is None:
+        if self._pool is None:
             then(_tried(work))
             return
         self._waiting += 1

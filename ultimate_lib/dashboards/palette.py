@@ -27,7 +27,7 @@ LOOKS: tuple[Look, ...] = (
     Look("#c26ad6", "\\", (10, 3, 2, 3)),
     Look("#b2485e", "-", (12, 5)),
     Look("#7b9c38", "x", (5, 2)),
-    Look("#5f86a8", "|", (3, 6)),
+    Look("#4f8fd0", "|", (3, 6)),
 )
 REST = Look("#80859a", "o", (1, 2))
 """How the rest is drawn."""

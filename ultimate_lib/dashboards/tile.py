@@ -36,7 +36,7 @@ class Tile:
         self._figure: StepsFigure | None = None
         self._title = Words("", sheet)
         self._toggle = pn.widgets.Button(
-            name=_TABLE,
+            label=_TABLE,
             css_classes=["up-small"],
             stylesheets=[style("control")],
             visible=False,
@@ -92,7 +92,7 @@ class Tile:
         self._say(f'<div class="up-failed" role="alert">{told}</div>')
 
     def _turn(self) -> None:
-        self._toggle.name = _CHART if self._toggle.name == _TABLE else _TABLE
+        self._toggle.label = _CHART if self._toggle.label == _TABLE else _TABLE
         self._draw()
 
     def _draw(self) -> None:
@@ -107,7 +107,7 @@ class Tile:
             self._body.html = markup.grid(picture, self._words)
 
     def _steps(self, picture: Steps) -> None:
-        as_table = self._toggle.name == _CHART
+        as_table = self._toggle.label == _CHART
         drawn = self._figure.ordered(picture) if self._figure is not None else None
         if drawn is None:
             drawn = picture
