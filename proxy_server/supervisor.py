@@ -140,7 +140,7 @@ class Supervisor:
             return
         lab_url = ""
         if self._lab is not None:
-            self._lab.start(self.settings)
+            self._lab.prepare(self.settings)
             lab_url = self._lab.url
         self._announce(Started(settings=self.settings, lab_url=lab_url, **msgspec.json.decode(prepared)))
         self._others = [
@@ -149,9 +149,18 @@ class Supervisor:
         ]
         for seat in self._others:
             seat.keep_running()
+        self._start_lab()
         demo = Seat("demo", 0, self._sockets.demo, told)
         self._demo.append(demo)
         self._start_demo_when_asked(demo)
+
+    def _start_lab(self) -> None:
+        """Start JupyterLab when control has started, or failed to: pages do not wait for it."""
+        lab, control = self._lab, self._others[0].serving
+        if lab is not None and control is not None:
+            control.ready.add_done_callback(lambda _: lab.start())
+        elif lab is not None:
+            lab.start()
 
     def _start_demo_when_asked(self, demo: Seat) -> None:
         aliases = self.settings.models.values()

@@ -57,19 +57,20 @@ class Lab:
         self._wished = port
         self._process: subprocess.Popen[bytes] | None = None
         self._life_fd = -1
-        self._log = Path()
+        self._log = self._folder = Path()
+        self._arguments: list[str] = []
+        self._environment: dict[str, str] = {}
         self._stopping = False
         self._ended: asyncio.Event = asyncio.Event()
 
-    def start(self, settings: Settings) -> None:
-        """Start it beside a proxy that answers. What stands in the way is logged; the proxy does not need it."""
+    def prepare(self, settings: Settings) -> None:
+        """Choose its address and lay out its files. What stands in the way is logged; the proxy does not need it."""
         try:
-            self._start(settings)
+            self._prepare(settings)
         except (OSError, Unavailable) as error:
-            self.url = ""
             log.error("JupyterLab is not started: %s", error)  # noqa: TRY400 - a sentence
 
-    def _start(self, settings: Settings) -> None:
+    def _prepare(self, settings: Settings) -> None:
         folder = settings.data_dir / "notebooks"
         for name in notebooks.update(folder):
             log.info("A new edition of a notebook lies beside yours: %s.", folder / name)
@@ -79,13 +80,31 @@ class Lab:
         port = free_port(self._wished or PORT, exact=self._wished is not None)
         token = secrets.token_hex(24)
         self._log = settings.run_dir / "jupyterlab.log"
+        self._folder, self._arguments, self._environment = (
+            folder,
+            arguments(folder, port, token),
+            environment(settings),
+        )
+        first = f"/tree/{FIRST_NOTEBOOK}" if (folder / FIRST_NOTEBOOK).exists() else ""
+        self.url = f"http://127.0.0.1:{port}/lab{first}?token={token}"
+
+    def start(self) -> None:
+        """Start it at the address that was chosen, unless none was or everything ends already."""
+        if not self.url or self._stopping or self._process is not None:
+            return
+        try:
+            self._start()
+        except OSError as error:
+            log.error("JupyterLab is not started: %s", error)  # noqa: TRY400 - a sentence
+
+    def _start(self) -> None:
         life_fd, self._life_fd = os.pipe()
         try:
             with os.fdopen(os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
                 self._process = subprocess.Popen(  # noqa: S603 - our own program
                     [sys.executable, "-P", str(_ENTRY), str(life_fd)],
-                    stdin=subprocess.PIPE, stdout=out, stderr=out, pass_fds=[life_fd], cwd=folder,
-                    env=environment(settings), start_new_session=True,  # Ctrl-C is for the supervisor to act on
+                    stdin=subprocess.PIPE, stdout=out, stderr=out, pass_fds=[life_fd], cwd=self._folder,
+                    env=self._environment, start_new_session=True,  # Ctrl-C is for the supervisor to act on
                 )  # fmt: skip
         except OSError:
             os.close(self._life_fd)
@@ -95,10 +114,8 @@ class Lab:
         self.pid = self._process.pid
         if self._process.stdin is not None:
             with contextlib.suppress(BrokenPipeError):  # it has ended at once; `reap` tells
-                self._process.stdin.write(json.dumps(arguments(folder, port, token)).encode())
+                self._process.stdin.write(json.dumps(self._arguments).encode())
                 self._process.stdin.close()
-        first = f"/tree/{FIRST_NOTEBOOK}" if (folder / FIRST_NOTEBOOK).exists() else ""
-        self.url = f"http://127.0.0.1:{port}/lab{first}?token={token}"
 
     def reap(self) -> None:
         """Note whether it has ended, and tell if nobody asked it to."""

@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from tests.demo.filled import NOW, book, rows
+from tests.harness import ROOT
 from ultimate_lib.clock import to_us
 from ultimate_lib.demo import cast, history
 from ultimate_lib.demo.names import SOURCE, TAG
@@ -193,3 +194,10 @@ def test_the_shape_does_not_depend_on_when_it_runs() -> None:
 
     later = week(FIRST_START + 28 * DAY).with_columns(pl.col("started_at") - 28 * DAY)
     assert later.equals(week(FIRST_START))
+
+
+def test_the_page_about_the_demo_tells_what_is_planted() -> None:
+    text = (ROOT / "docs" / "demo.md").read_text(encoding="utf-8")
+    for planted in PLANTED:
+        assert f"| `{planted.name}` | " in text
+        assert planted.sentence in text

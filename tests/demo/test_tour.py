@@ -22,7 +22,7 @@ MADE = {"openai": 1, "anthropic": 1, "stream": 1, "gather": 10}
 @pytest.fixture(scope="module")
 def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     with start_proxy(tmp_path_factory.mktemp("tour"), arguments=["--demo", "--demo-data"]) as running:
-        wait_until(lambda: "written and rolled up" in running.log(), 100, running)
+        wait_until(lambda: "77 of 77 days" in running.log(), 100, running)
         yield running
 
 
