@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import secrets
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ultimate_lib.pricing import PriceTable
+
+
+@functools.lru_cache(maxsize=2)
+def whole_table(run_dir: Path) -> PriceTable:
+    """Return the price table of the installed list, read once a process."""
+    return kept_table(run_dir)
 
 
 def kept_table(run_dir: Path) -> PriceTable:

@@ -47,6 +47,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     journal_sync_failures: int
     journal_failure: str | None
     rows: list[Row]
+    stored_keys: str = ""  # mark of the providers' keys that calls go by
 
 
 def take(state: State, connections: int) -> Snapshot:
@@ -66,6 +67,7 @@ def take(state: State, connections: int) -> Snapshot:
         journal_sync_failures=journal.sync_failures,
         journal_failure=journal.failure,
         rows=[Row(*key, *msgspec.structs.astuple(totals)) for key, totals in state.totals.items()],
+        stored_keys=state.stored.mark,
     )
 
 

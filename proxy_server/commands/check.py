@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from proxy_server.commands.common import add_places, overrides, settings_and_text
+from ultimate_lib.errors import UltimateError
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Callable
 
     from rich.console import Console
 
@@ -58,7 +60,25 @@ def effective_routes(settings: Settings) -> Routes:
     from ultimate_lib.providers import Routes, configured  # noqa: PLC0415
 
     Trust(settings.server.trusted_proxies)
-    return Routes(settings, configured(settings, demo_url=_DEMO_URL), PriceBook(pricelist.load()))
+    providers = configured(settings, demo_url=_DEMO_URL, stored=_stored(settings))
+    return Routes(settings, providers, PriceBook(pricelist.load()))
+
+
+def _stored(settings: Settings) -> Callable[[str, str], str] | None:
+    """Return where keys that people have entered are found; None while there is no store to look into."""
+    from ultimate_lib.access import provider_keys  # noqa: PLC0415 - see above
+    from ultimate_lib.sealed import MasterKey  # noqa: PLC0415
+    from ultimate_lib.store import Store  # noqa: PLC0415
+
+    store = Store(settings.store_url)
+    try:
+        if store.path is not None and not store.path.exists():
+            return None
+        return provider_keys.read(store, MasterKey.load(settings)).key
+    except UltimateError:  # `doctor` says what is wrong with the store
+        return None
+    finally:
+        store.close()
 
 
 def _print_settings(console: Console, settings: Settings, *, everything: bool) -> None:

@@ -23,6 +23,7 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     secure: bool = False  # the client speaks TLS to whoever it reached
     origin: str = ""  # scheme, host and port by which the client reached us
     root: str = ""  # path prefix in front of every route
+    demo: bool = False  # the numbers here are made up, and every page says so
     session: str | None = None  # the cookie's token, when a cookie says who asks
 
     @property
@@ -43,6 +44,9 @@ class Page(NamedTuple):
     template: str
     title: str
     values: dict[str, Any]
+    current: str = ""  # its place in the navigation bar
+    script: str = ""  # a file of `pages/` beside the one that every page has
+    drawn: bool = False  # by Bokeh, which makes styles as it goes and loads files of ours
 
 
 class Text(NamedTuple):

@@ -6,17 +6,24 @@ import asyncio
 import logging
 import socket
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tornado.httpserver import HTTPServer
+from tornado.routing import AnyMatches, Rule
 from tornado.web import Application
 
 from proxy_server.control import gateways
 from proxy_server.control.base import Control, Handler
+from proxy_server.control.dashboards import Dashboards, Sockets
 from proxy_server.control.identify import Identify
+from proxy_server.control.live import Live
 from proxy_server.control.routes import TABLE, Router
+from ultimate_lib.access import provider_keys
 from ultimate_lib.clock import SystemClock
 from ultimate_lib.compute import LocalPool
+from ultimate_lib.errors import UltimateError
+from ultimate_lib.providers import configured, offered
+from ultimate_lib.sealed import MasterKey
 from ultimate_lib.store import Store
 from ultimate_lib.workbench import Workbench
 
@@ -59,9 +66,17 @@ class Serving:
             router=Router(table),
             identify=Identify(bench.settings, bench.store, bench.clock),
             threads=threads,
+            live=Live(bench.settings.journal_dir),
             heavy=asyncio.Semaphore(_HEAVY_AT_ONCE),
         )
-        application = Application([(r".*", Handler, {"control": self._control})], log_function=lambda _: None)
+        self.dashboards = Dashboards(self._control)
+        self._control.router = Router((*table, *self.dashboards.rows))
+        rules: list[Any] = [
+            *self.dashboards.files(),
+            Rule(AnyMatches(), Sockets(self.dashboards)),
+            (r".*", Handler, {"control": self._control}),
+        ]
+        application = Application(rules, log_function=lambda _: None)
         self._server = HTTPServer(
             application,
             max_body_size=_MOST_BODY_BYTES,
@@ -74,6 +89,8 @@ class Serving:
     async def drain(self, most_s: float) -> None:
         """Take no new connection, answer what has been asked, and close."""
         self._server.stop()
+        self.dashboards.close()
+        self._control.live.close()
         self._server.conn_params.no_keep_alive = True
         active, clock = self._control.active, self._control.bench.clock
         until = clock.monotonic() + most_s
@@ -90,13 +107,31 @@ async def run(child: Child) -> None:
     listener = child.listener or socket.create_server(("127.0.0.1", 0))
     serving = Serving(bench, threads, listener)
     watch = asyncio.create_task(_watch(bench, threads))
+    await asyncio.get_running_loop().run_in_executor(threads, _look_through_keys, bench)
     log.info("Control serves on %s:%d.", *listener.getsockname()[:2])
     child.ready()
+    if child.settings.data.demo:
+        serving.dashboards.load_soon()
     await child.drain.wait()
     await serving.drain(child.settings.server.drain_s)
     watch.cancel()
     threads.shutdown(wait=False, cancel_futures=True)
     bench.store.close()
+
+
+def _look_through_keys(bench: Workbench) -> None:
+    """Remove keys of providers whose address has changed, and tell which providers have none."""
+    try:
+        gone = provider_keys.remove_moved(bench.store, bench.clock, offered(bench.settings).values())
+        stored = provider_keys.read(bench.store, MasterKey.load(bench.settings))
+        lacking = [one.name for one in configured(bench.settings, stored=stored.key).values() if one.lacks_key]
+    except UltimateError as error:  # a key that stays is not sent to the new address all the same
+        log.warning("Stored keys of providers cannot be looked through: %s", error)
+        return
+    for name in gone:
+        log.warning("The address of the provider '%s' has changed: its stored key is removed. Enter it again.", name)
+    for name in lacking:
+        log.warning("The provider '%s' has no key: calls to it are refused until one is set or entered.", name)
 
 
 async def _watch(bench: Workbench, threads: ThreadPoolExecutor) -> None:

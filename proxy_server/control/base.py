@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
 import secrets
@@ -17,15 +18,17 @@ from tornado.web import RequestHandler
 from proxy_server.control import pages, params
 from proxy_server.control.answers import Answer, Caller, Page, Redirect, Text
 from proxy_server.control.identify import cookie_name
+from proxy_server.control.live import Events
 from proxy_server.control.routes import PUBLIC, Found, allow, permit
 from ultimate_lib.access.sessions import SESSION_LIFE
 from ultimate_lib.errors import Denied, Invalid, UltimateError, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
     from concurrent.futures import Executor
 
     from proxy_server.control.identify import Identify
+    from proxy_server.control.live import Live
     from proxy_server.control.routes import Route, Router
     from ultimate_lib.workbench import Workbench
 
@@ -45,6 +48,7 @@ class Control:
     router: Router
     identify: Identify
     threads: Executor
+    live: Live
     heavy: asyncio.Semaphore
     waiting: int = 0
     active: set[Handler] = field(default_factory=set)
@@ -59,9 +63,11 @@ class Handler(RequestHandler):
         self._request_id = secrets.token_hex(8)
         self._nonce = secrets.token_urlsafe(16)
         self._path = self.request.path
-        self._caller = Caller()
+        settings = control.bench.settings
+        self._caller = Caller(root=settings.server.root_path, demo=settings.data.demo)
         self._gone = False
-        root = control.bench.settings.server.root_path
+        self.when_gone: Callable[[], object] | None = None  # told when the client has left
+        root = settings.server.root_path
         if root and (self._path == root or self._path.startswith(root + "/")):
             self._path = self._path[len(root) :] or "/"
 
@@ -76,6 +82,8 @@ class Handler(RequestHandler):
     def on_connection_close(self) -> None:
         """Remember that nobody waits any more."""
         self._gone = True
+        if self.when_gone is not None:
+            self.when_gone()
         self._control.active.discard(self)
 
     def set_default_headers(self) -> None:
@@ -102,10 +110,18 @@ class Handler(RequestHandler):
         except UltimateError as error:
             if error.http_status >= HTTPStatus.INTERNAL_SERVER_ERROR:
                 log.warning("request %s to %s: %s", self._request_id, self._path, error)
+            if page:
+                await self._identify_for_bar()
             self._refuse(error, page=page)
         except Exception:
             log.exception("request %s to %s failed", self._request_id, self._path)
             self._refuse(_internal(self._request_id), page=page)
+
+    async def _identify_for_bar(self) -> None:
+        """Learn who asks for a page that there is not, so that its bar says so too."""
+        if self._caller.principal is None:
+            with contextlib.suppress(UltimateError):
+                self._caller = await self._in_thread(functools.partial(self._control.identify.caller, self.request))
 
     get = head = post = put = patch = delete = options = _serve
 
@@ -127,8 +143,32 @@ class Handler(RequestHandler):
         told = self._params(route, found.values)
         work = functools.partial(route.function, self._control.bench, self._caller, told)
         self.set_status(route.status)
+        await self._respond(route, work)
+
+    async def _respond(self, route: Route, work: Callable[[], object]) -> None:
         in_turn = route.heavy and self._caller.principal is not None  # nobody else is shown anything of the lake
-        self._write(await (self._in_turn(work) if in_turn else self._in_thread(work)))
+        value = await (self._in_turn(work) if in_turn else self._in_thread(work))
+        if isinstance(value, Events):
+            after = self.request.headers.get("Last-Event-ID", "")
+            await self._control.live.serve(self, value._replace(after=after or value.after), self._still_may(route))
+        else:
+            self._write(value)
+
+    def _still_may(self, route: Route) -> Callable[[], Awaitable[bool]]:
+        """Return what tells whether the caller of a long answer is still the same and may still have it."""
+
+        async def still() -> bool:
+            try:
+                caller = await self._in_thread(functools.partial(self._control.identify.caller, self.request))
+                permit(route, caller)
+            except Denied:
+                return False
+            except UltimateError as error:  # the store is away: nobody is sent off for that
+                log.warning("Whether a listener may go on cannot be told: %s", error)
+                return True
+            return caller.principal == self._caller.principal
+
+        return still
 
     async def _in_turn(self, work: Callable[[], object]) -> object:
         """Read the lake when it is this request's turn, unless its client has left meanwhile."""
@@ -197,7 +237,7 @@ class Handler(RequestHandler):
         self.write(msgspec.json.encode(value))
 
     def _write_page(self, page: Page) -> None:
-        self.set_header("Content-Security-Policy", pages.policy(self._nonce))
+        self.set_header("Content-Security-Policy", pages.policy(self._nonce, drawn=page.drawn))
         self.set_header("Content-Type", "text/html; charset=utf-8")
         self.write(pages.render(page, self._caller, self._nonce))
 

@@ -70,6 +70,7 @@ class Identify:
             secure=secure,
             origin=f"{'https' if secure else 'http'}://{host}",
             root=self._settings.server.root_path,
+            demo=self._settings.data.demo,
         )
 
     def _is_trusted(self, hop: str) -> bool:

@@ -93,6 +93,8 @@ def _operation(route: Route, path: str, schema_of: dict[str, Any], components: d
         "x-permission": route.permission,
         "security": [] if route.permission == "public" else [{"key": []}, {"x-api-key": []}],
     }
+    if path != route.path:
+        operation["x-alias-of"] = route.path
     fields = {f.encode_name: f for f in msgspec.structs.fields(route.takes) if f.encode_name not in in_path}
     if route.method in {"GET", "DELETE"}:
         examples = dict(parse_qsl(route.example.removeprefix("?")))
@@ -120,7 +122,7 @@ def _parameter(
 
 
 def _responses(route: Route, schema_of: dict[str, Any]) -> dict[str, Any]:
-    content: dict[str, Any] = {"text/plain": {"schema": {"type": "string"}}}
+    content: dict[str, Any] = {route.media: {"schema": {"type": "string"}}}
     if route.gives is not None:
         content = {"application/json": {"schema": schema_of[repr(route.gives)]}}
     answers: dict[str, Any] = {str(route.status): {"description": route.sentence, "content": content}}

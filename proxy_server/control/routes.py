@@ -10,9 +10,10 @@ import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from proxy_server.control import openapi
-from proxy_server.control.answers import Caller, Nothing
-from proxy_server.control.api import access, analytics, auth, keys, system
-from proxy_server.control.pages import home, login
+from proxy_server.control.answers import Caller, Nothing, Page
+from proxy_server.control.api import access, analytics, auth, calls, keys, live, providers, system
+from proxy_server.control.pages import call, docs, home, login
+from proxy_server.control.pages import calls as calls_page
 from ultimate_lib.errors import NotFound
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class Route(NamedTuple):
     example: str  # query string or JSON body
     takes: type[Struct] = Nothing
     gives: Any = None  # type of the answer; None: not JSON
+    media: str = "text/plain"  # of an answer that is not JSON
     status: int = 200  # of an answer that has no other
     also: tuple[str, ...] = ()  # other paths under which the public system's clients look for it
     page: str = ""  # a page's name; links and redirects go by it
@@ -53,11 +55,20 @@ def _openapi(bench: Workbench, caller: Caller, _: Nothing) -> dict[str, Any]:
     return openapi.document(TABLE, server=bench.settings.server.public_url or caller.origin + caller.root)
 
 
+def _docs(bench: Workbench, caller: Caller, nothing: Nothing) -> Page:
+    return docs.docs(_openapi(bench, caller, nothing))
+
+
 _SPAN = "?metrics=requests,cost_usd&start=2026-11-01&end=2026-11-30"
 
 TABLE: tuple[Route, ...] = (
     Route("GET", "/", home.home, PUBLIC, "What happened today, and how to connect a client.", "",
           page="home", heavy=True),
+    Route("GET", "/calls", calls_page.calls, "analytics:view", "The calls, newest first, by time and filters.", "",
+          takes=calls_page.Asked, page="calls", heavy=True),
+    Route("GET", "/calls/{id}", call.call, "analytics:view", "One call, and why it costs what it does.", "",
+          takes=calls.OneCall, page="call", heavy=True),
+    Route("GET", "/docs", _docs, PUBLIC, "The reference of this interface.", "", page="docs"),
     Route("GET", "/login", login.sign_in, PUBLIC, "Sign in with the link that the start printed.", "?link=…",
           takes=login.SignIn, page="login", head=False),
     Route("POST", "/logout", login.sign_out, KNOWN, "End this browser's session.", "", page="logout"),
@@ -73,6 +84,19 @@ TABLE: tuple[Route, ...] = (
     Route("GET", "/api/analytics/calls", analytics.calls, "analytics:view",
           "Single calls, newest first, page by page.", "?filter=status:error&limit=50",
           takes=analytics.Calls, gives=analytics.CallPage, heavy=True),
+    Route("GET", "/api/calls/{id}", calls.call, "analytics:view",
+          "One call: every column of its record, and why it costs what it does.", "",
+          takes=calls.OneCall, gives=calls.CallTold, heavy=True),
+    Route("GET", "/api/live", live.live, "analytics:view",
+          "Calls as they end, as server-sent events: call with one row, gap, end with a reason.",
+          "?filter=project:search", takes=live.Listening, media="text/event-stream", head=False),
+    Route("GET", "/api/providers", providers.listed, "settings:manage",
+          "Providers: which are in force, and where their keys come from.", "", gives=list[providers.ProviderTold]),
+    Route("PUT", "/api/providers/{name}/key", providers.put_key, "settings:manage",
+          "Enter a provider's key: kept sealed, never told again, in force without a restart.", '{"key": "sk-…"}',
+          takes=providers.NewProviderKey, gives=providers.KeyChanged),
+    Route("DELETE", "/api/providers/{name}/key", providers.remove_key, "settings:manage",
+          "Remove a provider's key that was entered.", "", takes=providers.KeyOf, gives=providers.KeyChanged),
     Route("GET", "/api/auth/verify", auth.verify, KNOWN, "Who the caller is and what it may do.", "",
           gives=auth.Verified),
     Route("POST", "/api/auth/logout", auth.logout, KNOWN, "End the session that carries this request.", "{}",
@@ -88,6 +112,8 @@ TABLE: tuple[Route, ...] = (
           gives=dict[str, str]),
     Route("GET", "/api/roles", access.roles, KNOWN, "All roles and the permissions in them.", "",
           gives=dict[str, list[str]]),
+    Route("GET", "/api/version", system.version, PUBLIC, "Which version this is, and whether its data are made up.",
+          "", gives=system.Version),
     Route("GET", "/api/system/status", system.status, "audit:view", "How the processes, the journal and the lake do.",
           "", gives=system.Status),
     Route("GET", "/api/openapi.json", _openapi, PUBLIC, "This interface as an OpenAPI 3.1 document.", "",
@@ -107,13 +133,17 @@ class Found(NamedTuple):
     values: dict[str, str]
 
 
+def _can_lead_to(route: Route) -> bool:
+    return bool(route.page) and route.method == "GET" and "{" not in route.path
+
+
 class Router:
     """Finds rows by the path as it was sent: never decoded, cleaned or compared in another case."""
 
     def __init__(self, table: Sequence[Route] = TABLE) -> None:
         self._exact: dict[str, dict[str, Route]] = {}
         self._patterns: list[tuple[re.Pattern[str], dict[str, Route]]] = []
-        self.pages = {route.page: route.path for route in table if route.page and route.method == "GET"}
+        self.pages = {route.page: route.path for route in table if _can_lead_to(route)}
         by_path: dict[str, dict[str, Route]] = {}
         for route in table:
             for path in (route.path, *route.also):

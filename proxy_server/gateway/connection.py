@@ -42,6 +42,7 @@ class Connection(HTTP1Connection):
     def __init__(self, stream: iostream.IOStream, params: HTTP1ConnectionParameters, context: object) -> None:
         super().__init__(stream, is_client=False, params=params, context=context)
         self.ready_since = time.monotonic()
+        self.endless = False  # its answer is a stream of events, which nobody waits for to end
         self._begun = False  # the head of the answer is out
         self._offer: Callable[[bytes], bytes] = stream.offer if isinstance(stream, _Stream) else _take_nothing
 

@@ -216,7 +216,7 @@ class Exchange(httputil.HTTPMessageDelegate):
 
     def _modelless(self, protocol: str) -> Route:
         """Return the first provider of the protocol, for files, batches and whatever else names no model."""
-        providers = self.state.providers.values()
+        providers = [provider for provider in self.state.providers.values() if not provider.lacks_key]
         speaking = [p for p in providers if p.protocol == protocol] or [p for p in providers if p.speaks(protocol)]
         if not speaking:
             raise NotFound(

@@ -291,6 +291,8 @@ class _Answer(httputil.HTTPMessageDelegate):
         self.begun = True
         said = headers.get("Connection", "").lower()
         self.keep_alive = start_line.version == "HTTP/1.1" and said != "close"
+        if headers.get("Content-Type", "").startswith("text/event-stream"):
+            self._client.endless = True  # type: ignore[attr-defined] # the gateway's own Connection
         kept = httputil.HTTPHeaders()
         for name, value in headers.get_all():
             if name not in HOP_BY_HOP:

@@ -56,7 +56,7 @@ class Door(httputil.HTTPServerConnectionDelegate):
     def busy(self, *, pages: bool) -> bool:
         """Say whether a client still waits for something: bytes on their way, and with `pages` any answer at all."""
         for connection in self.connections.values():
-            if connection.stream.writing() or (pages and connection.answering):
+            if connection.stream.writing() or (pages and connection.answering and not connection.endless):
                 return True
         return False
 
@@ -154,12 +154,16 @@ def _tls(child: Child) -> ssl.SSLContext | None:
 
 
 async def _beat(state: State, door: Door) -> None:
-    """Once a second: end what has waited too long, and tell how this process does."""
+    """Once a second: end what has waited too long, look for other keys, and tell how this process does."""
     while True:
         await asyncio.sleep(_SWEEP_S)
         try:
             _sweep(state)
             _close_idle(state, door)
+            renewed = await asyncio.to_thread(state.renewed)
+            if renewed is not None:
+                state.adopt(renewed)
+                log.info("Providers go by the keys that are stored now.")
             told = snapshot.take(state, len(door.connections))
             await asyncio.to_thread(snapshot.write, state.settings.run_dir, told)
         except OSError as error:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from proxy_server.gateway.upstream import Upstream
 from proxy_server.prices import kept_table
+from ultimate_lib.access import provider_keys
 from ultimate_lib.access.keys import KeyCache
+from ultimate_lib.access.provider_keys import StoredKeys
 from ultimate_lib.clock import SystemClock
+from ultimate_lib.errors import UltimateError, Unavailable
 from ultimate_lib.journal import JournalWriter
 from ultimate_lib.pricing import PriceBook
 from ultimate_lib.providers import Routes, configured
@@ -19,8 +23,11 @@ from ultimate_lib.store import Store
 
 if TYPE_CHECKING:
     from proxy_server.gateway.relay import Relay
+    from ultimate_lib.providers import Provider
     from ultimate_lib.records import CallRecord
     from ultimate_lib.settings import Settings
+
+log = logging.getLogger(__name__)
 
 
 class Totals(msgspec.Struct):
@@ -34,6 +41,15 @@ class Totals(msgspec.Struct):
     overhead_ms: float = 0.0
 
 
+class Routing(NamedTuple):
+    """What depends on the providers' keys."""
+
+    stored: StoredKeys
+    providers: dict[str, Provider]
+    book: PriceBook
+    routes: Routes
+
+
 class State:
     """Everything a call needs, opened once."""
 
@@ -42,13 +58,12 @@ class State:
         self.clock = SystemClock()
         self.store = Store(settings.store_url)
         self.keys = KeyCache(self.store, self.clock)
-        self.providers = configured(settings, demo_url=demo_url)
-        sold = frozenset(provider.price_id for provider in self.providers.values())
-        self.book = PriceBook(kept_table(settings.run_dir).only(sold))
-        self.routes = Routes(settings, self.providers, self.book)
+        self._demo_url = demo_url
+        self._master = master = MasterKey.load(settings)
+        self._failure = ""  # of the last look at the stored keys
+        self.adopt(self._first_routing())
         self.journal = JournalWriter(settings.journal_dir, str(slot), settings.record, self.clock)
         self.waits_for_sync = settings.record.sync == "commit"
-        master = MasterKey.load(settings)
         self.hash_key = master.derive("request-hash")
         self.installation = f"ultimate-{master.derive('installation').hex()[:16]}"
         self.upstream = Upstream(settings.limits, self.installation)
@@ -57,6 +72,37 @@ class State:
         self.relays: set[Relay] = set()
         self.totals: dict[tuple[str, str, str], Totals] = {}
         self.draining = False
+
+    def _first_routing(self) -> Routing:
+        try:
+            return self._routing(provider_keys.read(self.store, self._master))
+        except Unavailable as error:  # calls with keys of the configuration go on; each second looks again
+            log.warning("The stored keys of providers cannot be read yet: %s", error)
+            return self._routing(StoredKeys({}, self._master))
+
+    def _routing(self, stored: StoredKeys) -> Routing:
+        """Return providers, prices and routes with the keys that are stored now. Raises `Invalid`."""
+        providers = configured(self.settings, demo_url=self._demo_url, stored=stored.key)
+        sold = frozenset(provider.price_id for provider in providers.values())
+        book = PriceBook(kept_table(self.settings.run_dir).only(sold))
+        return Routing(stored, providers, book, Routes(self.settings, providers, book))
+
+    def adopt(self, routing: Routing) -> None:
+        """Let calls from now on go by other keys; those on their way keep the ones they have."""
+        self.stored, self.providers, self.book, self.routes = routing
+
+    def renewed(self) -> Routing | None:
+        """Return another routing when the stored keys have changed. Reads the store: not for the loop."""
+        try:
+            stored = provider_keys.read(self.store, self._master)
+            renewed = self._routing(stored) if stored.mark != self.stored.mark else None
+        except UltimateError as error:
+            if str(error) != self._failure:  # told once, not each second
+                log.warning("Providers keep the keys that they have: %s", error)
+            self._failure = str(error)
+            return None
+        self._failure = ""
+        return renewed
 
     def count(self, record: CallRecord) -> None:
         """Add an ended call to the totals."""

@@ -43,7 +43,7 @@ class Upstream:
         self._multi = Multi()
         self._idle: dict[bool, list[Any]] = {True: [], False: []}  # by whether the provider is on this machine
         self._targets: dict[tuple[str, str], tuple[bool, str]] = {}
-        self._credentials: dict[str, list[str]] = {}
+        self._credentials: dict[tuple[str, str], list[str]] = {}  # by provider and key
         self._hop = f"Via: 1.1 {installation}"
         self._certificates = _certificates()
 
@@ -86,7 +86,7 @@ class Upstream:
                 if name != "X-Ultimate-Key" and value and not _ours(value)
             ]
         else:
-            lines += self._credentials.get(provider.name) or self._credential(provider)
+            lines += self._credentials.get((provider.name, provider.api_key)) or self._credential(provider)
         lines += ("Accept-Encoding: identity", "Expect:", f"Via: {via}, {self._hop[5:]}" if via else self._hop)
         return lines
 
@@ -97,7 +97,7 @@ class Upstream:
             lines = [f"Authorization: Bearer {key}"]
         elif provider.auth in {"x-api-key", "api-key"}:
             lines = [f"{provider.auth}: {key}"]
-        self._credentials[provider.name] = lines
+        self._credentials[provider.name, provider.api_key] = lines
         return lines
 
     def _target(self, provider: Provider, endpoint: str) -> tuple[bool, str]:

@@ -1,24 +1,96 @@
-"""Home in a real browser: signing in by the printed link, no console error, no request to another origin."""
+"""Home in a real browser: figures that follow calls, the chart, what to do next, entering a provider's key."""
 
 from __future__ import annotations
 
-import re
+import time
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
-from tests.browser.browsing import watched
-from tests.harness import start_proxy
+from tests.browser.signed_in import check_page, make_call, proxy_with, signed_in, some_calls
 
 
 @pytest.mark.parametrize("dark", [False, True])
-def test_the_printed_link_leads_to_home(browser: Browser, tmp_path: Path, dark: bool) -> None:
-    with start_proxy(tmp_path) as proxy, watched(browser, proxy.url, dark=dark) as seen:
-        link = re.search(r"http\S+login\?link=\S+", proxy.said)
-        assert link is not None
-        seen.page.goto(link[0])
-        if seen.page.get_by_role("button", name="Sign in").count():
-            seen.page.get_by_role("button", name="Sign in").click()
-        seen.page.get_by_role("heading", name="Today").wait_for()
+def test_home_follows_calls_without_a_reload(browser: Browser, tmp_path: Path, dark: bool) -> None:
+    with proxy_with(tmp_path, some_calls(30)) as proxy, signed_in(browser, proxy, dark=dark) as seen:
+        page = seen.page
+        page.get_by_role("heading", name="Today").wait_for()
+        check_page(seen)
+        page.get_by_text("Show as table").click()
+        table = page.locator("#spend-table")
+        expect(table.get_by_role("row")).to_have_count(25)
+        page.evaluate("window.kept = true")
+        time.sleep(0.5)  # the stream is open
+        began = time.monotonic()
+        call_id = make_call(proxy)
+        page.locator(f'[data-call="{call_id}"]').wait_for()
+        took = time.monotonic() - began
+        print(f"\na call is on Home {took:.2f} s after it began")
+        assert took < 2.5
+        assert page.evaluate("window.kept") is True, "the page is the same one"
+        expect(table.get_by_role("table")).to_be_visible()  # what was opened stays open
         seen.picture(tmp_path, "home")
+        page.locator(f'[data-call="{call_id}"] a').click()
+        page.get_by_role("heading", name="Why this price").wait_for()
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_an_empty_install_says_what_to_do_next(browser: Browser, tmp_path: Path, dark: bool) -> None:
+    with proxy_with(tmp_path) as proxy, signed_in(browser, proxy, dark=dark) as seen:
+        page = seen.page
+        page.get_by_role("heading", name="What to do next").wait_for()
+        check_page(seen)
+        seen.picture(tmp_path, "home-empty")
+        page.get_by_role("link", name="Paste a provider's key").click()
+        page.get_by_role("combobox", name="Provider").select_option("openai")
+        page.get_by_label("Key", exact=True).fill("sk-pasted-in-a-browser-0123456789")
+        page.get_by_role("button", name="Save the key").click()
+        page.get_by_text("The key of openai is saved").wait_for()
+        assert "sk-pasted" not in page.content()
+        assert "sk-pasted" not in page.url
+        listed = {one["name"]: one for one in proxy.get("/api/providers")}
+        assert listed["openai"]["key_source"] == "stored"
+        check_page(seen)
+        seen.picture(tmp_path, "home-key")
+        page.on("dialog", lambda dialog: dialog.accept())
+        page.get_by_role("button", name="Remove the key of openai").click()
+        page.get_by_text("The key of openai is removed").wait_for()
+        assert {one["name"]: one for one in proxy.get("/api/providers")}["openai"]["has_key"] is False
+
+
+def test_a_key_that_is_none_is_refused_in_place(browser: Browser, tmp_path: Path) -> None:
+    with proxy_with(tmp_path) as proxy, signed_in(browser, proxy, ignore=["400 (Bad Request)"]) as seen:
+        page = seen.page
+        page.get_by_label("Key", exact=True).fill("cp_" + "x" * 43)
+        page.keyboard.press("Enter")
+        page.get_by_text("that is a key of this proxy").wait_for()
+        expect(page.get_by_label("Key", exact=True)).to_have_value("")
+
+
+def test_demo_data_and_a_narrow_screen(browser: Browser, tmp_path: Path) -> None:
+    config = "[data]\ndemo = true\n"
+    with proxy_with(tmp_path, some_calls(5), config) as proxy, signed_in(browser, proxy, width=380) as seen:
+        seen.page.get_by_text("demo data", exact=True).wait_for()
+        seen.page.get_by_role("heading", name="What to do next").wait_for()
+        check_page(seen)
+        seen.picture(tmp_path, "home-demo-narrow")
+
+
+def test_by_keyboard_the_first_stop_skips_the_bar(browser: Browser, tmp_path: Path) -> None:
+    with proxy_with(tmp_path, some_calls(2)) as proxy, signed_in(browser, proxy) as seen:
+        page = seen.page
+        page.keyboard.press("Tab")
+        expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+        page.keyboard.press("Enter")
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.closest('main') !== null")
+
+
+def test_the_stream_comes_back_after_a_reload(browser: Browser, tmp_path: Path) -> None:
+    ignored = ["ERR_INCOMPLETE_CHUNKED_ENCODING", "503", "ERR_CONNECTION"]
+    with proxy_with(tmp_path, some_calls(2)) as proxy, signed_in(browser, proxy, ignore=ignored) as seen:
+        time.sleep(0.5)
+        proxy.reload()
+        call_id = make_call(proxy)
+        seen.page.locator(f'[data-call="{call_id}"]').wait_for(timeout=15_000)

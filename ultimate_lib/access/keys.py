@@ -146,7 +146,9 @@ def create_key(
     }
     with store.begin() as connection:
         identities.add_key(connection, {**row, "hash": digest(token)})
-        audit.append(connection, _audited(now, maker, "key.create", row["id"], address, {"scopes": row["scopes"]}))
+        audit.append(
+            connection, audited(now, maker.user_name, "key.create", row["id"], address, {"scopes": row["scopes"]})
+        )
     return token, row
 
 
@@ -168,7 +170,7 @@ def revoke_key(store: Store, clock: Clock, actor: Principal, key_id: str, *, add
                 )
         if not identities.revoke_key(connection, key_id, owner, now):
             raise NotFound(f"There is no live key '{key_id}' of yours.", code="key_unknown")
-        audit.append(connection, _audited(now, actor, "key.revoke", key_id, address, None))
+        audit.append(connection, audited(now, actor.user_name, "key.revoke", key_id, address, None))
 
 
 def list_keys(store: Store, user_id: str) -> list[dict[str, Any]]:
@@ -179,12 +181,13 @@ def list_keys(store: Store, user_id: str) -> list[dict[str, Any]]:
     return [{name: value for name, value in row.items() if name not in hidden} for row in rows]
 
 
-def _audited(  # noqa: PLR0917 - the columns of the row, in order
-    at: datetime, actor: Principal, action: str, target: str, address: str, after: dict[str, Any] | None
+def audited(  # noqa: PLR0917 - the columns of the row, in order
+    at: datetime, actor: str, action: str, target: str, address: str, after: dict[str, Any] | None
 ) -> dict[str, Any]:
+    """Return a row of the audit for `store.audit.append`."""
     return {
         "at": at.astimezone(UTC),
-        "actor": actor.user_name,
+        "actor": actor,
         "action": action,
         "object": target,
         "before": None,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import polars as pl
 
 from ultimate_lib.clock import to_datetime, to_us
-from ultimate_lib.errors import Invalid
+from ultimate_lib.errors import Corrupt, Invalid
 from ultimate_lib.lake import reader, schema
 from ultimate_lib.lake.merges import matching
 from ultimate_lib.lake.query import check_limit, check_span, check_where, known
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 MOST_CALLS = 1000
 _FIRST_LOOK = timedelta(minutes=15)
 _WIDER = 4
+_IDS = ("call_id", "upstream_id", "key_id", "session_id", "agent_id", "trace_id", "cell_id", "kernel_id", "end_user")
+_AROUND = timedelta(seconds=1)
+_ID = re.compile(r"0[0-9a-f]{7}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")  # up to the year 2527
 
 
 class Page(NamedTuple):
@@ -42,10 +46,12 @@ def page(
     limit: int = 100,
     cursor: str | None = None,
     columns: Sequence[str] | None = None,
+    search: str = "",
 ) -> Page:
     """Return up to `limit` calls that started in [start, end), by (started_at, call_id) descending.
 
-    `columns` of the record, all if not told; `where` as in a query. Calls that arrive meanwhile shift no page: a
+    `columns` of the record, all if not told; `where` as in a query; `search` is the beginning of any of a
+    call's ids. Calls that arrive meanwhile shift no page: a
     cursor is a place in time. Raises `Invalid` for unknown names, a bad cursor or limit, an empty span.
     """
     check_span(start, end)
@@ -58,10 +64,11 @@ def page(
     last = min(end, to_datetime(before[0] + 1))
     first = last
     look = _FIRST_LOOK
+    wanted = [*matching(where or {}), *_named(search)]
     oldest = max(start, _oldest(lake, last))
     while True:
         first, look = max(oldest, first - look), look * _WIDER
-        newest = _newest(lake, (first, last), matching(where or {}), before, names)
+        newest = _newest(lake, (first, last), wanted, before, names)
         found = newest.head(limit + 1).collect(engine="streaming")
         if found.height > limit or first <= oldest:
             break
@@ -69,6 +76,34 @@ def page(
     shown = found.head(limit)
     more = _write(shown) if found.height > limit else None
     return Page(shown.select(names), more, lost.files, lost.rows)
+
+
+def one(lake: Lake, call_id: str) -> dict[str, Any] | None:
+    """Return every column of one call, or None when the lake has none of that id.
+
+    An id begins with the millisecond in which its call started, ours and imported ones alike, so only the files and
+    row groups of that second are read. Raises `Corrupt` when a damaged file may have held the call.
+    """
+    if not _ID.fullmatch(call_id):
+        return None
+    started = to_datetime(int(call_id[:8] + call_id[9:13], 16) * 1000)
+    span = started - _AROUND, started + _AROUND
+    found = reader.scan_calls(lake, *span).filter(pl.col("call_id") == call_id).head(1).collect(engine="streaming")
+    if found.height:
+        return found.row(0, named=True)
+    if reader.missing(lake, *span).files:
+        raise Corrupt(
+            "A damaged file of the time of this call cannot be read; the call may be in it.",
+            hint="`ultimate-proxy doctor` names the file; restore it from a backup.",
+            code="lake_file",
+        )
+    return None
+
+
+def _named(search: str) -> list[pl.Expr]:
+    if not search:
+        return []
+    return [pl.any_horizontal(pl.col(name).str.starts_with(search) for name in _IDS).fill_null(value=False)]
 
 
 def _oldest(lake: Lake, last: datetime) -> datetime:

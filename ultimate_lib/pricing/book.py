@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from ultimate_lib.records import Usage
 
 _FEMTO_A_NANO = 1_000_000
-_STANDARD_TIERS = frozenset({None, "", "standard", "default", "auto", "standard_only", "on_demand"})
+STANDARD_TIERS = frozenset({None, "", "standard", "default", "auto", "standard_only", "on_demand"})
 _MOST_CACHED = 10_000
 
 
@@ -70,16 +70,16 @@ class PriceBook:
         owner, info = found
         price = _active(info.prices, at_us)
         rates = price.rates
-        if usage.service_tier not in _STANDARD_TIERS:
+        if usage.service_tier not in STANDARD_TIERS:
             variants = [v for v in info.variants if v.tier == usage.service_tier and v.active(at_us)]
             if not variants:
                 return None
             rates = {**rates, **variants[0].rates}
-        parts = _parts(rates, usage)
+        parts = parts_of(rates, usage)
         if parts is None:
             return None
         total = sum(parts)
-        return Cost(total, *parts, total, f"{owner}/{info.id}@{_since(price.since_us)}", "table")
+        return Cost(total, *parts, total, f"{owner}/{info.id}@{since(price.since_us)}", "table")
 
 
 def _active(prices: tuple[Dated, ...], at_us: int) -> Dated:
@@ -91,13 +91,14 @@ def _active(prices: tuple[Dated, ...], at_us: int) -> Dated:
 
 
 @lru_cache
-def _since(since_us: int | None) -> str:
+def since(since_us: int | None) -> str:
+    """Return how a price id names the day from which a price holds."""
     if since_us is None:
         return "listed"
     return datetime.fromtimestamp(since_us / 1_000_000, UTC).date().isoformat()
 
 
-def _parts(rates: dict[str, Rate], usage: Usage) -> tuple[int, int, int, int, int] | None:
+def parts_of(rates: dict[str, Rate], usage: Usage) -> tuple[int, int, int, int, int] | None:
     """Return nano-dollars for (input, cache read, cache write, output, other), or None where a rate is missing.
 
     Only what was used is looked up: most calls have input and output alone.
@@ -113,7 +114,7 @@ def _parts(rates: dict[str, Rate], usage: Usage) -> tuple[int, int, int, int, in
         cached = _priced(read, rates, total, "cache_read_mtok", "input_mtok")
         written = _priced(write_5m, rates, total, "cache_write_mtok", "input_mtok")
         if write_1h:
-            written += write_1h * _hour_rate(rates, total)
+            written += write_1h * hour_rate(rates, total)
         output = _priced((usage.output_tokens or 0) - audio_out, rates, total, "output_mtok")
         other = _priced(1, rates, total, "requests_kcount") if "requests_kcount" in rates else 0
         if audio_in or audio_out or searches:
@@ -133,7 +134,7 @@ def _priced(count: int, rates: dict[str, Rate], total: int, key: str, otherwise:
     return count * (rates[otherwise or key] if rate is None else rate).at(total)
 
 
-def _hour_rate(rates: dict[str, Rate], total: int) -> int:
+def hour_rate(rates: dict[str, Rate], total: int) -> int:
     """Return what a token costs that is cached for an hour: twice the input price where the list does not say it."""
     stated = rates.get("cache_write_1h_mtok")
     if stated is not None:

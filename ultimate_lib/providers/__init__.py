@@ -8,8 +8,19 @@ route.provider.base_url, route.model
 
 from __future__ import annotations
 
-from ultimate_lib.providers.configured import Provider, configured, masked
+from ultimate_lib.providers.configured import STORED, Provider, checked_key, configured, masked, offered
 from ultimate_lib.providers.presets import PRESETS, Preset
 from ultimate_lib.providers.routing import Route, Routes
 
-__all__ = ["PRESETS", "Preset", "Provider", "Route", "Routes", "configured", "masked"]
+__all__ = [
+    "PRESETS",
+    "STORED",
+    "Preset",
+    "Provider",
+    "Route",
+    "Routes",
+    "checked_key",
+    "configured",
+    "masked",
+    "offered",
+]

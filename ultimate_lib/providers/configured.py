@@ -1,7 +1,12 @@
-"""Which providers are in force: presets, overlaid by `[providers.*]` and switched on by keys in the environment."""
+"""Which providers are in force: presets, overlaid by `[providers.*]` and switched on by keys.
+
+A key comes from the file or variable that the configuration names, else from the preset's variables, else from what
+people have entered and the store keeps sealed (`stored`).
+"""
 
 from __future__ import annotations
 
+import functools
 import re
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -14,9 +19,15 @@ from ultimate_lib.errors import Invalid
 from ultimate_lib.providers.presets import PRESETS, Preset
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from ultimate_lib.settings import ProviderEntry, Settings
 
+    Stored = Callable[[str, str], str]
+
 OWN_KEY_PREFIX = "cp_"
+STORED = "stored"
+_KEYLESS = frozenset({"client", "none"})
 _ADDRESS = re.compile(r"https?://[^\s/?#]+(/[^\s?#]*)?")
 
 
@@ -32,9 +43,20 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     billing: str
     origin: str  # where it was configured
     api_key: str = ""
+    key_source: str = ""  # "variable NAME", "file PATH" or STORED; empty without a key
 
     def __repr__(self) -> str:
         return f"Provider({self.name!r}, {self.protocol!r}, {self.base_url!r}, key={masked(self.api_key)!r})"
+
+    @property
+    def needs_key(self) -> bool:
+        """Whether calls carry a key of ours."""
+        return self.auth not in _KEYLESS
+
+    @property
+    def lacks_key(self) -> bool:
+        """Whether it cannot be called until somebody gives it a key."""
+        return self.needs_key and not self.api_key
 
     def speaks(self, protocol: str) -> bool:
         """Say whether calls of a protocol can pass through to it."""
@@ -54,39 +76,62 @@ def masked(key: str) -> str:
     return f"{key[:3]}…{key[-4:]}" if len(key) >= 16 else "…"  # noqa: PLR2004 - shorter keys would show half of themselves
 
 
-def presets() -> dict[str, Preset]:
-    """Return all presets by name, a stranger's (entry point `ultimate_proxy.provider`) among them."""
+@functools.cache
+def presets() -> Mapping[str, Preset]:
+    """Return all presets by name, a stranger's (entry point `ultimate_proxy.provider`) among them.
+
+    Looked for once a process: to read what is installed takes 20 ms.
+    """
     found = {preset.name: preset for preset in PRESETS}
     for point in entry_points(group="ultimate_proxy.provider"):
         found.setdefault(point.name, point.load())
     return found
 
 
-def configured(settings: Settings, *, demo_url: str = "") -> dict[str, Provider]:
+def configured(settings: Settings, *, demo_url: str = "", stored: Stored | None = None) -> dict[str, Provider]:
     """Return the providers in force, in the order of the presets, then of the file.
 
-    Raises `Invalid` that names the place of what is wrong. `demo_url` is where the scripted provider listens.
+    One that the file names is in force without a key too: calls to it are refused with what to do (`lacks_key`).
+    `demo_url` is where the scripted provider listens; `stored(name, base_url)` returns the key that was entered for a
+    provider at that address, or nothing. Raises `Invalid` that names the place of what is wrong.
     """
+    everything = offered(settings, demo_url=demo_url, stored=stored)
+    named = {deployment.provider for alias in settings.models.values() for deployment in alias.deployments}
+    named.update(settings.providers, ["demo"])
+    return {name: provider for name, provider in everything.items() if name in named or provider.api_key}
+
+
+def offered(settings: Settings, *, demo_url: str = "", stored: Stored | None = None) -> dict[str, Provider]:
+    """Return the providers in force and the presets that a key alone would bring into force. Raises `Invalid`."""
     known = presets()
+    stored = stored or _nothing
     found: dict[str, Provider] = {}
     for preset in known.values():
         entry = settings.providers.get(preset.name)
         if entry is not None:
-            found[preset.name] = _from_entry(preset.name, entry, known, settings)
+            found[preset.name] = _from_entry(preset.name, entry, known, settings, stored)
         elif preset.name == "demo":
             if demo_url:
-                found["demo"] = _from_preset(msgspec.structs.replace(preset, base_url=demo_url), "", "built in")
-        elif preset.base_url:
+                found["demo"] = _from_preset(msgspec.structs.replace(preset, base_url=demo_url), ("", ""), "built in")
+        elif preset.base_url and preset.auth not in _KEYLESS:
             variable = next((name for name in preset.key_variables if settings.environment.get(name)), None)
             if variable is not None:
-                found[preset.name] = _from_preset(preset, _environment_key(settings, variable), variable)
+                key = _environment_key(settings, variable)
+                found[preset.name] = _from_preset(preset, (key, f"variable {variable}"), variable)
+            else:
+                key = stored(preset.name, preset.base_url.rstrip("/"))
+                found[preset.name] = _from_preset(preset, (key, STORED if key else ""), "preset")
     for name, entry in settings.providers.items():
         if name not in found:
-            found[name] = _from_entry(name, entry, known, settings)
+            found[name] = _from_entry(name, entry, known, settings, stored)
     return found
 
 
-def _from_preset(preset: Preset, key: str, origin: str) -> Provider:
+def _nothing(_name: str, _base_url: str) -> str:
+    return ""
+
+
+def _from_preset(preset: Preset, key: tuple[str, str], origin: str) -> Provider:
     return Provider(
         name=preset.name,
         protocol=preset.protocol,
@@ -96,11 +141,14 @@ def _from_preset(preset: Preset, key: str, origin: str) -> Provider:
         stream_usage=preset.stream_usage,
         billing=preset.billing,
         origin=origin,
-        api_key=key,
+        api_key=key[0],
+        key_source=key[1],
     )
 
 
-def _from_entry(name: str, entry: ProviderEntry, known: dict[str, Preset], settings: Settings) -> Provider:
+def _from_entry(
+    name: str, entry: ProviderEntry, known: Mapping[str, Preset], settings: Settings, stored: Stored
+) -> Provider:
     origin = settings.origin(f"providers.{name}")
     preset = known.get(entry.preset or name)
     if entry.preset and preset is None:
@@ -128,21 +176,29 @@ def _from_entry(name: str, entry: ProviderEntry, known: dict[str, Preset], setti
             hint="Give the key by api_key_env or api_key_file.",
         )
     auth = entry.auth or preset.auth
-    key = _key(name, entry, preset, settings, origin) if auth not in {"client", "none"} else ""
+    base_url = base_url.rstrip("/")
+    key, source = "", ""
+    if auth not in _KEYLESS:
+        key, source = _key(name, entry, preset, settings, origin)
+        if not key:
+            key = stored(name, base_url)
+            source = STORED if key else ""
     return Provider(
         name=name,
         protocol=protocol,
-        base_url=base_url.rstrip("/"),
+        base_url=base_url,
         auth=auth,
         price_id=entry.price_id or preset.price_id,
         stream_usage=entry.stream_usage or preset.stream_usage,
         billing=entry.billing or preset.billing,
         origin=origin,
         api_key=key,
+        key_source=source,
     )
 
 
-def _key(name: str, entry: ProviderEntry, preset: Preset, settings: Settings, origin: str) -> str:
+def _key(name: str, entry: ProviderEntry, preset: Preset, settings: Settings, origin: str) -> tuple[str, str]:
+    """Return a key that the configuration or the environment gives and where from; nothing twice without one."""
     if entry.api_key_file:
         path = Path(entry.api_key_file).expanduser()
         try:
@@ -152,24 +208,26 @@ def _key(name: str, entry: ProviderEntry, preset: Preset, settings: Settings, or
                 f"{origin}: providers.{name}.api_key_file = '{entry.api_key_file}': cannot be read ({error}).",
                 hint="Give a readable file that holds the key alone.",
             ) from error
-        return _not_ours(key, f"the file {path}")
+        return checked_key(key, f"the file {path}"), f"file {path}"
     variables = (entry.api_key_env,) if entry.api_key_env else preset.key_variables
     for variable in variables:
         if settings.environment.get(variable):
-            return _environment_key(settings, variable)
-    named = " or ".join(variables) or "none: set api_key_env or api_key_file"
-    raise Invalid(
-        f"{origin}: provider '{name}' has no key (looked for {named}).",
-        hint='Set the variable, or `auth = "client"` when callers bring their own key.',
-        code="provider_key_missing",
-    )
+            return _environment_key(settings, variable), f"variable {variable}"
+    if entry.api_key_env:
+        raise Invalid(
+            f"{origin}: provider '{name}' has no key (looked for {entry.api_key_env}).",
+            hint="Set the variable, or leave api_key_env out and enter the key on the first page.",
+            code="provider_key_missing",
+        )
+    return "", ""
 
 
 def _environment_key(settings: Settings, variable: str) -> str:
-    return _not_ours(settings.environment[variable].strip(), f"the variable {variable}")
+    return checked_key(settings.environment[variable].strip(), f"the variable {variable}")
 
 
-def _not_ours(key: str, where: str) -> str:
+def checked_key(key: str, where: str) -> str:
+    """Return a provider's key if it can be one. Raises `Invalid`, which says `where` and never shows it."""
     if key.startswith(OWN_KEY_PREFIX):
         raise Invalid(
             f"A provider's key in {where} begins with '{OWN_KEY_PREFIX}': that is a key of this proxy.",

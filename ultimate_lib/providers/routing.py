@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 _TIERS = (("opus", "big"), ("sonnet", "middle"), ("haiku", "small"))
 _MOST_KEPT = 10_000
+_NO_ROUTES = (
+    "none: enter a provider's key on the first page, set ANTHROPIC_API_KEY or OPENAI_API_KEY, or write [providers.*]"
+)
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -49,10 +52,20 @@ class Routes:
         route = self._kept.get(key)
         if route is None:
             route = self._find(protocol, model)
+            self._check_key(route.provider)
             if len(self._kept) >= _MOST_KEPT:  # model names come from clients
                 self._kept.clear()
             self._kept[key] = route
         return route
+
+    @staticmethod
+    def _check_key(provider: Provider) -> None:
+        if provider.lacks_key:
+            raise NotFound(
+                f"The provider '{provider.name}' has no key.",
+                hint=f"Enter it on the first page, or give [providers.{provider.name}] an api_key_file.",
+                code="provider_key_missing",
+            )
 
     def _find(self, protocol: str, model: str) -> Route:
         entry = self._settings.models.get(model)
@@ -79,6 +92,7 @@ class Routes:
                 )
             return Route(provider, rest, prefix)
         speaking = [provider for provider in self._providers.values() if provider.protocol == protocol]
+        speaking = [provider for provider in speaking if not provider.lacks_key] or speaking
         for provider in speaking:
             if self._book.knows(provider.price_id, model):
                 return Route(provider, model, provider.name)
@@ -96,7 +110,7 @@ class Routes:
     def _unknown(self, protocol: str, model: str) -> NotFound:
         known = self.describe()
         close = difflib.get_close_matches(model, [*self._settings.models, *self._providers], n=1)
-        routes = "; ".join(known) or "none: set ANTHROPIC_API_KEY or OPENAI_API_KEY, or write [providers.*]"
+        routes = "; ".join(known) or _NO_ROUTES
         return NotFound(
             f"No route serves the model '{model}' over {protocol}.",
             hint=(f"Did you mean '{close[0]}'? " if close else "") + f"Known routes: {routes}.",
@@ -109,7 +123,10 @@ class Routes:
             f"{alias} → {', '.join(f'{d.provider}/{d.model}' for d in entry.deployments)}"
             for alias, entry in self._settings.models.items()
         ]
-        lines += [f"{name}/<model> → {provider.base_url}" for name, provider in self._providers.items()]
+        lines += [
+            f"{name}/<model> → {provider.base_url}{' (has no key yet)' if provider.lacks_key else ''}"
+            for name, provider in self._providers.items()
+        ]
         return lines
 
     def models(self, protocol: str) -> list[str]:
@@ -128,7 +145,7 @@ class Routes:
                 "protocol": provider.protocol,
                 "base_url": provider.base_url,
                 "auth": provider.auth,
-                "key": masked(provider.api_key),
+                "key": masked(provider.api_key) or ("missing" if provider.lacks_key else ""),
                 "prices": provider.price_id or "none",
                 "from": provider.origin,
             }

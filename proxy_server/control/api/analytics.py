@@ -160,8 +160,8 @@ def calls(bench: Workbench, caller: Caller, asked: Calls) -> CallPage:
 
     zone = asked.time_zone or bench.settings.billing.time_zone
     within = span.read(asked.start, asked.end, zone, clock=bench.clock, default=_DAY)
-    where = _where(caller, asked.filter)
-    found = page(bench.lake, within.start, within.end, where, limit=asked.limit, cursor=asked.cursor or None)
+    wanted = where(caller, asked.filter)
+    found = page(bench.lake, within.start, within.end, wanted, limit=asked.limit, cursor=asked.cursor or None)
     return CallPage(
         rows=rows_of(found.frame),
         start=within.start,
@@ -194,7 +194,7 @@ def _query(  # noqa: PLR0917 - the parts of a question
         end=within.end,
         by=tuple(dict.fromkeys(asked.by)),
         grain=grain,
-        where=_where(caller, asked.filter),
+        where=where(caller, asked.filter),
         time_zone=zone,
         order_by=ALIASES.get(ordered, ordered) or None,
         descending=ordered == order_by,
@@ -202,7 +202,7 @@ def _query(  # noqa: PLR0917 - the parts of a question
     )
 
 
-def _where(caller: Caller, filters: Iterable[str]) -> dict[str, tuple[str | None, ...]]:
+def where(caller: Caller, filters: Iterable[str]) -> dict[str, tuple[str | None, ...]]:
     """Return the filters, narrowed to the caller's own calls unless it may see all. Raises `Invalid`, `Denied`."""
     found: dict[str, tuple[str | None, ...]] = {}
     for text in filters:
@@ -242,8 +242,9 @@ def _rows(query: Query, answer: Answer) -> Rows:
 
 def rows_of(frame: pl.DataFrame) -> list[dict[str, Any]]:
     """Return a frame's rows as JSON can say them: what is not a finite number is null."""
-    return [{name: _plain(value) for name, value in row.items()} for row in frame.iter_rows(named=True)]
+    return [{name: plain(value) for name, value in row.items()} for row in frame.iter_rows(named=True)]
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Return a value as JSON can say it."""
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from http import HTTPStatus
+from importlib import metadata
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from proxy_server.control.answers import Caller, Nothing
     from proxy_server.control.health import Health
     from ultimate_lib.workbench import Workbench
+
+API = 1
 
 
 class Readiness(Struct):
@@ -50,6 +54,24 @@ class Status(Struct, kw_only=True):
     ingest_age_s: float | None
     lake_version: int | None
     jobs: dict[str, JobState]
+
+
+class Version(Struct, kw_only=True):
+    """Which program answers."""
+
+    version: str
+    api: int  # of this interface; it changes when something is taken away or means something else
+    demo: bool  # the numbers are made up
+
+
+def version(bench: Workbench, _caller: Caller, _: Nothing) -> Version:
+    """Return which version this is."""
+    return Version(version=_version(), api=API, demo=bench.settings.data.demo)
+
+
+@functools.cache
+def _version() -> str:
+    return metadata.version("ultimate-proxy")
 
 
 def healthz(_bench: Workbench, _caller: Caller, _: Nothing) -> dict[str, str]:

@@ -1,4 +1,7 @@
-"""Pages rendered on the server: one frame, one style sheet, no asset from elsewhere. Templates escape every value."""
+"""Pages rendered on the server: one frame, one style sheet, no asset from elsewhere. Templates escape every value.
+
+`bar` and `style` are for pages that are drawn elsewhere (dashboards): the same navigation bar in the same look.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +18,26 @@ if TYPE_CHECKING:
 
 _FOLDER = Path(__file__).parent
 
+PLACES = (
+    ("home", "/", "Home"),
+    ("calls", "/calls", "Calls"),
+    ("dashboards", "/dashboards/overview", "Dashboards"),
+    ("docs", "/docs", "API"),
+)
+"""The navigation bar: name, path, label."""
 
-def policy(nonce: str) -> str:
-    """Return the Content-Security-Policy of a page: our own inline style and script, nothing else."""
+
+def policy(nonce: str, *, drawn: bool = False) -> str:
+    """Return the Content-Security-Policy of a page: our own inline style and script, nothing else.
+
+    What Bokeh draws gets its styles from elements that Bokeh makes, for which there is no nonce, and from files of
+    ours. Scripts need the nonce there too, and none may be compiled from text.
+    """
+    if drawn:
+        return (
+            f"default-src 'none'; style-src 'self' 'unsafe-inline'; script-src 'nonce-{nonce}'; "
+            "img-src 'self' data:; connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+        )
     return (
         f"default-src 'none'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; img-src data:; "
         "connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
@@ -26,6 +46,7 @@ def policy(nonce: str) -> str:
 
 def render(page: Page, caller: Caller, nonce: str) -> bytes:
     """Return the page as HTML."""
+    script = _text("page.js") + (_text(page.script) if page.script else "")
     return (
         _loader()
         .load(page.template)
@@ -33,13 +54,44 @@ def render(page: Page, caller: Caller, nonce: str) -> bytes:
             title=page.title,
             nonce=nonce,
             root=caller.root,
-            who=caller.principal.user_name if caller.principal is not None else None,
-            csrf=csrf_token(caller.session) if caller.session is not None else "",
-            style=_text("style.css"),
-            script=_text("page.js"),
+            bar=bar(caller, page.current),
+            who=_who(caller),
+            csrf=_csrf(caller),
+            style=style(),
+            script=script,
             **page.values,
         )
     )
+
+
+def bar(caller: Caller, current: str) -> str:
+    """Return the navigation bar as HTML, with who is signed in; `current` is a name of `PLACES`, or empty."""
+    made = (
+        _loader()
+        .load("bar.html")
+        .generate(
+            places=PLACES,
+            current=current,
+            root=caller.root,
+            demo=caller.demo,
+            who=_who(caller),
+            csrf=_csrf(caller),
+        )
+    )
+    return made.decode()
+
+
+def style() -> str:
+    """Return the style sheet of every page, the bar's own rules among them."""
+    return _text("style.css")
+
+
+def _who(caller: Caller) -> str | None:
+    return caller.principal.user_name if caller.principal is not None else None
+
+
+def _csrf(caller: Caller) -> str:
+    return csrf_token(caller.session) if caller.session is not None else ""
 
 
 @functools.cache

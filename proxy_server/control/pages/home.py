@@ -1,17 +1,19 @@
-"""Home: what happened today, the last calls, and how to connect a client."""
+"""Home: what happened today, the last calls, what to do next, and how to connect a client."""
 
 from __future__ import annotations
 
 import logging
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from proxy_server.control.answers import Page
-from proxy_server.control.api import analytics, span
+from proxy_server.control.api import analytics, providers, span
+from proxy_server.control.pages import chart, shown
+from proxy_server.control.pages.shown import count, usd
 from ultimate_lib.errors import UltimateError
 
 if TYPE_CHECKING:
-    from datetime import date
+    from datetime import datetime
     from zoneinfo import ZoneInfo
 
     from proxy_server.control.answers import Caller, Nothing
@@ -20,10 +22,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _LAST_CALLS = 12
+_TOP_MODELS = 5
+_HOURS = 24
+_TICK_EVERY = 6
 _LOOK_BACK = timedelta(days=30)
-_MILLION = 1_000_000
-_MS_A_SECOND = 1000
-_UNKNOWN = "—"
 
 
 class Figure(NamedTuple):
@@ -37,38 +39,104 @@ class Figure(NamedTuple):
 def home(bench: Workbench, caller: Caller, _: Nothing) -> Page:
     """Return the first page."""
     base = (bench.settings.server.public_url or caller.origin + caller.root).rstrip("/")
+    may = caller.principal.permissions if caller.principal is not None else frozenset()
     values: dict[str, Any] = {
         "openai_url": f"{base}/v1",
         "anthropic_url": base,
         "local": caller.loopback,
         "figures": [],
         "rows": [],
+        "models": [],
+        "chart": None,
         "missing": 0,
-        "may_see": False,
+        "may_see": "analytics:view" in may,
         "unreadable": "",
         "zone": bench.settings.billing.time_zone,
+        "demo": bench.settings.data.demo,
+        "newest": "",
+        "providers": [],
+        "providers_unreadable": "",
     }
-    if caller.principal is not None and "analytics:view" in caller.principal.permissions:
-        values["may_see"] = True
+    if values["may_see"]:
         try:
             values |= _numbers(bench, caller)
         except UltimateError as error:  # the way to connect a client is shown all the same
             log.warning("The numbers of the first page cannot be read: %s", error)
             values["unreadable"] = str(error)
-    return Page("home.html", "Home", values)
+    if "settings:manage" in may:
+        try:
+            values["providers"] = [told for told in _providers(bench, caller) if told.needs_key]
+        except UltimateError as error:
+            log.warning("The providers of the first page cannot be told: %s", error)
+            values["providers_unreadable"] = str(error)
+    return Page("home.html", "Home", values, current="home", script="live.js")
+
+
+def _providers(bench: Workbench, caller: Caller) -> list[providers.ProviderTold]:
+    from proxy_server.control.answers import Nothing  # noqa: PLC0415 - the type of what it takes
+
+    return providers.listed(bench, caller, Nothing())
 
 
 def _numbers(bench: Workbench, caller: Caller) -> dict[str, Any]:
     day = span.today(bench.settings.billing.time_zone, bench.clock)
+    start, end = day.start.isoformat(), day.end.isoformat()
     names = ("requests", "total_tokens", "cost_usd", "unpriced_requests")
-    asked = analytics.Aggregate(metrics=names, start=day.start.isoformat(), end=day.end.isoformat())
-    total = analytics.aggregate(bench, caller, asked)
+    total = analytics.aggregate(bench, caller, analytics.Aggregate(metrics=names, start=start, end=end))
     since = (bench.clock.now() - _LOOK_BACK).isoformat()
     last = analytics.calls(bench, caller, analytics.Calls(start=since, limit=_LAST_CALLS))
+    asked = analytics.Breakdown(
+        by=("model",), metrics=names, order_by="cost_usd", start=start, end=end, limit=_TOP_MODELS
+    )
+    models = analytics.breakdown(bench, caller, asked)
     return {
         "figures": _figures(total.rows[0] if total.rows else {}),
-        "rows": [_row(call, day.zone, day.start.astimezone(day.zone).date()) for call in last.rows],
+        "rows": [shown.row(call, day.zone, day.start.astimezone(day.zone).date()) for call in last.rows],
+        "newest": last.rows[0]["call_id"] if last.rows else "",
+        "models": [_model(row) for row in models.rows],
+        "chart": _chart(bench, caller, day.zone),
         "missing": total.missing.files + last.missing.files,
+    }
+
+
+def _chart(bench: Workbench, caller: Caller, zone: ZoneInfo) -> chart.Chart:
+    """Return the spend of the last 24 hours, an hour a bar, the running one last."""
+    now = bench.clock.now()
+    hour = now.astimezone(zone).replace(minute=0, second=0, microsecond=0)
+    told = analytics.timeseries(
+        bench,
+        caller,
+        analytics.Timeseries(
+            metrics=("cost_usd", "requests", "unpriced_requests"),
+            grain="hour",
+            start=(hour - timedelta(hours=_HOURS - 1)).isoformat(),
+            end=(now + timedelta(microseconds=1)).isoformat(),
+        ),
+    )
+    bars = [_bar(row, number, zone) for number, row in enumerate(told.rows)]
+    return chart.draw(bars, f"the last {_HOURS} hours")
+
+
+def _bar(row: dict[str, Any], number: int, zone: ZoneInfo) -> chart.Bar:
+    at: datetime = row["step_at"]
+    local = shown.aware(at).astimezone(zone)
+    requests, value = int(row["requests"] or 0), row["cost_usd"]
+    return chart.Bar(
+        label=f"{local:%H:%M}",
+        tick=f"{local:%H:%M}" if number % _TICK_EVERY == 0 else "",
+        value=0.0 if value is None and not requests else value,
+        requests=requests,
+        unpriced=int(row["unpriced_requests"] or 0),
+    )
+
+
+def _model(row: dict[str, Any]) -> dict[str, str]:
+    return {
+        "model": row["model"] or "",
+        "requests": count(row["requests"]),
+        "tokens": count(row["total_tokens"]),
+        "cost": usd(row["cost_usd"]),
+        "unpriced": count(row["unpriced_requests"]) if row["unpriced_requests"] else "",
     }
 
 
@@ -81,54 +149,8 @@ def _figures(total: dict[str, Any]) -> list[Figure]:
     else:
         note = f"without {unpriced} unpriced call{'s' if unpriced > 1 else ''}"
     return [
-        Figure("Requests", _count(requests), "today"),
-        Figure("Tokens", _count(total.get("total_tokens") if requests else 0), "in and out, today"),
+        Figure("Requests", count(requests), "today"),
+        Figure("Tokens", count(total.get("total_tokens") if requests else 0), "in and out, today"),
         Figure("Spend", usd(spend if requests else 0.0), note),
-        Figure("Unpriced", _count(unpriced), "calls whose price is not known"),
+        Figure("Unpriced", count(unpriced), "calls whose price is not known"),
     ]
-
-
-def _row(call: dict[str, Any], zone: ZoneInfo, today: date) -> dict[str, str]:
-    started: datetime = call["started_at"]
-    if started.tzinfo is None:
-        started = started.replace(tzinfo=UTC)
-    local = started.astimezone(zone)
-    nano = call.get("cost_nano_usd")
-    duration = call.get("duration_ms")
-    return {
-        "instant": started.isoformat(),
-        "at": f"{local:%H:%M:%S}" if local.date() == today else f"{local:%Y-%m-%d %H:%M}",
-        "model": call.get("model_served") or call.get("model_routed") or call.get("model_requested") or _UNKNOWN,
-        "provider": call.get("provider") or _UNKNOWN,
-        "project": call.get("project") or "",
-        "status": call.get("status") or _UNKNOWN,
-        "input": _count(call.get("input_tokens")),
-        "output": _count(call.get("output_tokens")),
-        "cost": usd(nano / 1e9 if nano is not None else None),
-        "took": _span(duration),
-    }
-
-
-def _span(duration_ms: int | None) -> str:
-    if duration_ms is None:
-        return _UNKNOWN
-    return f"{duration_ms} ms" if duration_ms < _MS_A_SECOND else f"{duration_ms / _MS_A_SECOND:.1f} s"
-
-
-def usd(value: float | None) -> str:
-    """Return dollars for people: cents where there are dollars, three significant digits below; a dash if unknown."""
-    if value is None:
-        return _UNKNOWN
-    if value == 0:
-        return "$0"
-    if value >= 1:
-        return f"${value:,.2f}"
-    return f"${float(f'{value:.3g}'):.9f}".rstrip("0")
-
-
-def _count(value: float | None) -> str:
-    if value is None:
-        return _UNKNOWN
-    if value >= 10 * _MILLION:
-        return f"{value / _MILLION:,.1f} M"
-    return f"{value:,.0f}"

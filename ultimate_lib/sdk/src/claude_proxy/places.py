@@ -1,8 +1,8 @@
 """Where the proxy is and which key opens it.
 
 In this order: what is given, the environment (CLAUDE_PROXY_URL, CLAUDE_PROXY_API_KEY), `~/.claude_proxy/config.json`,
-`local.json`, which a proxy of this computer writes into its data folder, and http://127.0.0.1:8082 without a key. The
-key in `local.json` goes to that file's own address alone.
+`local.json`, which a proxy of this computer writes into its data folder, and http://127.0.0.1:8082 without a key. A
+key that stands in a file beside an address goes to that address alone.
 """
 
 from __future__ import annotations
@@ -34,6 +34,10 @@ class Place(NamedTuple):
     key: str  # empty: none was found
     source: str  # in words, for messages
 
+    def __repr__(self) -> str:
+        """Show everything but the key."""
+        return f"Place(url={self.url!r}, key={'set' if self.key else 'none'}, source={self.source!r})"
+
 
 def find(url: str | None = None, key: str | None = None, environ: Mapping[str, str] | None = None) -> Place:
     """Return where the proxy is. Raises `ProxyError` when a file that should tell cannot be read."""
@@ -49,13 +53,13 @@ def find(url: str | None = None, key: str | None = None, environ: Mapping[str, s
             break
     else:
         url, source = "", ""
-    key = key or environ.get("CLAUDE_PROXY_API_KEY") or str(config.get("api_key") or "")
+    key = key or environ.get("CLAUDE_PROXY_API_KEY") or _key_of(config, url)
     if url and key:
         return Place(url, key, source)
     local = _local(environ, url)
     if local is not None:
         return Place(local.url, key or local.key, source or local.source)
-    return Place(url or DEFAULT_URL, key, source or "built in")
+    return Place(url or DEFAULT_URL, key, source or "nothing says another")
 
 
 def config_path(environ: Mapping[str, str] | None = None) -> Path:
@@ -92,6 +96,17 @@ def data_folder(environ: Mapping[str, str] | None = None) -> Path:
     if sys.platform == "win32":
         return Path(environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / _APP
     return Path(environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / _APP
+
+
+def is_here(url: str) -> bool:
+    """Say whether an address is on this computer."""
+    return urlsplit(url).hostname in _HERE
+
+
+def _key_of(config: Mapping[str, Any], url: str) -> str:
+    """Return the key in the client's own settings, unless it is for another address than this one."""
+    meant, key = config.get("base_url"), str(config.get("api_key") or "")
+    return key if not (meant and url) or _same(str(meant), url) else ""
 
 
 def _local(environ: Mapping[str, str], url: str) -> Place | None:

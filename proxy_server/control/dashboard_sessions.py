@@ -1,0 +1,217 @@
+"""Panel and Bokeh inside control's own server: sessions, and the websocket through which a page talks to its session.
+
+A session belongs to who asked for it: its token is signed and names the user, the handshake asks again who the caller
+is and where the page stands, and while it is open the caller is looked up now and then: a login that has ended, or a
+role that was taken away, ends the session. Questions run in threads of their own, so that the loop only draws.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import logging
+import secrets
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from bokeh.application.handlers.function import FunctionHandler
+from bokeh.server.tornado import BokehTornado
+from bokeh.util.token import generate_jwt_token, generate_session_id, get_session_id, get_token_payload
+from panel.io.application import Application
+from panel.io.server import WSHandler
+from panel.io.state import set_curdoc
+from tornado.ioloop import IOLoop
+
+from proxy_server.control.routes import permit
+from ultimate_lib.dashboards import overview
+from ultimate_lib.dashboards.source import LocalSource
+from ultimate_lib.errors import UltimateError, Unavailable
+
+if TYPE_CHECKING:
+    from bokeh.document import Document
+    from tornado.httputil import HTTPMessageDelegate, HTTPServerRequest
+
+    from proxy_server.control.base import Control
+    from proxy_server.control.routes import Route
+    from ultimate_lib.access.principal import Principal
+
+log = logging.getLogger(__name__)
+
+_LEVELS = {
+    "bokeh": logging.WARNING,  # else each connection is told
+    "panel": logging.WARNING,
+    "bokeh.server.views.ws": logging.ERROR,  # each message that a page which has left did not get
+}
+MOST_SESSIONS = 100
+_THREADS = 3
+_TOKEN_S = 300
+_UNUSED_MS = 15_000  # how long a session outlives its page: a broken connection may come back
+_LOOK_MS = 5_000
+_WATCH_S = 20.0
+_QUIET_S = 1800.0  # a page that is out of sight so long gives its session back
+_MOST_MESSAGE_BYTES = 1024 * 1024
+_GONE, _FAILED, _RESTART, _DENIED = 1001, 1011, 1012, 4401  # close codes; the page's script knows them
+
+
+class Sessions:
+    """The sessions of one process. Made and closed on the loop; `token` may be called in any thread."""
+
+    every_s = LocalSource.every_s
+
+    def __init__(self, control: Control, route: Route) -> None:
+        self.control = control
+        self.route = route
+        self.sockets: set[Socket] = set()
+        self.owners: dict[str, Principal] = {}
+        self._secret = secrets.token_bytes(32)
+        self._pool = ThreadPoolExecutor(_THREADS, "dashboards")
+        for name, level in _LEVELS.items():
+            logging.getLogger(name).setLevel(level)
+        root = control.bench.settings.server.root_path
+        folder, _, name = route.path.rpartition("/")
+        self._styles = f"{root}{folder}/static/extensions/panel/"
+        self._app = BokehTornado(
+            {f"/{name}": Application(FunctionHandler(self._fill))},
+            prefix=f"{root}{folder}",
+            secret_key=self._secret,
+            sign_sessions=True,
+            generate_session_ids=False,
+            use_index=False,
+            include_headers=[],
+            include_cookies=[],
+            session_token_expiration=_TOKEN_S,
+            check_unused_sessions_milliseconds=_LOOK_MS,
+            unused_session_lifetime_milliseconds=_UNUSED_MS,
+            websocket_max_message_size_bytes=_MOST_MESSAGE_BYTES,
+        )
+        self._app.initialize(IOLoop.current())
+        self._app.start()
+        self._context = self._app.applications[f"/{name}"]
+        self._watch = asyncio.get_running_loop().create_task(self._watching())
+
+    def token(self, who: Principal) -> str:
+        """Return a signed token for a new session of `who`. Raises `Unavailable` when there are too many."""
+        if len(self.owners) >= MOST_SESSIONS:
+            raise Unavailable(
+                f"{MOST_SESSIONS} dashboards are open already.", hint="Close one, or try again later.", code="busy"
+            )
+        session = generate_session_id(secret_key=self._secret, signed=True)
+        told: Any = {"who": who.user_id}
+        return generate_jwt_token(
+            session, secret_key=self._secret, signed=True, extra_payload=told, expiration=_TOKEN_S
+        )
+
+    def delegate(self, request: HTTPServerRequest) -> HTTPMessageDelegate:
+        """Return who takes a websocket's request."""
+        told = {"application_context": self._context, "bokeh_websocket_path": request.path, "sessions": self}
+        return self._app.get_handler_delegate(request, Socket, told)
+
+    def close(self) -> None:
+        """End all sessions and let go of the threads."""
+        self._watch.cancel()
+        for socket in list(self.sockets):
+            socket.close(_RESTART, "restart")
+        self._app.stop()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _fill(self, doc: Document) -> None:
+        """Make a session's document, for who the session belongs to."""
+        context: Any = doc.session_context  # known: this document is a session's
+        owner = self.owners[context.id]
+        told = {name: values[-1].decode("utf-8", "replace") for name, values in context.request.arguments.items()}
+        doc.config.reconnect_session = doc.config.notify_connection_status = False  # the page's script does both
+        doc.template_variables["dist_url"] = self._styles  # else Panel's styles come from a content network
+        doc.on_session_destroyed(self._forget)
+        source = LocalSource(self.control.bench, owner)
+        with set_curdoc(doc):
+            overview.view(source, pool=self._pool, told=told).server_doc(doc, location=False)
+
+    def _forget(self, context: Any) -> None:
+        self.owners.pop(context.id, None)
+
+    async def _watching(self) -> None:
+        """Now and then: may those who watch still watch, and do they watch at all."""
+        while True:
+            await asyncio.sleep(_WATCH_S)
+            quiet_since = time.monotonic() - _QUIET_S
+            for socket in list(self.sockets):
+                if socket.heard_at < quiet_since:
+                    socket.close(_GONE, "out of sight")
+                elif not await socket.still_allowed():
+                    socket.close(_DENIED, "signed out")
+
+
+class Socket(WSHandler):
+    """The websocket of one page."""
+
+    def initialize(
+        self,
+        application_context: Any,  # noqa: ARG002 - Bokeh's constructor has taken it
+        bokeh_websocket_path: Any,  # noqa: ARG002 - likewise
+        sessions: Sessions | None = None,
+    ) -> None:
+        """Take what is shared."""
+        assert sessions is not None  # noqa: S101 - `Sessions.delegate` gives it
+        self._sessions = sessions
+        self._who: Principal | None = None
+        self._origins: set[str] = set()
+        self.heard_at = time.monotonic()
+
+    async def prepare(self) -> None:
+        """Let the handshake pass for who may see the page, and nobody else."""
+        try:
+            self._who = await self._caller()
+        except UltimateError as error:
+            self.set_status(error.http_status)
+            await self.finish(error.message)
+
+    def check_origin(self, origin: str) -> bool:
+        """Say whether a page of ours asks: another site's page would bring the cookie along."""
+        return origin.lower() in self._origins
+
+    def open(self, *arguments: str, **named: str) -> None:
+        """Open the session that the token names, which must be the caller's own."""
+        who = self._who
+        token: str | None = self._token
+        if who is None or token is None or get_token_payload(token).get("who") != who.user_id:
+            self.close(_DENIED, "not your session")
+            return
+        self._sessions.owners[get_session_id(token)] = who
+        self._sessions.sockets.add(self)
+        super().open(*arguments, **named)  # type: ignore[no-untyped-call]  # Panel says nothing of types
+
+    async def _async_open(self, token: str) -> None:
+        """Open the session; a page whose session cannot be made is told so at once instead of waiting."""
+        try:
+            await super()._async_open(token)
+        except Exception:
+            log.exception("A dashboard's session cannot be made.")
+            self.close(_FAILED, "failed")
+
+    async def on_message(self, fragment: str | bytes) -> None:
+        """Remember that the page is looked at."""
+        self.heard_at = time.monotonic()
+        await super().on_message(fragment)
+
+    def on_close(self) -> None:
+        """Let go."""
+        self._sessions.sockets.discard(self)
+        super().on_close()
+
+    async def still_allowed(self) -> bool:
+        """Say whether the caller is still who it was."""
+        with contextlib.suppress(UltimateError):
+            return await self._caller() == self._who
+        return False
+
+    async def _caller(self) -> Principal:
+        control = self._sessions.control
+        look = functools.partial(control.identify.caller, self.request)
+        caller = await asyncio.get_running_loop().run_in_executor(control.threads, look)
+        permit(self._sessions.route, caller)
+        public = urlsplit(control.bench.settings.server.public_url)
+        self._origins = {caller.origin.lower(), f"{public.scheme}://{public.netloc}".lower()}
+        return caller.known

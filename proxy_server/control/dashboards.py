@@ -1,0 +1,201 @@
+"""Dashboards as pages: the frame, what a browser needs to begin, assets of our own origin. Light until used.
+
+Panel takes 2 s and some memory. It is imported in a thread when the first dashboard opens, in demo mode right after
+the start. The page comes at once and then asks for a session; by the time it has one, Panel is there. Who may see
+dashboards is decided where everything is decided, by the routes here, and once more by the websocket's handshake.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import importlib.util
+import logging
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+from tornado.routing import Router
+from tornado.web import RequestHandler, StaticFileHandler
+
+from proxy_server.control.answers import Page
+from proxy_server.control.routes import Route
+from ultimate_lib.errors import Unavailable
+
+if TYPE_CHECKING:
+    from tornado.httputil import HTTPMessageDelegate, HTTPServerRequest
+
+    from proxy_server.control.answers import Caller, Nothing
+    from proxy_server.control.base import Control
+    from proxy_server.control.dashboard_sessions import Sessions
+    from ultimate_lib.workbench import Workbench
+
+log = logging.getLogger(__name__)
+
+PATH = "/dashboards/overview"
+INSTALL = "pip install 'ultimate-proxy[lab]'"
+_FILES = "/dashboards/static"
+_NEEDED = ("panel", "bokeh")
+_SCRIPTS = (
+    ("bokeh", "js/bokeh.min.js"),
+    ("bokeh", "js/bokeh-widgets.min.js"),
+    ("bokeh", "js/bokeh-tables.min.js"),  # Panel does not load without it
+    ("panel", "extensions/panel/panel.min.js"),
+)
+
+
+class Shown(Struct, kw_only=True, rename={"first": "from", "last": "to"}):
+    """The state of the controls, as the page itself writes it into its address."""
+
+    span: str = ""  # today, 24h, 7d, 30d, 90d or custom
+    group: str = ""  # model, provider, project and so on
+    model: str = ""
+    provider: str = ""
+    project: str = ""
+    first: str = ""  # first and last day of a custom span
+    last: str = ""
+    live: str = ""  # off: no news until they are asked for
+
+
+class Opened(Struct):
+    """What a page needs to open its websocket."""
+
+    token: str  # signed, good for one session within some minutes
+    every_s: float  # how often to look for news while the page is visible
+
+
+class Dashboards:
+    """The dashboards of a control process, and the parts of them that load late."""
+
+    def __init__(self, control: Control) -> None:
+        self._control = control
+        self._bench = control.bench
+        self._root = control.bench.settings.server.root_path
+        self._loop = asyncio.get_running_loop()
+        self.sessions: Sessions | None = None
+        self.socket_path = f"{self._root}{PATH}/ws"
+        self._guard = threading.Lock()
+        self._closed = False
+        self.page_route = Route(
+            "GET", PATH, self._page, "dashboards:view", "What calls cost and how they do.", "?span=7d",
+            takes=Shown, page="overview",
+        )  # fmt: skip
+        self.rows = (
+            self.page_route,
+            Route(
+                "GET", f"{PATH}/session", self._open, "dashboards:view", "What a dashboard's page begins with.", "",
+                gives=Opened,
+            ),
+        )  # fmt: skip
+
+    @property
+    def installed(self) -> bool:
+        """Whether the packages that draw dashboards are there."""
+        return all(importlib.util.find_spec(name) is not None for name in _NEEDED)
+
+    def load_soon(self) -> None:
+        """Import Panel now, in a thread: somebody will look at a dashboard in a moment."""
+        if self.installed:
+            self._loop.run_in_executor(self._control.threads, self._loaded_or_told)
+
+    def close(self) -> None:
+        """End all sessions; their pages open new ones where the next process answers."""
+        self._closed = True
+        if self.sessions is not None:
+            self.sessions.close()
+            self.sessions = None
+
+    def files(self) -> list[tuple[str, type[RequestHandler], dict[str, Any]]]:
+        """Return the rules for scripts and styles: public files of Panel's and Bokeh's packages."""
+        if not self.installed:
+            return []
+        panel, bokeh = (_folder(name) for name in _NEEDED)
+        return [
+            (f"{self._root}{_FILES}/extensions/panel/(.*)", File, {"path": str(panel / "dist")}),
+            (f"{self._root}{_FILES}/(js/.*)", File, {"path": str(bokeh / "server" / "static")}),
+        ]
+
+    # -- routes -------------------------------------------------------------------------------------------------
+
+    def _page(self, bench: Workbench, caller: Caller, _: Shown) -> Page:
+        """Return the page; its script does the rest."""
+        if not self.installed:
+            return Page("no_dashboards.html", "Dashboards", {"command": INSTALL}, current="dashboards")
+        values = {
+            "sources": [f"{self._root}{_FILES}/{path}?v={_version(name)}" for name, path in _SCRIPTS],
+            "base": f"{caller.root}{PATH}",
+            "demo": bench.settings.data.demo,
+        }
+        return Page("overview.html", "Overview", values, current="dashboards", script="overview.js", drawn=True)
+
+    def _open(self, _bench: Workbench, caller: Caller, _: Nothing) -> Opened:
+        """Return a token for one session of the caller's."""
+        sessions = self._loaded()
+        return Opened(sessions.token(caller.known), sessions.every_s)
+
+    # -- loading ------------------------------------------------------------------------------------------------
+
+    def _loaded_or_told(self) -> None:
+        try:
+            self._loaded()
+        except Exception:
+            log.exception("Dashboards cannot be loaded.")
+
+    def _loaded(self) -> Sessions:
+        """Return the living part, made at the first need; called in a thread."""
+        with self._guard:
+            if self.sessions is None:
+                if not self.installed:
+                    raise Unavailable("Dashboards are not installed.", hint=f"Run: {INSTALL}", code="not_installed")
+                from proxy_server.control.dashboard_sessions import Sessions  # noqa: PLC0415 - 2 s; see above
+
+                made = asyncio.run_coroutine_threadsafe(self._started(Sessions), self._loop).result()
+                self.sessions = made
+            return self.sessions
+
+    async def _started(self, kind: type[Sessions]) -> Sessions:
+        if self._closed:
+            raise Unavailable("This process is about to end.", hint="Try again in a moment.")
+        return kind(self._control, self.page_route)
+
+
+class Sockets(Router):
+    """Leads a dashboard's websocket to Bokeh once that is loaded, and any other request to nobody."""
+
+    def __init__(self, dashboards: Dashboards) -> None:
+        self._dashboards = dashboards
+
+    def find_handler(self, request: HTTPServerRequest, **_: Any) -> HTTPMessageDelegate | None:
+        """Return who takes the request; a websocket that comes before its page has a session finds nothing."""
+        sessions = self._dashboards.sessions
+        return (
+            sessions.delegate(request)
+            if sessions is not None and request.path == self._dashboards.socket_path
+            else None
+        )
+
+
+class File(StaticFileHandler):
+    """A file of Panel's or Bokeh's; the address carries the version, so browsers may keep it."""
+
+    def set_extra_headers(self, path: str) -> None:  # noqa: ARG002 - the interface of Tornado
+        """Say what every answer of ours says."""
+        self.clear_header("Server")
+        self.set_header("X-Content-Type-Options", "nosniff")
+        self.set_header("Cross-Origin-Resource-Policy", "same-origin")
+
+
+def _folder(package: str) -> Path:
+    """Return a package's folder without importing it."""
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise Unavailable("Dashboards are not installed.", hint=f"Run: {INSTALL}", code="not_installed")
+    return Path(spec.submodule_search_locations[0])
+
+
+@functools.cache
+def _version(package: str) -> str:
+    from importlib.metadata import version  # noqa: PLC0415 - asked once
+
+    return version(package)

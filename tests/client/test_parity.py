@@ -1,0 +1,129 @@
+"""Every route of the proxy's own table has its method and its command."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from claude_proxy import ClaudeProxyClient
+from claude_proxy.cli import main
+from claude_proxy.client import ROUTES
+from proxy_server.control.routes import TABLE
+from tests.client.conftest import KEY
+from tests.client.fake import Fake, told
+from tests.fakes.scripted import answer, stream
+
+LIVE_ROUTES = {f"{route.method} {route.path}" for route in TABLE if not route.page}  # pages are for browsers
+WHO = {
+    "user_name": "a", "permissions": [], "sees_all_calls": False, "key_id": None, "team": None, "project": None,
+    "expires_at": None,
+}  # fmt: skip
+SPAN = {"start": "2026-01-01T00:00:00Z", "end": "2026-01-02T00:00:00Z", "time_zone": "UTC", "missing": {}}
+ROW = {"requests": 0, "cost_usd": None, "unpriced_requests": 0}
+NUMBERS = {"rows": [ROW], "units": {"requests": "calls"}, "unpriced_requests": 0, **SPAN}
+STATUS = {
+    "ready": True, "reasons": [], "gateways": [], "calls": 0, "journal_written": 0, "journal_dropped": 0,
+    "journal_lag_s": 0.0, "ingest_age_s": None, "lake_version": None, "jobs": {},
+}  # fmt: skip
+ANSWERS: dict[str, Any] = {
+    "GET /api/analytics/aggregate": NUMBERS,
+    "GET /api/analytics/timeseries": {**NUMBERS, "rows": [{"step_at": SPAN["start"], **ROW}]},
+    "GET /api/analytics/breakdown": NUMBERS,
+    "GET /api/analytics/calls": {"rows": [], "next_cursor": None, **SPAN},
+    "GET /api/calls/{id}": {"call": {"call_id": "c1", "cost_nano_usd": None}, "price": {}},
+    "GET /api/auth/verify": WHO,
+    "GET /api/keys": {"keys": []},
+    "POST /api/keys": {"key": "cp_x", "about": {"id": "k1", "scopes": []}},
+    "DELETE /api/keys/{id}": {"id": "k1"},
+    "GET /api/providers": [],
+    "GET /api/system/status": STATUS,
+    "GET /readyz": {"ready": True, "reasons": []},
+}
+METHODS: dict[str, Callable[[ClaudeProxyClient], Any]] = {
+    "get_breakdown": lambda client: client.get_breakdown("model"),
+    "calls": lambda client: list(client.calls()),
+    "call": lambda client: client.call("c1"),
+    "live": lambda client: next(client.live()),
+    "create_api_key": lambda client: client.create_api_key("n"),
+    "revoke_api_key": lambda client: client.revoke_api_key("k1"),
+    "set_provider_key": lambda client: client.set_provider_key("p1", "sk-1"),
+    "delete_provider_key": lambda client: client.delete_provider_key("p1"),
+}
+"""How a method that needs arguments is called."""
+COMMANDS: dict[str, str] = {
+    "GET /api/analytics/aggregate": "analytics",
+    "GET /api/analytics/timeseries": "analytics --grain day",
+    "GET /api/analytics/breakdown": "analytics --by model --top",
+    "GET /api/analytics/calls": "calls",
+    "GET /api/calls/{id}": "calls c1",
+    "GET /api/live": "tail",
+    "GET /api/auth/verify": "whoami",
+    "POST /api/auth/logout": "api POST /api/auth/logout",  # sessions are browsers'; a key has none to end
+    "GET /api/keys": "keys list",
+    "POST /api/keys": "keys create n",
+    "DELETE /api/keys/{id}": "keys revoke k1",
+    "GET /api/permissions": "permissions",
+    "GET /api/roles": "roles",
+    "GET /api/providers": "providers",
+    "PUT /api/providers/{name}/key": "providers set-key p1",
+    "DELETE /api/providers/{name}/key": "providers delete-key p1",
+    "GET /api/system/status": "status",
+    "GET /api/version": "version",
+    "GET /api/openapi.json": "openapi",
+    "GET /metrics": "metrics",
+    "GET /readyz": "health",
+    "GET /healthz": "health",
+}
+
+
+def concrete(route: str) -> str:
+    return re.sub(r"\{\w+\}", lambda found: {"{id}": "k1", "{name}": "p1"}[found[0]], route)
+
+
+@pytest.fixture
+def whole(fake: Fake) -> Fake:
+    """A proxy that answers every route with the little that a command needs."""
+    for route in {*ROUTES, *LIVE_ROUTES} - {"GET /api/version"}:
+        fake.on(concrete(route), told(ANSWERS.get(route, {})))
+    fake.on("GET /api/calls/c1", told(ANSWERS["GET /api/calls/{id}"]))
+    fake.on("GET /metrics", answer(b"# HELP\n", kind="text/plain"))
+    fake.on("GET /api/live", stream([b'event: call\nid: c1\ndata: {"call_id": "c1"}\n\n']), answer(b"", 401))
+    return fake
+
+
+def asked(fake: Fake) -> set[str]:
+    return {f"{one.method} {one.path.partition('?')[0]}" for one in fake.asked}
+
+
+def test_every_route_has_a_method() -> None:
+    assert not LIVE_ROUTES - set(ROUTES), "routes without a method of ClaudeProxyClient"
+
+
+def test_every_route_has_a_command() -> None:
+    assert not LIVE_ROUTES - set(COMMANDS), "routes without a command of claude-proxy"
+    assert set(COMMANDS) == set(ROUTES)
+
+
+@pytest.mark.parametrize(("route", "method"), ROUTES.items())
+def test_the_method_asks_the_route(whole: Fake, route: str, method: str) -> None:
+    with ClaudeProxyClient(whole.url, KEY) as client:
+        METHODS.get(method, lambda one: getattr(one, method)())(client)
+    wanted = concrete(route).replace("/api/calls/k1", "/api/calls/c1")
+    assert wanted in asked(whole)
+
+
+@pytest.mark.parametrize(("route", "line"), COMMANDS.items())
+def test_the_command_asks_the_route(
+    whole: Fake, route: str, line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CLAUDE_PROXY_URL", whole.url)
+    monkeypatch.setenv("CLAUDE_PROXY_API_KEY", KEY)
+    monkeypatch.setattr("sys.stdin", io.StringIO("sk-1\n"))
+    status = main(line.split())
+    assert status == (3 if line == "tail" else 0), capsys.readouterr().err  # the fake's stream ends with a 401
+    wanted = concrete(route).replace("/api/calls/k1", "/api/calls/c1")
+    assert wanted in asked(whole)

@@ -1,0 +1,99 @@
+"""The lake of this machine and a proxy's REST interface give the same frames, to the last digit and type."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from claude_proxy.client import ClaudeProxyClient
+from tests.control import alone, calls
+from tests.control.alone import Alone
+from tests.control.calls import DAY, call
+from ultimate_lib.access.principal import Principal
+from ultimate_lib.dashboards import LocalSource, RemoteSource
+from ultimate_lib.errors import Denied, Unavailable
+from ultimate_lib.lake.ingest import run_once
+from ultimate_lib.metrics import METRICS
+
+SPAN: dict[str, Any] = {"start": DAY, "end": DAY + timedelta(days=1)}
+FAILED = {"status": "error", "http_status": 500, "cost_nano_usd": None, "input_tokens": None, "output_tokens": None}
+QUESTIONS: list[tuple[str, dict[str, Any]]] = [
+    ("aggregate", {"metrics": tuple(METRICS)}),
+    ("aggregate", {"metrics": ("cost_usd",), "where": {"project": (None, "chat, of sorts"), "status": ("ok",)}}),
+    ("timeseries", {"metrics": ("requests", "cost_usd", "latency_p95_ms"), "grain": "hour"}),
+    ("timeseries", {"metrics": ("cost_usd",), "grain": "day", "by": ("model",), "time_zone": "Asia/Kolkata"}),
+    ("breakdown", {"metrics": ("cost_usd", "requests"), "by": ("project",), "limit": 8, "order_by": "requests"}),
+    ("calls", {"limit": 3}),
+    ("calls", {"where": {"user": ("user_bob",)}}),
+]
+
+
+@pytest.fixture(scope="module")
+def control(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Alone]:
+    with alone.start(tmp_path_factory.mktemp("sources")) as running:
+        calls.write(
+            running.bench.settings,
+            call(DAY + timedelta(hours=1), user_id="user_ann", project="search"),
+            call(DAY + timedelta(hours=2), user_id="user_ann", model_routed="gpt-5.1", cost_nano_usd=2_000_000_001),
+            call(DAY + timedelta(hours=3), user_id="user_bob", project="chat, of sorts", cost_nano_usd=None),
+            call(DAY + timedelta(hours=4), user_id="user_bob", project="chat, of sorts", **FAILED),
+        )
+        run_once(running.bench.lake)
+        calls.write(running.bench.settings, call(DAY + timedelta(hours=5), user_id="user_bob", ttft_ms=12))
+        yield running
+
+
+def local(control: Alone, *, sees_all: bool = True, user: str = "user_admin") -> LocalSource:
+    view = frozenset({"dashboards:view"})
+    return LocalSource(control.bench, Principal(user_id=user, user_name=user, permissions=view, sees_all=sees_all))
+
+
+def remote(control: Alone, key: str | None = None) -> RemoteSource:
+    return RemoteSource(ClaudeProxyClient(base_url=f"http://{control.host}", api_key=key or control.key))
+
+
+@pytest.mark.parametrize(("shape", "asked"), QUESTIONS)
+def test_both_answer_the_same(control: Alone, shape: str, asked: dict[str, Any]) -> None:
+    one: pl.DataFrame = getattr(local(control), shape)(**SPAN, **asked)
+    other: pl.DataFrame = getattr(remote(control), shape)(**SPAN, **asked)
+    assert one.height, "else this would say nothing"
+    assert_frame_equal(one, other, check_exact=True)
+
+
+def test_both_tell_the_same_about_themselves(control: Alone) -> None:
+    one, other = local(control).about(), remote(control).about()
+    assert (one.zone, one.sees_all, one.demo) == (other.zone, other.sees_all, other.demo) == ("UTC", True, False)
+    assert local(control).missing_files(**SPAN) == remote(control).missing_files(**SPAN) == 0
+
+
+def test_who_sees_only_its_own_calls_gets_those_alone(control: Alone) -> None:
+    control.add_user("ann", "api_user")
+    own = local(control, sees_all=False, user="user_ann")
+    assert own.aggregate(**SPAN, metrics=("requests",))["requests"].item() == 2
+    assert set(own.calls(**SPAN)["call_id"]) < set(local(control).calls(**SPAN)["call_id"])
+    assert own.calls(**SPAN).height == 2
+    with pytest.raises(Denied, match="own calls"):
+        own.aggregate(**SPAN, metrics=("requests",), where={"user": ("user_bob",)})
+    with pytest.raises(Denied, match="own calls"):
+        own.calls(**SPAN, where={"user": (None,)})
+
+
+def test_without_the_permission_there_is_no_local_source(control: Alone) -> None:
+    nobody = Principal(user_id="u", user_name="nobody", permissions=frozenset({"analytics:view"}))
+    with pytest.raises(Denied, match="dashboards:view"):
+        LocalSource(control.bench, nobody)
+
+
+def test_a_proxy_that_refuses_or_is_not_there_is_told_as_one_kind_of_error(control: Alone) -> None:
+    with pytest.raises(Unavailable) as wrong:
+        remote(control, "cp_" + "x" * 43).aggregate(**SPAN, metrics=("requests",))
+    assert wrong.value.message
+    gone = RemoteSource(ClaudeProxyClient(base_url="http://127.0.0.1:9", api_key="cp_x", timeout=1))
+    with pytest.raises(Unavailable) as away:
+        gone.about()
+    assert away.value.hint, "it says what to do"

@@ -1,0 +1,124 @@
+"""The overview's controls: span, group, filters, live; their state as the query of an address and back."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+import panel as pn
+
+from ultimate_lib.dashboards.places import style
+from ultimate_lib.dashboards.question import FILTERS, GROUPS, SPANS
+from ultimate_lib.dashboards.shapes import NONE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+_ALL = "\x00"
+_PLURALS = {"model": "All models", "provider": "All providers", "project": "All projects"}
+_DEFAULT_SPAN, _DEFAULT_GROUP = "24h", "model"
+_LONGEST_TOLD = 200
+
+
+class Controls:
+    """`changed` is called after each change by hand; `told` are values from an address, wrong ones are ignored."""
+
+    def __init__(self, told: Mapping[str, str], changed: Callable[[], None]) -> None:
+        self._changed = changed
+        span = told.get("span", _DEFAULT_SPAN)
+        group = told.get("group", _DEFAULT_GROUP)
+        first, last = _day(told.get("from")), _day(told.get("to"))
+        if span not in SPANS or (span == "custom" and (first is None or last is None)):
+            span = _DEFAULT_SPAN
+        self.span = self._select("Time range", {words: name for name, words in SPANS.items()}, span)
+        self.first = pn.widgets.DatePicker(
+            label="From", value=first, stylesheets=[style("control")], width=130, margin=0
+        )
+        self.last = pn.widgets.DatePicker(
+            label="To (inclusive)", value=last, stylesheets=[style("control")], width=130, margin=0
+        )
+        self.group = self._select(
+            "Group by", {words: name for name, words in GROUPS.items()}, group if group in GROUPS else "model"
+        )
+        self.filters = {
+            name: self._select(GROUPS[name], _options(name, (), _told(told.get(name))), _told(told.get(name)))
+            for name in FILTERS
+        }
+        self.live = pn.widgets.Checkbox(
+            label="Live", value=told.get("live") != "off", stylesheets=[style("control")], margin=(0, 0, 7, 0)
+        )
+        self.again = pn.widgets.Button(label="Refresh", stylesheets=[style("control")], margin=0)
+        self.again.on_click(lambda _: changed())
+        for one in (self.span, self.first, self.last, self.group, *self.filters.values()):
+            one.param.watch(self._on, "value")
+        self.panel = pn.Row(
+            self.span, self.first, self.last, self.group, *self.filters.values(), self.live, self.again,
+            css_classes=["up-controls"], stylesheets=[style("controls")], margin=0, sizing_mode="stretch_width",
+        )  # fmt: skip
+        self._dates()
+
+    @property
+    def days(self) -> tuple[date, date] | None:
+        """The days of a custom span, when both are chosen."""
+        first: date | None = self.first.value
+        last: date | None = self.last.value
+        return None if first is None or last is None else (first, last)
+
+    @property
+    def where(self) -> dict[str, tuple[str | None, ...]]:
+        """The filters that are set."""
+        return {name: (one.value or None,) for name, one in self.filters.items() if one.value != _ALL}
+
+    @property
+    def query(self) -> str:
+        """The state as the query of an address; what stands as it began is left out."""
+        told = {name: one.value for name, one in self.filters.items() if one.value != _ALL}
+        if self.group.value != _DEFAULT_GROUP:
+            told["group"] = self.group.value
+        if self.span.value != _DEFAULT_SPAN:
+            told["span"] = self.span.value
+        if self.span.value == "custom" and self.days:
+            told |= {"from": self.days[0].isoformat(), "to": self.days[1].isoformat()}
+        if not self.live.value:
+            told["live"] = "off"
+        return urlencode(told)
+
+    def offer(self, name: str, values: Iterable[str | None]) -> None:
+        """Offer what there is to filter by; what is chosen stays, also when there is none of it in the span."""
+        select = self.filters[name]
+        options = _options(name, values, select.value)
+        if select.options != options:
+            select.options = options
+
+    def _on(self, _event: Any) -> None:
+        self._dates()
+        if self.span.value != "custom" or self.days:
+            self._changed()
+
+    def _dates(self) -> None:
+        self.first.visible = self.last.visible = self.span.value == "custom"
+
+    def _select(self, label: str, options: dict[str, str], value: str) -> Any:
+        return pn.widgets.Select(
+            label=label, options=options, value=value, stylesheets=[style("control")], width=150, margin=0
+        )
+
+
+def _options(name: str, values: Iterable[str | None], chosen: str) -> dict[str, str]:
+    found = {_PLURALS[name]: _ALL}
+    found |= {NONE if value is None else value: value or "" for value in values}
+    if chosen not in found.values():
+        found[chosen or NONE] = chosen
+    return found
+
+
+def _told(value: str | None) -> str:
+    return _ALL if value is None else value[:_LONGEST_TOLD]
+
+
+def _day(text: str | None) -> date | None:
+    try:
+        return date.fromisoformat(text or "")
+    except ValueError:
+        return None

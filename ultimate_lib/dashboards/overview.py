@@ -1,0 +1,261 @@
+"""The overview: what calls cost and how they do, over a span, with controls that every widget follows.
+
+    overview.view(source)                       # in a notebook: JupyterLab, Voila, papermill
+    overview.view(source, pool=executor)        # on a server: questions are asked in threads, the loop stays free
+
+A look for news costs one small question; only when its answer has changed are the widgets asked again.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+from html import escape
+from typing import TYPE_CHECKING, Any, NamedTuple
+from zoneinfo import ZoneInfo
+
+import panel as pn
+from bokeh.models import InlineStyleSheet
+
+from ultimate_lib.dashboards.controls import Controls
+from ultimate_lib.dashboards.places import Beat, Words, own_styles, style
+from ultimate_lib.dashboards.question import FILTERS, SPANS, ask
+from ultimate_lib.dashboards.tile import Tile
+from ultimate_lib.dashboards.widget import WIDGETS, spanned
+from ultimate_lib.errors import Invalid, UltimateError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from concurrent.futures import Executor, Future
+
+    import polars as pl
+
+    from ultimate_lib.dashboards.question import Question
+    from ultimate_lib.dashboards.shapes import Picture
+    from ultimate_lib.dashboards.source import Source
+
+log = logging.getLogger(__name__)
+
+CHARTS_EVERY_S = 5.0
+"""Charts follow a stream of calls no faster than this; the large numbers follow at once."""
+_PULSE = ("requests", "errors", "total_tokens", "cost_usd")
+_TOTALS = "totals"
+_MOST_OPTIONS = 200
+
+
+class Failure(NamedTuple):
+    """A question that failed: what happened, and what to do."""
+
+    message: str
+    hint: str
+
+
+def view(source: Source, *, pool: Executor | None = None, told: Mapping[str, str] | None = None) -> Any:
+    """Return the dashboard as a Panel object.
+
+    `pool` runs the questions when Panel serves a session; without one they are asked at once, so that a notebook's
+    output is complete when its cell ends. `told` sets controls (span, group, model, provider, project, from, to).
+    """
+    return Overview(source, pool=pool, told=told or {}).panel
+
+
+class Overview:
+    """One dashboard of one viewer. `panel` is what is shown, `tick` is to be called now and then."""
+
+    def __init__(self, source: Source, *, pool: Executor | None, told: Mapping[str, str]) -> None:
+        self._source = source
+        self._pool = pool
+        self._doc = pn.state.curdoc if pool is not None else None
+        if pool is not None and self._doc is None:
+            raise Invalid(
+                "Questions can be asked in threads only for a session that Panel serves.", hint="Give no pool."
+            )
+        self._round = 0  # of questions; answers to an earlier one are not shown
+        self._waiting = 0
+        self._seen: tuple[Question, pl.DataFrame] | None = None
+        self._charts_at = 0.0
+        self._charts_due = False
+        self.controls = Controls(told, self.refresh)
+        self.controls.live.param.watch(lambda _: self._soon(self._head), "value")
+        sheet = InlineStyleSheet(css=style("text"))
+        self._title = Words("<h1>Overview</h1>", sheet)
+        self.tiles = {name: Tile(name, widget, sheet, self._soon) for name, widget in _widgets()}
+        self.pulse = pn.widgets.TextInput(value="", visible=False, css_classes=["up-pulse"])
+        self.pulse.param.watch(lambda _: self.tick(), "value")
+        self._beat = Beat(self.pulse, source.every_s) if pool is None else None
+        self.address = pn.widgets.TextInput(value="", visible=False, css_classes=["up-address"])
+        grid = pn.Column(
+            *(tile.panel for tile in self.tiles.values()),
+            css_classes=["up-tiles"], stylesheets=[style("tiles")], margin=0, sizing_mode="stretch_width",
+        )  # fmt: skip
+        hidden = [self._beat.panel] if self._beat is not None else []
+        self.panel = pn.Column(
+            self._title.panel, self.controls.panel, grid, self.pulse, self.address, *hidden,
+            css_classes=["up-root"], stylesheets=[style("root")], hooks=[own_styles], margin=0,
+            sizing_mode="stretch_width",
+        )  # fmt: skip
+        if self._doc is None:
+            self.refresh()
+        else:  # what changes before a browser has the document would reach it before what it is a change of
+            pn.state.onload(self.refresh)
+
+    # -- asking -------------------------------------------------------------------------------------------------
+
+    def refresh(self) -> None:
+        """Ask everything anew: a control has changed."""
+        self._round += 1
+        self._waiting = 0
+        self._seen = None
+        if self._beat is not None:
+            self._beat.start()
+        self._run(self._ask, self._asked)
+
+    def tick(self) -> None:
+        """Look for news, unless the last look is still under way or nobody wants any."""
+        if self.controls.live.value and not self._waiting:
+            self._run(self._look, self._looked)
+
+    def _ask(self) -> Question:
+        """Return the question that the controls and the clock make."""
+        controls = self.controls
+        about = self._source.about()
+        now = datetime.now(UTC)
+        return ask(
+            controls.span.value, now, about.zone, group=controls.group.value, where=controls.where, days=controls.days
+        )
+
+    def _asked(self, question: Question | Failure) -> None:
+        if isinstance(question, Failure):
+            self._title.html = (
+                f'<h1>Overview</h1><div class="up-failed" role="alert"><strong>The numbers cannot be read.</strong> '
+                f"{escape(question.message)} {escape(question.hint)}</div>"
+            )
+            return
+        self._question = question
+        self._head()
+        for tile in self.tiles.values():
+            tile.loading(question)
+        self._run(functools.partial(self._news, question), functools.partial(self._saw, question))
+        self._draw(list(self.tiles))
+        for name in FILTERS:
+            self._run(functools.partial(self._there_is, question, name), functools.partial(self._offer, name))
+
+    def _look(self) -> tuple[Question, pl.DataFrame]:
+        question = self._ask()
+        return question, self._news(question)
+
+    def _news(self, question: Question) -> pl.DataFrame:
+        return self._source.aggregate(**spanned(question, *_PULSE))
+
+    def _looked(self, answer: tuple[Question, pl.DataFrame] | Failure) -> None:
+        if isinstance(answer, Failure):
+            self._asked(answer)
+            return
+        question, found = answer
+        stale = self._seen is None or replace(self._seen[0], now=question.now) != question
+        if stale:
+            self.refresh()
+            return
+        assert self._seen is not None  # noqa: S101 - else it were stale
+        if not found.equals(self._seen[1]):
+            self._seen = (question, found)
+            self._question = question
+            self._charts_due = True
+            self._draw([_TOTALS])
+        if self._charts_due and time.monotonic() - self._charts_at >= CHARTS_EVERY_S:
+            self._draw([name for name in self.tiles if name != _TOTALS])
+
+    def _saw(self, question: Question, found: pl.DataFrame | Failure) -> None:
+        if not isinstance(found, Failure):
+            self._seen = (question, found)
+
+    def _draw(self, names: list[str]) -> None:
+        question = self._question
+        if len(names) > 1:
+            self._charts_at, self._charts_due = time.monotonic(), False
+        for name in names:
+            self._run(functools.partial(self._picture, name, question), functools.partial(self._show, name, question))
+
+    def _picture(self, name: str, question: Question) -> Picture | None:
+        widget = self.tiles[name].widget
+        return widget.view(widget.query(self._source, question), question)
+
+    def _there_is(self, question: Question, name: str) -> list[str | None]:
+        others = {key: value for key, value in question.where.items() if key != name}
+        asked = spanned(replace(question, where=others), "requests")
+        return self._source.breakdown(**asked, by=(name,), limit=_MOST_OPTIONS)[name].to_list()
+
+    # -- showing ------------------------------------------------------------------------------------------------
+
+    def _show(self, name: str, question: Question, picture: Picture | Failure | None) -> None:
+        if isinstance(picture, Failure):
+            self.tiles[name].fail(picture.message, picture.hint, question)
+        else:
+            self.tiles[name].show(picture, question)
+
+    def _offer(self, name: str, values: list[str | None] | Failure) -> None:
+        if not isinstance(values, Failure):  # the tiles tell of it
+            self.controls.offer(name, values)
+
+    def _head(self) -> None:
+        about, question = self._source.about(), self._question
+        zone = ZoneInfo(question.zone)
+        start, end = question.start.astimezone(zone), question.until.astimezone(zone)
+        until = "now" if question.runs else f"{end:%a %b} {end.day}, {end:%H:%M}"
+        span = (
+            f"{SPANS[self.controls.span.value]}: {start:%a %b} {start.day}, {start:%H:%M} to {until}, {question.zone}"
+        )
+        demo = '<span class="up-pill">demo data</span>' if about.demo else ""
+        own = "" if about.sees_all else f" · only the calls of {escape(about.who)}"
+        html = f'<h1>Overview{demo}</h1><p class="up-quiet" role="status">{escape(span)}{own}</p>'
+        self._title.html = html
+        if self.address.value != self.controls.query:
+            self.address.value = self.controls.query
+
+    # -- where it runs ------------------------------------------------------------------------------------------
+
+    def _run(self, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
+        """Do some work, in a thread where there is a pool, and hand its result, or a `Failure`, to `then`."""
+        if self._pool is None:
+            then(_tried(work))
+            return
+        self._waiting += 1
+        this = self._round
+        self._pool.submit(_tried, work).add_done_callback(functools.partial(self._back, this, then))
+
+    def _back(self, this: int, then: Callable[[Any], None], done: Future[Any]) -> None:
+        """Go back to where the document may be changed; called in a thread of the pool."""
+
+        def show() -> None:
+            if this == self._round:
+                self._waiting -= 1
+                then(done.result())
+
+        if not done.cancelled():
+            self._soon(show)
+
+    def _soon(self, change: Callable[[], None]) -> None:
+        """Do something where the document may be changed, which Panel's own callbacks are not always allowed to."""
+        if self._doc is None:
+            change()
+        elif self._doc.session_context is not None:  # else its page has left
+            self._doc.add_next_tick_callback(change)
+
+
+def _tried(work: Callable[[], Any]) -> Any:
+    """Return what work returns, or a `Failure`: the outermost frame of a question."""
+    try:
+        return work()
+    except UltimateError as error:
+        return Failure(error.message, error.hint)
+    except Exception:
+        log.exception("A dashboard's question failed.")
+        return Failure("This failed on our side.", "The log tells why.")
+
+
+def _widgets() -> list[tuple[str, Any]]:
+    found = [(name, WIDGETS.get(name)) for name in WIDGETS]
+    return sorted(found, key=lambda one: (one[1].order, one[0]))

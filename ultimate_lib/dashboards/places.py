@@ -1,0 +1,117 @@
+"""Where a dashboard runs, and what that place needs: a server's page, JupyterLab, Voila, no front end at all.
+
+Nothing is ever fetched from another origin: in a notebook Panel's own scripts and styles go into the output (3 MB,
+once a notebook), on a server they come from the server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import re
+from pathlib import Path
+from typing import Any
+
+_UNHEARD_S = 3600.0
+
+
+def setup() -> None:
+    """Prepare a notebook for Panel; call it once, before the first dashboard.
+
+    JupyterLab and Voila speak to a kernel by ipywidgets alone, since Voila knows no other comms. `inline` puts the
+    scripts into the notebook's output instead of addresses of a content network.
+    """
+    import panel as pn  # noqa: PLC0415 - 2 s, and only where a dashboard is shown
+
+    pn.extension(comms="ipywidgets", inline=True, console_output="disable")
+
+
+def own_styles(_view: Any, root: Any, _changed: Any = None, _old: Any = None) -> None:
+    """Take Panel's style sheets off every component: all that shows is in style.css.
+
+    A hook of Panel's, called before anything is sent. In a notebook those sheets would come from a content network,
+    and on a server they are four files for each of a hundred components.
+    """
+    from bokeh.models.css import ImportedStyleSheet  # noqa: PLC0415 - see `setup`
+    from bokeh.models.ui import UIElement  # noqa: PLC0415 - see `setup`
+
+    for model in root.select({"type": UIElement}):
+        kept = [sheet for sheet in model.stylesheets if not isinstance(sheet, ImportedStyleSheet)]
+        if len(kept) < len(model.stylesheets):
+            model.stylesheets = kept
+
+
+class Beat:
+    """Lets a kernel's dashboard look for news while a front end shows it. `panel` has to be part of what is shown.
+
+    The kernel asks and each visible front end answers by changing `pulse`, a hidden text input; so a page that nobody
+    looks at asks nothing of the proxy. It ends when nobody has answered for an hour, and begins again with `start`.
+    """
+
+    def __init__(self, pulse: Any, every_s: float) -> None:
+        import panel as pn  # noqa: PLC0415 - see `setup`
+
+        self.panel = pn.widgets.TextInput(value="", visible=False)
+        self.panel.jscallback(args={"pulse": pulse}, value="if (!document.hidden) { pulse.value = cb_obj.value }")
+        self._every_s = every_s
+        self._count = self._heard = 0
+        self._asking: Any = None
+        pulse.param.watch(self._answered, "value")
+
+    def start(self) -> None:
+        """Begin, unless it runs. Without an event loop (a plain script) there is no front end that could answer."""
+        import panel as pn  # noqa: PLC0415 - see `setup`
+
+        self._heard = self._count
+        if self._asking is not None:
+            return
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return
+        self._asking = pn.state.add_periodic_callback(self._ask, period=int(self._every_s * 1000))
+
+    def _ask(self) -> None:
+        self._count += 1
+        if (self._count - self._heard) * self._every_s > _UNHEARD_S:
+            self._asking.stop()
+            self._asking = None
+            return
+        self.panel.value = str(self._count)
+
+    def _answered(self, _event: Any) -> None:
+        self._heard = self._count
+
+
+class Words:
+    """A piece of HTML on the page. `panel` is shown; giving it another `html` sends that and nothing else.
+
+    A Bokeh model under Panel's hood: Panel's own pane sends its style sheets again with each change.
+    """
+
+    def __init__(self, html: str, sheet: Any) -> None:
+        import panel as pn  # noqa: PLC0415 - see `setup`
+        from bokeh.models.widgets import Div  # noqa: PLC0415 - likewise
+
+        self._div = Div(text=html, disable_math=True, stylesheets=[sheet], sizing_mode="stretch_width", margin=0)
+        self._div.visible = bool(html)
+        self.panel = pn.pane.Bokeh(self._div, margin=0, sizing_mode="stretch_width")
+
+    @property
+    def html(self) -> str:
+        """What is shown."""
+        return str(self._div.text)
+
+    @html.setter
+    def html(self, html: str) -> None:
+        if self._div.text != html:
+            self._div.text = html
+            self._div.visible = bool(html)
+
+
+@functools.cache
+def style(part: str) -> str:
+    """Return a part of style.css. Each component is a shadow tree of its own and gets only what concerns it."""
+    text = (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
+    _, *parts = re.split(r"/\* == (\w+).*\*/\n", text)
+    return dict(zip(parts[::2], parts[1::2], strict=True))[part]

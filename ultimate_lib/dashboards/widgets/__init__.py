@@ -1,0 +1,1 @@
+"""The widgets there are: one file each, found by their folder."""

@@ -1,0 +1,51 @@
+"""`ClaudeProxyClient`: one method for every route, one file for every group of routes."""
+
+from __future__ import annotations
+
+from claude_proxy.client.access import Access
+from claude_proxy.client.analytics import Analytics
+from claude_proxy.client.calls import SingleCalls
+from claude_proxy.client.providers import Providers
+from claude_proxy.client.system import System
+
+__all__ = ["ROUTES", "ClaudeProxyClient"]
+
+
+class ClaudeProxyClient(Analytics, SingleCalls, Access, Providers, System):
+    """A client of one proxy.
+
+        client = ClaudeProxyClient(base_url="http://localhost:8082")
+        client.get_analytics("2026-01-01", "2026-01-05", by="model").to_polars()
+
+    `base_url` and `api_key` are found by `claude_proxy.places` when they are not given; `timeout` (seconds) is the
+    longest silence of the proxy. GETs are tried again, up to three times in all, when the proxy or the network fails
+    for a moment; what changes something is sent once. Errors are `claude_proxy.errors`. Several threads may use one
+    client; from asyncio, call `await asyncio.to_thread(client.get_analytics, …)`.
+    """
+
+
+ROUTES: dict[str, str] = {
+    "GET /api/analytics/aggregate": "get_aggregate_stats",
+    "GET /api/analytics/timeseries": "get_timeseries",
+    "GET /api/analytics/breakdown": "get_breakdown",
+    "GET /api/analytics/calls": "calls",
+    "GET /api/calls/{id}": "call",
+    "GET /api/live": "live",
+    "GET /api/auth/verify": "verify",
+    "POST /api/auth/logout": "logout",
+    "GET /api/keys": "list_api_keys",
+    "POST /api/keys": "create_api_key",
+    "DELETE /api/keys/{id}": "revoke_api_key",
+    "GET /api/permissions": "list_permissions",
+    "GET /api/roles": "list_roles",
+    "GET /api/providers": "list_providers",
+    "PUT /api/providers/{name}/key": "set_provider_key",
+    "DELETE /api/providers/{name}/key": "delete_provider_key",
+    "GET /api/system/status": "status",
+    "GET /api/version": "version",
+    "GET /api/openapi.json": "openapi",
+    "GET /metrics": "metrics",
+    "GET /readyz": "ready",
+    "GET /healthz": "health",
+}
+"""Route → the method that asks it. A test walks the proxy's own table and names what is not here."""
