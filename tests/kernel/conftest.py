@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,8 +14,6 @@ from tests.kernel.kernels import CLIENTS, Kernel, start_kernel
 @pytest.fixture(scope="session")
 def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     with start_proxy(tmp_path_factory.mktemp("proxy"), arguments=["--demo"]) as running:
-        running.data_dir /= "demo"
-        running.key = json.loads((running.data_dir / "local.json").read_text(encoding="utf-8"))["key"]
         running.get("/api/analytics/calls")  # the first question loads the lake's libraries
         yield running
 

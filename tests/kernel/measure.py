@@ -28,7 +28,7 @@ def measure(folder: Path, proxy: Running, *, runs: int = 3, calls: int = 20) -> 
 
     `cell_overhead_ms` is the difference of a cell that calls nothing, with and without the extension; line_wait_ms is
     by how much a cell of one call ends later where its line is plain output (JupyterLab waits for nothing). Medians,
-    milliseconds. `proxy` must hold the key of its local file and have been asked for numbers once.
+    milliseconds. `proxy` should have been asked for numbers once.
     """
     loads, bare, loaded, plain, without = [], [], [], [], []
     for number in range(runs):

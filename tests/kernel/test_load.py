@@ -109,7 +109,7 @@ def test_on_again_once_the_proxy_is_there(tmp_path: Path, proxy: Running) -> Non
 
 
 def test_the_local_file_of_a_demo_is_found(tmp_path: Path, proxy: Running) -> None:
-    with start_kernel(tmp_path, None, {"ULTIMATE_DATA_FOLDER": str(proxy.data_dir.parent)}) as kernel:
+    with start_kernel(tmp_path, None, {"ULTIMATE_DATA_FOLDER": str(proxy.data_dir)}) as kernel:
         assert kernel.run("%load_ext ultimate_lib").stdout.startswith(
             f"Calls from this notebook go through {proxy.url}"
         )
