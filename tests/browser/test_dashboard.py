@@ -1,4 +1,4 @@
-"""The overview in a real browser, through the proxy's one port: controls, live news, rights, restarts, both schemes."""
+"""The overview in a real browser, through the proxy's one port: controls, news, rights, restarts, both schemes."""
 
 from __future__ import annotations
 
