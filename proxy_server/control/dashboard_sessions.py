@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from bokeh.application.handlers.function import FunctionHandler
+from bokeh.models.widgets import Div
 from bokeh.server.tornado import BokehTornado
 from bokeh.util.token import generate_jwt_token, generate_session_id, get_session_id, get_token_payload
 from panel.io.application import Application
@@ -31,6 +32,8 @@ from ultimate_lib.dashboards.source import LocalSource
 from ultimate_lib.errors import UltimateError, Unavailable
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from bokeh.document import Document
     from tornado.httputil import HTTPMessageDelegate, HTTPServerRequest
 
@@ -118,16 +121,58 @@ class Sessions:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _fill(self, doc: Document) -> None:
-        """Make a session's document, for who the session belongs to."""
+        """Begin a session's document: nearly empty, until its page has it.
+
+        A dashboard of a hundred components takes 0.4 s to make, which would hold up every other request. So it is
+        made in a thread once the page says that it is ready; a change sent before would reach it out of turn.
+        """
         context: Any = doc.session_context  # known: this document is a session's
         owner = self.owners[context.id]
         told = {name: values[-1].decode("utf-8", "replace") for name, values in context.request.arguments.items()}
         doc.config.reconnect_session = doc.config.notify_connection_status = False  # the page's script does both
         doc.template_variables["dist_url"] = self._styles  # else Panel's styles come from a content network
         doc.on_session_destroyed(self._forget)
-        source = LocalSource(self.control.bench, owner)
+        waiting = Div(text="", visible=False)
+        doc.add_root(waiting)
+        make = functools.partial(self._make, doc, LocalSource(self.control.bench, owner), told)
+
+        def begin(_event: Any) -> None:
+            self._pool.submit(make).add_done_callback(functools.partial(self._made, doc, waiting))
+
+        doc.on_event("document_ready", begin)
+
+    def _make(self, doc: Document, source: LocalSource, told: dict[str, str]) -> tuple[overview.Overview, Any]:
+        """Make a dashboard and its models; in a thread."""
         with set_curdoc(doc):
-            overview.view(source, pool=self._pool, told=told).server_doc(doc, location=False)
+            made = overview.Overview(source, told=told, pool=self._pool, document=doc)
+            return made, made.panel.get_root(doc)
+
+    def _made(self, doc: Document, waiting: Any, done: Future[tuple[overview.Overview, Any]]) -> None:
+        """Bring a dashboard from its thread to its page."""
+
+        def show() -> None:
+            try:
+                made, root = done.result()
+            except Exception:
+                log.exception("A dashboard cannot be made.")
+                self._end(doc)
+                return
+            doc.remove_root(waiting)
+            doc.add_root(root)
+            made.panel._documents[doc] = root  # noqa: SLF001 - Panel forgets at the end what it finds here
+            forget: Any = made.panel._server_destroy  # noqa: SLF001 - as its own `server_doc` does
+            doc.on_session_destroyed(forget)
+            made.refresh()
+
+        if not done.cancelled() and doc.session_context is not None:
+            doc.add_next_tick_callback(show)
+
+    def _end(self, doc: Document) -> None:
+        """Close the websocket of a document that will not get its dashboard; its page begins anew."""
+        context: Any = doc.session_context
+        for socket in list(self.sockets):
+            if socket.connection is not None and socket.connection.session.id == context.id:
+                socket.close(_FAILED, "failed")
 
     def _forget(self, context: Any) -> None:
         self.owners.pop(context.id, None)

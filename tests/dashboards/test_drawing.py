@@ -12,7 +12,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import panel as pn
 import polars as pl
 import pytest
 from bokeh.document import Document
@@ -25,7 +24,7 @@ from ultimate_lib.dashboards.figures import StepsFigure
 from ultimate_lib.dashboards.overview import Overview
 from ultimate_lib.dashboards.shapes import OTHER, Series, Steps
 from ultimate_lib.dashboards.source import LocalSource
-from ultimate_lib.errors import Invalid, Unavailable
+from ultimate_lib.errors import Unavailable
 
 NORMAL = ((1, 0, 0), (0, 1, 0), (0, 0, 1))
 BLIND = (  # Machado, Oliveira, Fernandes 2009, severity 1: protanopia, deuteranopia, tritanopia
@@ -126,7 +125,9 @@ def page(tmp_path: Path) -> Iterator[Callable[..., Overview]]:
     def make(*written: Any, **told: str) -> Overview:
         found = source(tmp_path / "data", *written)
         found.__class__ = Breaking
-        return Overview(found, pool=None, told=told)
+        shown = Overview(found, told=told)
+        shown.refresh()
+        return shown
 
     return make
 
@@ -172,11 +173,10 @@ def test_a_failure_of_ours_is_logged_and_tells_nothing(
 def test_a_chart_is_a_table_too(page: Callable[..., Overview]) -> None:
     shown = page(call(datetime.now(UTC)))
     tile = shown.tiles["latency"]
-    tile._toggle.clicks += 1
+    tile._as_table.panel.value = ["Show as table"]
     assert not tile._chart.visible
     assert "<table" in body(shown, "latency")
-    assert tile._toggle.label == "Show as chart"
-    tile._toggle.clicks += 1
+    tile._as_table.panel.value = []
     assert tile._chart.visible
 
 
@@ -199,7 +199,7 @@ def test_news_are_looked_for_and_asked_for_only_when_there_are_some(page: Callab
     assert {"timeseries", "breakdown", "calls"} <= set(asked)
     assert ">2<" in body(shown, "totals")
     before = len(asked)
-    shown.controls.live.value = False
+    shown.controls.live.panel.value = []
     shown.pulse.value = "4"
     assert len(asked) == before
 
@@ -246,12 +246,6 @@ def test_no_style_sheet_comes_from_anywhere_else_also_after_changes(page: Callab
     sheets = [sheet for model in root.references() for sheet in getattr(model, "stylesheets", None) or []]
     assert sheets
     assert not [sheet.url for sheet in sheets if isinstance(sheet, ImportedStyleSheet)]
-
-
-def test_threads_are_for_served_sessions(page: Callable[..., Overview]) -> None:
-    with pytest.raises(Invalid, match="no pool"):
-        Overview(page()._source, pool=object(), told={})  # type: ignore[arg-type]
-    assert pn.state.curdoc is None
 
 
 def test_importing_the_room_loads_nothing_heavy() -> None:

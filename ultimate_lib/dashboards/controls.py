@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 import panel as pn
 
-from ultimate_lib.dashboards.places import style
+from ultimate_lib.dashboards.places import Choice, style
 from ultimate_lib.dashboards.question import FILTERS, GROUPS, SPANS
 from ultimate_lib.dashboards.shapes import NONE
 
@@ -22,9 +22,12 @@ _LONGEST_TOLD = 200
 
 
 class Controls:
-    """`changed` is called after each change by hand; `told` are values from an address, wrong ones are ignored."""
+    """`told` are values from an address, wrong ones are ignored.
 
-    def __init__(self, told: Mapping[str, str], changed: Callable[[], None]) -> None:
+    After a change by hand `changed` is called, or `turned` when news were turned on or off.
+    """
+
+    def __init__(self, told: Mapping[str, str], changed: Callable[[], None], turned: Callable[[], None]) -> None:
         self._changed = changed
         span = told.get("span", _DEFAULT_SPAN)
         group = told.get("group", _DEFAULT_GROUP)
@@ -45,15 +48,13 @@ class Controls:
             name: self._select(GROUPS[name], _options(name, (), _told(told.get(name))), _told(told.get(name)))
             for name in FILTERS
         }
-        self.live = pn.widgets.Checkbox(
-            label="Live", value=told.get("live") != "off", stylesheets=[style("control")], margin=(0, 0, 7, 0)
-        )
+        self.live = Choice("Live", turned, on=told.get("live") != "off")
         self.again = pn.widgets.Button(label="Refresh", stylesheets=[style("control")], margin=0)
         self.again.on_click(lambda _: changed())
         for one in (self.span, self.first, self.last, self.group, *self.filters.values()):
             one.param.watch(self._on, "value")
         self.panel = pn.Row(
-            self.span, self.first, self.last, self.group, *self.filters.values(), self.live, self.again,
+            self.span, self.first, self.last, self.group, *self.filters.values(), self.live.panel, self.again,
             css_classes=["up-controls"], stylesheets=[style("controls")], margin=0, sizing_mode="stretch_width",
         )  # fmt: skip
         self._dates()
@@ -80,7 +81,7 @@ class Controls:
             told["span"] = self.span.value
         if self.span.value == "custom" and self.days:
             told |= {"from": self.days[0].isoformat(), "to": self.days[1].isoformat()}
-        if not self.live.value:
+        if not self.live.on:
             told["live"] = "off"
         return urlencode(told)
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from bokeh.models import (
     BasicTicker,
     ColumnDataSource,
+    FixedTicker,
     GlobalInlineStyleSheet,
     HoverTool,
     NumeralTickFormatter,
@@ -49,6 +50,8 @@ class StepsFigure:
         self._unit = picture.unit
         self._source = ColumnDataSource(_columns(picture))
         self._x, self._y = Range1d(), Range1d(start=0)
+        # Changed and never replaced: with a new model Bokeh walks the whole document, 50 ms each time.
+        self._ticks, self._digits = FixedTicker(), NumeralTickFormatter()
         self.figure = figure(
             height=_HEIGHT_PX, sizing_mode="stretch_width", x_range=self._x, y_range=self._y, tools="",
             toolbar_location=None, background_fill_alpha=0, border_fill_alpha=0, outline_line_color=None,
@@ -77,10 +80,9 @@ class StepsFigure:
         self._y.end = top * _ROOM or 1
         every = max(1, math.ceil(count / self._labels))
         ticks = list(range((count - 1) % every, count, every))
-        axis = self.figure.xaxis[0]
-        axis.ticker = ticks
-        axis.major_label_overrides = {tick: picture.label(tick, axis=True) for tick in ticks}
-        self.figure.yaxis[0].formatter = NumeralTickFormatter(format=_format(picture.unit, top))
+        self._ticks.ticks = ticks
+        self.figure.xaxis[0].major_label_overrides = {tick: picture.label(tick, axis=True) for tick in ticks}
+        self._digits.format = _format(picture.unit, top)
 
     def _axes(self) -> None:
         made = self.figure
@@ -88,7 +90,9 @@ class StepsFigure:
         made.xaxis.minor_tick_line_color = made.yaxis.minor_tick_line_color = None
         made.yaxis.axis_line_color = made.yaxis.major_tick_line_color = None
         made.yaxis.axis_label = units.AXES[self._unit]
+        made.xaxis[0].ticker = self._ticks
         made.yaxis[0].ticker = BasicTicker(desired_num_ticks=5)
+        made.yaxis[0].formatter = self._digits
         for axis in (made.xaxis, made.yaxis):
             axis.axis_label_text_font_style = "normal"
             axis.major_label_text_font_size = axis.axis_label_text_font_size = "12px"

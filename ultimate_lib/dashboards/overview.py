@@ -1,7 +1,6 @@
 """The overview: what calls cost and how they do, over a span, with controls that every widget follows.
 
-    overview.view(source)                       # in a notebook: JupyterLab, Voila, papermill
-    overview.view(source, pool=executor)        # on a server: questions are asked in threads, the loop stays free
+    overview.view(source)        # in a notebook: JupyterLab, Voila, papermill; a server makes an `Overview` itself
 
 A look for news costs one small question; only when its answer has changed are the widgets asked again.
 """
@@ -25,14 +24,16 @@ from ultimate_lib.dashboards.places import Beat, Words, own_styles, style
 from ultimate_lib.dashboards.question import FILTERS, SPANS, ask
 from ultimate_lib.dashboards.tile import Tile
 from ultimate_lib.dashboards.widget import WIDGETS, spanned
-from ultimate_lib.errors import Invalid, UltimateError
+from ultimate_lib.errors import UltimateError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from concurrent.futures import Executor, Future
 
     import polars as pl
+    from bokeh.document import Document
 
+    from ultimate_lib.dashboards.figures import StepsFigure
     from ultimate_lib.dashboards.question import Question
     from ultimate_lib.dashboards.shapes import Picture
     from ultimate_lib.dashboards.source import Source
@@ -53,33 +54,40 @@ class Failure(NamedTuple):
     hint: str
 
 
-def view(source: Source, *, pool: Executor | None = None, told: Mapping[str, str] | None = None) -> Any:
-    """Return the dashboard as a Panel object.
+def view(source: Source, *, told: Mapping[str, str] | None = None) -> Any:
+    """Return the dashboard as a Panel object, for a notebook: its output is complete when the cell ends.
 
-    `pool` runs the questions when Panel serves a session; without one they are asked at once, so that a notebook's
-    output is complete when its cell ends. `told` sets controls (span, group, model, provider, project, from, to).
+    `told` sets controls (span, group, model, provider, project, from, to).
     """
-    return Overview(source, pool=pool, told=told or {}).panel
+    shown = Overview(source, told=told or {})
+    shown.refresh()
+    return shown.panel
 
 
 class Overview:
-    """One dashboard of one viewer. `panel` is what is shown, `tick` is to be called now and then."""
+    """One dashboard of one viewer. `panel` is what is shown; nothing is asked before the first `refresh`.
 
-    def __init__(self, source: Source, *, pool: Executor | None, told: Mapping[str, str]) -> None:
+    With a `pool`, for a session that Panel serves, questions are asked and figures made in threads, and `document` is
+    changed on its loop alone; without one everything happens at once. May be made in any thread.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        *,
+        told: Mapping[str, str],
+        pool: Executor | None = None,
+        document: Document | None = None,
+    ) -> None:
         self._source = source
         self._pool = pool
-        self._doc = pn.state.curdoc if pool is not None else None
-        if pool is not None and self._doc is None:
-            raise Invalid(
-                "Questions can be asked in threads only for a session that Panel serves.", hint="Give no pool."
-            )
+        self._doc = document
         self._round = 0  # of questions; answers to an earlier one are not shown
         self._waiting = 0
         self._seen: tuple[Question, pl.DataFrame] | None = None
         self._charts_at = 0.0
         self._charts_due = False
-        self.controls = Controls(told, self.refresh)
-        self.controls.live.param.watch(lambda _: self._soon(self._head), "value")
+        self.controls = Controls(told, self.refresh, lambda: self._soon(self._head))
         sheet = InlineStyleSheet(css=style("text"))
         self._title = Words("<h1>Overview</h1>", sheet)
         self.tiles = {name: Tile(name, widget, sheet, self._soon) for name, widget in _widgets()}
@@ -97,10 +105,6 @@ class Overview:
             css_classes=["up-root"], stylesheets=[style("root")], hooks=[own_styles], margin=0,
             sizing_mode="stretch_width",
         )  # fmt: skip
-        if self._doc is None:
-            self.refresh()
-        else:  # what changes before a browser has the document would reach it before what it is a change of
-            pn.state.onload(self.refresh)
 
     # -- asking -------------------------------------------------------------------------------------------------
 
@@ -115,7 +119,7 @@ class Overview:
 
     def tick(self) -> None:
         """Look for news, unless the last look is still under way or nobody wants any."""
-        if self.controls.live.value and not self._waiting:
+        if self.controls.live.on and not self._waiting:
             self._run(self._look, self._looked)
 
     def _ask(self) -> Question:
@@ -179,9 +183,10 @@ class Overview:
         for name in names:
             self._run(functools.partial(self._picture, name, question), functools.partial(self._show, name, question))
 
-    def _picture(self, name: str, question: Question) -> Picture | None:
-        widget = self.tiles[name].widget
-        return widget.view(widget.query(self._source, question), question)
+    def _picture(self, name: str, question: Question) -> tuple[Picture | None, StepsFigure | None]:
+        tile = self.tiles[name]
+        picture = tile.widget.view(tile.widget.query(self._source, question), question)
+        return picture, tile.figure_for(picture)
 
     def _there_is(self, question: Question, name: str) -> list[str | None]:
         others = {key: value for key, value in question.where.items() if key != name}
@@ -190,11 +195,11 @@ class Overview:
 
     # -- showing ------------------------------------------------------------------------------------------------
 
-    def _show(self, name: str, question: Question, picture: Picture | Failure | None) -> None:
-        if isinstance(picture, Failure):
-            self.tiles[name].fail(picture.message, picture.hint, question)
+    def _show(self, name: str, question: Question, made: tuple[Picture | None, StepsFigure | None] | Failure) -> None:
+        if isinstance(made, Failure):
+            self.tiles[name].fail(made.message, made.hint, question)
         else:
-            self.tiles[name].show(picture, question)
+            self.tiles[name].show(made[0], question, made[1])
 
     def _offer(self, name: str, values: list[str | None] | Failure) -> None:
         if not isinstance(values, Failure):  # the tiles tell of it

@@ -10,7 +10,10 @@ import asyncio
 import functools
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _UNHEARD_S = 3600.0
 
@@ -107,6 +110,31 @@ class Words:
         if self._div.text != html:
             self._div.text = html
             self._div.visible = bool(html)
+
+
+class Choice:
+    """A box to tick, with its words. `panel` is shown, `on` tells; `changed` is called after each change by hand.
+
+    One of a group of one: Bokeh's single checkbox has no name for a screen reader, and its buttons lose the keyboard's
+    focus when their words change.
+    """
+
+    def __init__(self, words: str, changed: Callable[[], None], *, on: bool = False, small: bool = False) -> None:
+        import panel as pn  # noqa: PLC0415 - see `setup`
+
+        self.panel = pn.widgets.CheckBoxGroup(
+            options=[words],
+            value=[words] if on else [],
+            css_classes=["up-small"] if small else [],
+            stylesheets=[style("control")],
+            margin=0,
+        )
+        self.panel.param.watch(lambda _: changed(), "value")
+
+    @property
+    def on(self) -> bool:
+        """Whether it is ticked."""
+        return bool(self.panel.value)
 
 
 @functools.cache

@@ -6,10 +6,11 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 import panel as pn
+from bokeh.models.layouts import Column
 
 from ultimate_lib.dashboards import markup, shapes
 from ultimate_lib.dashboards.figures import StepsFigure
-from ultimate_lib.dashboards.places import Words, own_styles, style
+from ultimate_lib.dashboards.places import Choice, Words, style
 from ultimate_lib.dashboards.shapes import Bars, Figures, Steps
 
 if TYPE_CHECKING:
@@ -20,13 +21,13 @@ if TYPE_CHECKING:
     from ultimate_lib.dashboards.widget import Widget
 
 _LABELS = {"third": 4, "half": 5, "most": 8, "full": 10}  # at the axis of time
-_TABLE, _CHART = "Show as table", "Show as chart"
 
 
 class Tile:
     """A widget's place. `panel` is what is shown.
 
-    All methods run where Bokeh's document may be changed; `soon` brings a click of Panel's there.
+    All methods run where Bokeh's document may be changed; `soon` brings a click of Panel's there. Parts that come and
+    go are Bokeh's: Panel sends its changes past Bokeh's, so that one may arrive before what it is a change of.
     """
 
     def __init__(self, name: str, widget: Widget, sheet: Any, soon: Callable[[Callable[[], None]], None]) -> None:
@@ -35,23 +36,15 @@ class Tile:
         self._picture: Picture | None = None
         self._figure: StepsFigure | None = None
         self._title = Words("", sheet)
-        self._toggle = pn.widgets.Button(
-            label=_TABLE,
-            css_classes=["up-small"],
-            stylesheets=[style("control")],
-            visible=False,
-            margin=0,
-            width_policy="min",
-        )
-        self._toggle.on_click(lambda _: soon(self._turn))
+        self._as_table = Choice("Show as table", lambda: soon(self._draw), small=True)
+        self._as_table.panel.visible = False
         self._above = Words("", sheet)
-        self._chart = pn.Column(
-            pn.Spacer(height=0), visible=False, hooks=[own_styles], margin=0, sizing_mode="stretch_width"
-        )
+        self._chart = Column(visible=False, sizing_mode="stretch_width")
         self._body = Words("", sheet)
+        chart = pn.pane.Bokeh(self._chart, margin=0, sizing_mode="stretch_width")
         head = pn.Row(
             self._title.panel,
-            self._toggle,
+            self._as_table.panel,
             css_classes=["up-head"],
             stylesheets=[style("head")],
             margin=0,
@@ -59,7 +52,7 @@ class Tile:
         )
         self._classes = ["up-tile", f"up-is-{name}", f"up-{widget.size}"]
         self.panel = pn.Column(
-            head, self._above.panel, self._chart, self._body.panel, css_classes=[*self._classes, "up-loading"],
+            head, self._above.panel, chart, self._body.panel, css_classes=[*self._classes, "up-loading"],
             stylesheets=[style("tile")], margin=0, sizing_mode="stretch_width",
         )  # fmt: skip
 
@@ -68,8 +61,14 @@ class Tile:
         self._name(question)
         self.panel.css_classes = [*self._classes, "up-loading"]
 
-    def show(self, picture: Picture | None, question: Question) -> None:
-        """Show an answer; None says that there are no calls."""
+    def figure_for(self, picture: Picture | None) -> StepsFigure | None:
+        """Return a figure for a picture that the one here cannot take; may be called in any thread (30 ms)."""
+        if not isinstance(picture, Steps) or (self._figure is not None and self._figure.ordered(picture) is not None):
+            return None
+        return StepsFigure(picture, _LABELS[self.widget.size])
+
+    def show(self, picture: Picture | None, question: Question, figure: StepsFigure | None) -> None:
+        """Show an answer; None says that there are no calls. `figure` is what `figure_for` made for it."""
         self.panel.css_classes = self._classes
         if picture is None:
             self._name(question)
@@ -80,8 +79,11 @@ class Tile:
             self._say(f'<div class="up-told">{words}</div>')
             return
         self._picture = picture
+        if figure is not None:
+            self._figure = figure
+            self._chart.children = [figure.figure]
         self._name(question)
-        self._toggle.visible = isinstance(picture, Steps)
+        self._as_table.panel.visible = isinstance(picture, Steps)
         self._draw()
 
     def fail(self, message: str, hint: str, question: Question) -> None:
@@ -90,10 +92,6 @@ class Tile:
         self.panel.css_classes = self._classes
         told = f"<strong>This could not be read.</strong> {escape(message)} {escape(hint)}"
         self._say(f'<div class="up-failed" role="alert">{told}</div>')
-
-    def _turn(self) -> None:
-        self._toggle.label = _CHART if self._toggle.label == _TABLE else _TABLE
-        self._draw()
 
     def _draw(self) -> None:
         picture = self._picture
@@ -107,14 +105,10 @@ class Tile:
             self._body.html = markup.grid(picture, self._words)
 
     def _steps(self, picture: Steps) -> None:
-        as_table = self._toggle.label == _CHART
-        drawn = self._figure.ordered(picture) if self._figure is not None else None
-        if drawn is None:
-            drawn = picture
-            self._figure = StepsFigure(picture, _LABELS[self.widget.size])
-            self._chart.objects = [pn.pane.Bokeh(self._figure.figure, margin=0, sizing_mode="stretch_width")]
-        elif self._figure is not None:
-            self._figure.update(drawn)
+        as_table = self._as_table.on
+        assert self._figure is not None  # noqa: S101 - `figure_for` has made one
+        drawn = self._figure.ordered(picture) or picture
+        self._figure.update(drawn)
         self._above.html = f'<p class="up-quiet">{escape(shapes.summary(drawn))}</p>' + (
             "" if as_table else markup.legend(drawn)
         )
@@ -126,7 +120,8 @@ class Tile:
 
     def _say(self, html: str) -> None:
         self._picture = None
-        self._chart.visible = self._toggle.visible = False
+        self._chart.visible = False
+        self._as_table.panel.visible = False
         self._above.html = ""
         self._body.html = html
 

@@ -24,8 +24,15 @@
     const told = await answer.json();
     if (!answer.ok) throw new Error(told.error.message + " " + told.error.hint);
     const element = document.createElement("div");
+    place.append(element);
     const views = await Bokeh.embed.add_document_from_session(socket, told.token, element, [], false);
     const doc = [...views][0].model.document;
+    let lost = false;
+    doc.on_event("connection_lost", () => { lost = true; });
+    while (!find(doc, "up-pulse")) { // the dashboard follows when it is made
+      if (lost) throw new Error("The connection was lost.");
+      await new Promise((go) => setTimeout(go, 30));
+    }
     place.replaceChildren(element);
     place.setAttribute("aria-busy", "false");
     place.classList.remove("lost");
