@@ -176,12 +176,18 @@ class Sessions:
         """Now and then: may those who watch still watch, and do they watch at all."""
         while True:
             await asyncio.sleep(_WATCH_S)
-            quiet_since = time.monotonic() - _QUIET_S
             for socket in list(self.sockets):
-                if socket.heard_at < quiet_since:
-                    socket.close(_GONE, "out of sight")
-                elif not await socket.still_allowed():
-                    socket.close(_DENIED, "signed out")
+                try:
+                    await self._look(socket)
+                except Exception:  # the outermost frame of a look: the others are looked at all the same
+                    log.exception("Whether a dashboard may stay open cannot be told.")
+
+    @staticmethod
+    async def _look(socket: Socket) -> None:
+        if socket.heard_at < time.monotonic() - _QUIET_S:
+            socket.close(_GONE, "out of sight")
+        elif not await socket.still_allowed():
+            socket.close(_DENIED, "signed out")
 
 
 class Socket(WSHandler):

@@ -329,3 +329,31 @@ def test_a_session_that_cannot_be_made_takes_no_place(
 
         assert asyncio.run(tried()) == 1011
         assert asyncio.run(tried()) == 1011, "the first has given its place back"
+
+
+def test_a_look_that_fails_does_not_end_the_looking(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    from proxy_server.control import dashboard_sessions
+
+    monkeypatch.setattr(dashboard_sessions, "_WATCH_S", 0.1)
+    failed: list[int] = []
+
+    async def fails(*_: object) -> bool:
+        failed.append(1)
+        raise RuntimeError
+
+    with alone.start(tmp_path_factory.mktemp("unlucky")) as other:
+        cookie = other.sign_in()
+
+        async def until_signed_out() -> int | None:
+            async with connected(other, token(other, cookie), Cookie=cookie) as connection:
+                assert await asyncio.wait_for(connection.read_message(), 20)
+                with monkeypatch.context() as broken:
+                    broken.setattr(dashboard_sessions.Socket, "still_allowed", fails)
+                    while not failed:
+                        await asyncio.sleep(0.02)
+                logins.end(other.bench.store, other.bench.clock, cookie.partition("=")[2])
+                return await closed(connection)
+
+        assert asyncio.run(until_signed_out()) == 4401
