@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from http import HTTPStatus
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -18,8 +19,6 @@ from jupyterlab_ultimate_proxy.refusal import Refusal
 from jupyterlab_ultimate_proxy.where import data_folder_of, has_run_file
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from claude_proxy.places import Place
     from jupyterlab_ultimate_proxy.upstream import Upstream
     from jupyterlab_ultimate_proxy.where import Where
@@ -28,6 +27,7 @@ START_S = 15.0
 STOP_S = 30.0
 LOG = "started-by-jupyterlab.log"
 _LOOK_S = 0.2
+_PATHS = ("ULTIMATE_CONFIG", "ULTIMATE_DATA_FOLDER")
 _PROGRAM = (sys.executable, "-P", "-m", "proxy_server")  # -P: no module of the working folder takes its place
 
 
@@ -107,7 +107,7 @@ class Process:
 
     async def _run_stop(self, folder: Path) -> None:
         process = await asyncio.create_subprocess_exec(
-            *_PROGRAM, "stop", "--data", str(folder),
+            *_PROGRAM, "stop", "--data", str(folder), cwd=folder, env=_environment(),
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
         )  # fmt: skip
         try:
@@ -129,12 +129,18 @@ class Process:
 
 
 def launch(place: Place, log: Path) -> subprocess.Popen[bytes]:
-    """Start `ultimate-proxy up` in a session of its own, its standard error in `log`. Raises `Refusal`."""
+    """Start `ultimate-proxy up` in a session of its own, its standard error in `log`. Raises `Refusal`.
+
+    Not in the folder where JupyterLab was started: that may be somebody else's repository, and an `ultimate.toml` in
+    it would send this user's keys where it likes.
+    """
+    from claude_proxy import places  # noqa: PLC0415 - see where.py
+
     command = [*_PROGRAM, "up"]
     folder = data_folder_of(place.url)
     if folder is not None and folder.name == "demo":
         command.append("--demo")
-    if place.source != "built in":  # the built-in address leaves the port to the proxy's configuration
+    if place.source != places.NOWHERE:  # the built-in address leaves the port to the proxy's configuration
         command += ["--port", str(urlsplit(place.url).port or 80)]
     try:
         log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -149,8 +155,16 @@ def launch(place: Place, log: Path) -> subprocess.Popen[bytes]:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,  # it prints a link that signs in
             stderr=errors,
+            cwd=log.parent,
+            env=_environment(),
             start_new_session=True,
         )
+
+
+def _environment() -> dict[str, str]:
+    """Return our environment with the paths in it as they are meant, for a program that begins in another folder."""
+    told = {name: os.environ[name] for name in _PATHS if os.environ.get(name)}
+    return {**os.environ, **{name: str(Path(path).expanduser().absolute()) for name, path in told.items()}}
 
 
 def last_line(log: Path) -> str:

@@ -23,7 +23,6 @@ from ultimate_lib.clock import SystemClock
 from ultimate_lib.compute import LocalPool
 from ultimate_lib.errors import UltimateError
 from ultimate_lib.providers import configured, offered
-from ultimate_lib.sealed import MasterKey
 from ultimate_lib.store import Store
 from ultimate_lib.workbench import Workbench
 
@@ -123,7 +122,7 @@ def _look_through_keys(bench: Workbench) -> None:
     """Remove keys of providers whose address has changed, and tell which providers have none."""
     try:
         gone = provider_keys.remove_moved(bench.store, bench.clock, offered(bench.settings).values())
-        stored = provider_keys.read(bench.store, MasterKey.load(bench.settings))
+        stored = provider_keys.read(bench.store, bench.master)
         lacking = [one.name for one in configured(bench.settings, stored=stored.key).values() if one.lacks_key]
     except UltimateError as error:  # a key that stays is not sent to the new address all the same
         log.warning("Stored keys of providers cannot be looked through: %s", error)

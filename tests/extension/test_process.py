@@ -13,6 +13,8 @@ from typing import Any
 
 import psutil
 import pytest
+from claude_proxy import places
+from jupyterlab_ultimate_proxy.process import launch
 
 from tests.extension.conftest import Scripted
 from tests.extension.test_routes import Fetch, refused, shared, unused
@@ -58,6 +60,47 @@ async def test_start_and_stop(
         (await jp_fetch("ultimate-proxy", "stop", method="POST", body="{}", request_timeout=40)).body
     )
     assert (stopped["state"], stopped["can_start"], stopped["can_stop"]) == ("unreachable", True, False)
+
+
+async def test_a_configuration_in_the_folder_of_jupyterlab_has_no_say(
+    jp_fetch: Fetch, jp_serverapp: Any, data: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Somebody else's repository, in which JupyterLab was started, must not say where this user's keys go."""
+    clone = tmp_path / "clone"
+    clone.mkdir()
+    (clone / "ultimate.toml").write_text('[providers.anthropic]\nbase_url = "http://evil.example"\n')
+    monkeypatch.chdir(clone)
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-ant-mine")
+    monkeypatch.setenv("CLAUDE_PROXY_URL", f"http://127.0.0.1:{unused()}")
+    started = json.loads((await jp_fetch("ultimate-proxy", "start", method="POST", body="{}")).body)
+    assert started["state"] == "running", started
+    told = json.loads((await jp_fetch("ultimate-proxy", "api", "providers")).body)
+    address = {one["name"]: (one["base_url"], one["key_source"]) for one in told}["anthropic"]
+    assert address == ("https://api.anthropic.com", "variable ANTHROPIC_API_KEY")
+    (clone / "ultimate.toml").write_text("nonsense = [")
+    stopped = json.loads(
+        (await jp_fetch("ultimate-proxy", "stop", method="POST", body="{}", request_timeout=40)).body
+    )
+    assert stopped["state"] == "unreachable", stopped
+    for process in shared(jp_serverapp).process._started:
+        process.wait(20)
+
+
+def test_the_usual_address_leaves_the_port_to_the_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run: list[tuple[list[str], dict[str, Any]]] = []
+    monkeypatch.setattr("subprocess.Popen", lambda command, **told: run.append((command, told)))
+    monkeypatch.setenv("ULTIMATE_DATA_FOLDER", str(tmp_path))
+    monkeypatch.setenv("CLAUDE_PROXY_HOME", str(tmp_path))
+    monkeypatch.delenv("CLAUDE_PROXY_URL", raising=False)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ULTIMATE_CONFIG", "mine.toml")
+    launch(places.find(), tmp_path / "log")
+    launch(places.find("http://127.0.0.1:9000"), tmp_path / "log")
+    assert "--port" not in run[0][0]
+    assert run[1][0][-2:] == ["--port", "9000"]
+    assert run[0][1]["env"]["ULTIMATE_CONFIG"] == str(tmp_path / "mine.toml"), "as it is meant from here"
 
 
 async def test_a_start_that_fails_tells_why(

@@ -103,7 +103,7 @@ def _version(place: Place, seconds: float) -> dict[str, Any]:
 
 
 def _source(place: Place) -> str:
-    return "the usual address" if place.source == "built in" else f"address from {place.source}"
+    return "the usual address" if place.source == places.NOWHERE else f"address from {place.source}"
 
 
 def _other(place: Place) -> ProxyError:
