@@ -115,8 +115,8 @@ class Words:
 class Choice:
     """A box to tick, with its words. `panel` is shown, `on` tells; `changed` is called after each change by hand.
 
-    One of a group of one: Bokeh's single checkbox has no name for a screen reader, and its buttons lose the keyboard's
-    focus when their words change.
+    One of a group of one: Bokeh's single checkbox has no name for a screen reader, and its buttons lose the
+    keyboard's focus when their words change.
     """
 
     def __init__(self, words: str, changed: Callable[[], None], *, on: bool = False, small: bool = False) -> None:

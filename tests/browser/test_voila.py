@@ -1,0 +1,85 @@
+"""The overview's notebook under Voila: a real Voila, a real kernel, a control that works, nothing from elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from tests.browser.browsing import watched
+from tests.dashboards.seeded import seed
+from tests.harness import ROOT, Running, environment, start_proxy, wait_until
+
+TEMPLATES = ROOT / "ultimate_lib" / "dashboards"  # holds voila/templates/, as share/jupyter does when installed
+expect.set_options(timeout=60_000)
+
+
+@pytest.fixture(scope="module")
+def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    folder = tmp_path_factory.mktemp("proxy")
+    seed(folder / "data", days=12, a_day=30)
+    with start_proxy(folder, config="[data]\ndemo = true\n") as running:
+        yield running
+
+
+@contextlib.contextmanager
+def voila(proxy: Running, folder: Path) -> Iterator[str]:
+    """Run Voila on the notebook for the time of a block; gives its address."""
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port = found.getsockname()[1]
+    told = {
+        "CLAUDE_PROXY_URL": proxy.url,
+        "CLAUDE_PROXY_API_KEY": proxy.key,
+        "JUPYTER_PATH": str(TEMPLATES),
+    }
+    command = [sys.executable, "-m", "voila", str(ROOT / "notebooks" / "overview.ipynb"), "--no-browser"]
+    command += [f"--port={port}", "--Voila.ip=127.0.0.1"]
+    log = folder / "voila.log"
+    with log.open("wb") as out:
+        process = subprocess.Popen(command, env=environment(folder, told), cwd=folder, stdout=out, stderr=out)
+    try:
+        wait_until(lambda: process.poll() is not None or _listens(port), 60)
+        assert process.poll() is None, log.read_text()
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(20)
+        if sys.exc_info()[0] is not None:
+            sys.stderr.write(log.read_text()[-4000:])
+
+
+def _listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_voila_shows_the_overview_with_working_controls(
+    browser: Browser, proxy: Running, tmp_path: Path, theme: str
+) -> None:
+    with voila(proxy, tmp_path) as url, watched(browser, url) as seen:
+        page = seen.page
+        page.goto(f"{url}/?theme={theme}", timeout=90_000)
+        spend = page.locator(".up-is-spend canvas").first
+        expect(spend).to_be_visible()
+        assert "demo data" in page.locator("h1").inner_text()
+        figures = page.locator(".up-figures")
+        before = figures.inner_text()
+        page.get_by_label("Time range").select_option(label="Last 7 days")
+        expect(figures).not_to_have_text(before)
+        asked = proxy.get("/api/analytics/aggregate?metrics=requests&start=2020-01-01")["rows"][0]["requests"]
+        page.get_by_label("Time range").select_option(label="Last 90 days")
+        expect(figures).to_contain_text(f"{asked:,}")
+        page.locator(".up-is-tokens").get_by_role("checkbox", name="Show as table").check()
+        expect(page.locator(".up-is-tokens table")).to_be_visible()
+        seen.picture(tmp_path, f"voila-{theme}")
