@@ -5,12 +5,12 @@ BIN     = $(VENV)/bin
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test quick heavy check fix bench lock wheel clean
+.PHONY: help install run test quick heavy check fix bench lock wheel extension clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-$(VENV)/.installed: requirements.lock pyproject.toml
+$(VENV)/.installed: requirements.lock pyproject.toml extension/fingerprint.json
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed: make PYTHON=python3.12 …")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "python3 cannot make environments here: install python3-venv."; exit 1; }
 	@echo "Installing into $(VENV) (about two minutes the first time) …"
@@ -20,8 +20,8 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 
 install: $(VENV)/.installed ## install everything, pinned by hash, into .venv
 
-run: install ## start the proxy with its scripted provider: no key needed (ARGS="--port 9000" and the like)
-	$(BIN)/ultimate-proxy up --demo $(ARGS)
+run: install ## start proxy and JupyterLab with made-up data: no key needed (ARGS="--port 9000" and the like)
+	$(BIN)/ultimate-proxy up --demo --lab --open $(ARGS)
 
 test: install ## the whole suite but the heavy fault tiers
 	$(BIN)/python -m pytest -n $${TEST_JOBS:-2} -m "not heavy" $(ARGS)
@@ -45,6 +45,7 @@ fix: install ## format, and mend what the linter can
 bench: install ## all benchmarks, quick form (ARGS="" for the full form: see tests/bench)
 	$(BIN)/python -m tests.bench.gateway --quick $(ARGS)
 	$(BIN)/python -m tests.bench.lake --quick $(ARGS)
+	$(BIN)/python -m tests.bench.workbench --quick $(ARGS)
 
 lock: install ## resolve requirements.lock anew from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --extra lab --extra voila --extra reports --extra dev --universal --python-version 3.11 \
@@ -53,5 +54,10 @@ lock: install ## resolve requirements.lock anew from pyproject.toml
 wheel: install ## build the wheel into dist/
 	$(BIN)/python -m hatchling build --target wheel
 
+extension: install ## build the JupyterLab extension anew after a change of its TypeScript (needs Node 20)
+	cd extension && PATH="$(CURDIR)/$(BIN):$$PATH" jlpm install --immutable
+	cd extension && PATH="$(CURDIR)/$(BIN):$$PATH" jlpm build:prod
+	$(BIN)/python extension/scripts/fingerprint.py
+
 clean: ## remove what was built; data folders are elsewhere and stay
-	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) dist build extension/node_modules extension/lib .mypy_cache .ruff_cache .import_linter_cache

@@ -117,6 +117,10 @@ async def run(child: Child) -> None:
     assert child.listener is not None  # noqa: S101 - the supervisor always hands one over
     server = serve(child.listener)
     child.ready()
+    if child.settings.data.demo and child.settings.data.demo_traffic:
+        from proxy_server import demo_traffic  # noqa: PLC0415 - few need a client
+
+        await demo_traffic.make(child.settings, child.drain)
     await child.drain.wait()
     server.stop()
     await server.close_all_connections()

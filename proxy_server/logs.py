@@ -1,4 +1,4 @@
-"""Logs: one JSON object a line on standard error, or plain text for people. Control characters never get through."""
+"""Logs on standard error: one JSON object a line, or on a terminal text for people. Control characters never pass."""
 
 from __future__ import annotations
 
@@ -48,7 +48,8 @@ class Text(logging.Formatter):
 def configure(settings: Log, *, process: str) -> None:
     """Send all logging of this process to standard error."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines(process) if settings.format == "json" else Text(process))
+    as_text = settings.format == "text" or (settings.format == "auto" and sys.stderr.isatty())
+    handler.setFormatter(Text(process) if as_text else JsonLines(process))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.level.upper())

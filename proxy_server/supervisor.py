@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
+    from proxy_server.lab import Lab
     from ultimate_lib.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ class Started:
     link_token: str
     local_json: str | None
     migrations: list[str]
+    lab_url: str = ""  # of JupyterLab, with its token; empty: not asked for, or not started
 
 
 class Supervisor:
@@ -54,12 +56,14 @@ class Supervisor:
         *,
         announce: Callable[[Started], None],
         demo_now: bool = False,
+        lab: Lab | None = None,
     ) -> None:
         self.settings = settings
         self.overrides = overrides
         self._text = text
         self._announce = announce
         self._demo_now = demo_now
+        self._lab = lab
         self._sockets = _Sockets()
         self._gateways: list[Seat] = []
         self._others: list[Seat] = []  # control, worker
@@ -91,6 +95,8 @@ class Supervisor:
             finally:
                 for process in self._processes():
                     process.kill()
+                if self._lab is not None:
+                    self._lab.kill()
                 self._sockets.close()
         if self._failure is not None:
             raise Unavailable(self._failure, code="start_failed")
@@ -132,16 +138,29 @@ class Supervisor:
                 await self._or_leaving(seat.serving.ready)
         if self._leave.is_set():
             return
-        self._announce(Started(settings=self.settings, **msgspec.json.decode(prepared)))
+        lab_url = ""
+        if self._lab is not None:
+            self._lab.prepare(self.settings)
+            lab_url = self._lab.url
+        self._announce(Started(settings=self.settings, lab_url=lab_url, **msgspec.json.decode(prepared)))
         self._others = [
             Seat("control", 0, self._sockets.control, told),
             Seat("worker", 0, None, told),
         ]
         for seat in self._others:
             seat.keep_running()
+        self._start_lab()
         demo = Seat("demo", 0, self._sockets.demo, told)
         self._demo.append(demo)
         self._start_demo_when_asked(demo)
+
+    def _start_lab(self) -> None:
+        """Start JupyterLab when control has started, or failed to: pages do not wait for it."""
+        lab, control = self._lab, self._others[0].serving
+        if lab is not None and control is not None:
+            control.ready.add_done_callback(lambda _: lab.start())
+        elif lab is not None:
+            lab.start()
 
     def _start_demo_when_asked(self, demo: Seat) -> None:
         aliases = self.settings.models.values()
@@ -197,6 +216,8 @@ class Supervisor:
             self._preparing = None
         for seat in self.seats:
             seat.reap()
+        if self._lab is not None:
+            self._lab.reap()
 
     def _spawn_reload(self) -> None:
         task = asyncio.get_running_loop().create_task(self.reload())
@@ -245,11 +266,16 @@ class Supervisor:
         if self._interrupts > 1:
             for seat in self.seats:
                 seat.kill()
+            if self._lab is not None:
+                self._lab.kill()
 
     async def _stop(self) -> None:
         """Gateways finish their calls first; what these may need stays until they have left."""
         self._sockets.close_gateways()  # new connections are refused from now on, not left waiting
-        await asyncio.gather(*(seat.stop() for seat in self._gateways))
+        ending = [seat.stop() for seat in self._gateways]
+        if self._lab is not None:
+            ending.append(self._lab.stop())
+        await asyncio.gather(*ending)
         await asyncio.gather(*(seat.stop() for seat in (*self._others, *self._demo)))
 
 

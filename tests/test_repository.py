@@ -85,12 +85,22 @@ def test_the_wheel_holds_the_packages_and_nothing_else(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
     top = {name.split("/")[0] for name in names if ".dist-info/" not in name}
-    assert top == {"ultimate_lib", "proxy_server", "claude_proxy"}
+    data = {name.partition(".data/")[2] for name in names if ".data/" in name}
+    top = {name for name in top if not name.endswith(".data")}
+    assert top == {"ultimate_lib", "proxy_server", "claude_proxy", "jupyterlab_ultimate_proxy"}
     assert not [name for name in names if name.endswith((".pth", ".pyc"))]
     assert "ultimate_lib/py.typed" in names
-    committed = {str(path.relative_to(ROOT)) for folder in top for path in (ROOT / folder).rglob("*.py")}
-    mapped = {path.removeprefix("ultimate_lib/sdk/src/") for path in committed}
+    packages = ("ultimate_lib", "proxy_server", "extension/jupyterlab_ultimate_proxy")
+    committed = {str(path.relative_to(ROOT)) for folder in packages for path in (ROOT / folder).rglob("*.py")}
+    mapped = {path.removeprefix("ultimate_lib/sdk/src/").removeprefix("extension/") for path in committed}
     assert mapped <= set(names), "every module is in the wheel"
+    lab = "data/share/jupyter/labextensions/@ultimate-proxy/jupyterlab"
+    assert {f"{lab}/package.json", f"{lab}/install.json"} <= data
+    assert "data/etc/jupyter/jupyter_server_config.d/jupyterlab_ultimate_proxy.json" in data
+    bundle = ROOT / "extension" / "jupyterlab_ultimate_proxy" / "labextension"
+    built = {f"{lab}/{path.relative_to(bundle).as_posix()}" for path in bundle.rglob("*") if path.is_file()}
+    assert built <= data
+    assert not [name for name in names if "node_modules" in name or name.startswith("jupyterlab_ultimate_proxy/lab")]
 
 
 @pytest.mark.slow
@@ -106,7 +116,9 @@ def test_the_wheel_installs_into_an_empty_environment(wheel: Path, tmp_path: Pat
     )  # fmt: skip
     added = {path.name for path in site.iterdir()} - before
     packages = {name for name in added if not name.endswith(".dist-info")}
-    assert packages == {"ultimate_lib", "proxy_server", "claude_proxy"}
+    assert packages == {"ultimate_lib", "proxy_server", "claude_proxy", "jupyterlab_ultimate_proxy"}
+    assert (tmp_path / "env" / "share/jupyter/labextensions/@ultimate-proxy/jupyterlab/package.json").exists()
+    assert (tmp_path / "env" / "etc/jupyter/jupyter_server_config.d/jupyterlab_ultimate_proxy.json").exists()
     assert (tmp_path / "env" / "bin" / "ultimate-proxy").exists()
 
 

@@ -41,7 +41,7 @@ class CallRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
     call_id: Annotated[str, Lake("string", identity=True)]  # UUIDv7 text, ours
     started_at: Annotated[int, Lake("timestamp")]  # request's first byte at our door, µs since 1970 UTC
     upstream_id: Identity = None  # the provider's message id
-    source: Text = None  # proxy | import
+    source: Text = None  # proxy | import | demo (made up)
     billing: Text = None  # metered | subscription | local
 
     # time

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from ultimate_lib.clock import Clock
     from ultimate_lib.compute import Compute
     from ultimate_lib.lake import Lake
+    from ultimate_lib.sealed import MasterKey
     from ultimate_lib.settings import Settings
     from ultimate_lib.store import Store
 
@@ -29,3 +30,10 @@ class Workbench:
         from ultimate_lib.lake import Lake  # noqa: PLC0415 - see above
 
         return Lake.open(self.settings, self.clock)
+
+    @cached_property
+    def master(self) -> MasterKey:
+        """The master key, read once: a file that is lost meanwhile must not part this process from the others."""
+        from ultimate_lib.sealed import MasterKey  # noqa: PLC0415 - few need it
+
+        return MasterKey.load(self.settings)

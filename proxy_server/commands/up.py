@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from proxy_server import logs
+from proxy_server.commands.browser import open_page
 from proxy_server.commands.common import add_places, overrides, settings_and_text
+from ultimate_lib.errors import Invalid
 
 if TYPE_CHECKING:
     from proxy_server.supervisor import Started
+    from ultimate_lib.settings import Settings
 
 
 def add(subparsers: Any) -> None:
@@ -29,7 +33,7 @@ def add(subparsers: Any) -> None:
         "--insecure-http", action="store_true", help="allow plain HTTP on an address other than loopback"
     )
     parser.add_argument("--no-local-key", action="store_true", help="write no local.json with a key for this user")
-    parser.add_argument("--demo", action="store_true", help="a data folder of its own, the scripted provider ready")
+    _add_extras(parser)
     parser.add_argument(
         "--role", choices=("gateway", "control", "worker"), help="run one kind of process alone, without a supervisor"
     )
@@ -38,6 +42,26 @@ def add(subparsers: Any) -> None:
         "--control", default="", metavar="HOST:PORT", help="with --role gateway: where control listens"
     )
     parser.set_defaults(run=run)
+
+
+def _add_extras(parser: argparse.ArgumentParser) -> None:
+    """Add what comes on top of a plain proxy."""
+    parser.add_argument(
+        "--demo", action="store_true", help="made-up data in a folder of its own, a scripted provider: no key needed"
+    )
+    parser.add_argument(
+        "--demo-data", action=argparse.BooleanOptionalAction, default=True,
+        help="with --demo: eleven weeks of made-up calls (default: yes)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--demo-traffic", action=argparse.BooleanOptionalAction, default=True,
+        help="with --demo: a made-up call every few seconds (default: yes)",
+    )  # fmt: skip
+    parser.add_argument("--lab", action="store_true", help="start JupyterLab, too, with a copy of the notebooks")
+    parser.add_argument(
+        "--lab-port", type=int, metavar="N", help="port of JupyterLab (default: the first free one from 8888 on)"
+    )
+    parser.add_argument("--open", action="store_true", help="open the first page in a browser, if there is a desktop")
 
 
 def _gateways(text: str) -> int | str:
@@ -53,31 +77,75 @@ def run(arguments: argparse.Namespace) -> int:
     given = overrides(arguments)
     settings, text = settings_and_text(arguments, given)
     if arguments.demo:
-        given["data.folder"] = str(settings.data_dir / "demo")
-        given["data.demo"] = True
+        given |= demo_overrides(settings, history=arguments.demo_data, traffic=arguments.demo_traffic)
         settings, text = settings_and_text(arguments, given)
     logs.configure(settings.log, process="supervisor" if arguments.role is None else arguments.role)
     if arguments.role is not None:
+        if arguments.lab:
+            raise Invalid("--lab does not go with --role.", hint="Start JupyterLab where people work: `jupyter lab`.")
         return _alone(arguments, given)
     from proxy_server.supervisor import running  # noqa: PLC0415 - a role alone does not need it
 
-    return running(settings, text, given, announce=announce, demo_now=arguments.demo)
+    lab = None
+    if arguments.lab:
+        from proxy_server.lab import Lab  # noqa: PLC0415 - few need it
+
+        lab = Lab(arguments.lab_port)
+    announce = partial(_announce, opens=arguments.open)
+    return running(settings, text, given, announce=announce, demo_now=arguments.demo, lab=lab)
 
 
-def announce(started: Started) -> None:
-    """Print what people need first."""
+def demo_overrides(settings: Settings, *, history: bool, traffic: bool) -> dict[str, Any]:
+    """Return what makes a demo of these settings: a folder, a lake and a store of its own, whatever is configured."""
+    return {
+        "data.folder": str(settings.data_dir / "demo"),
+        "data.lake_url": "",
+        "data.store_url": "",
+        "data.demo": True,
+        "data.demo_history": history,
+        "data.demo_traffic": traffic,
+    }
+
+
+def announcement(started: Started) -> str:
+    """Return what people need first, in lines; an empty one ends it."""
     settings = started.settings
-    url = settings.server.public_url or settings.local_url
-    print(f"Ultimate Proxy answers at {settings.local_url}", flush=True)
+    local = settings.local_url
+    url = settings.server.public_url or local
+    rows = [("sign in", f"{url}/login?link={started.link_token}  (once, within 30 minutes)")]
+    if started.lab_url:
+        rows.append(("JupyterLab", f"{started.lab_url}  (in a few seconds)"))
+    rows += [
+        ("OpenAI", f"{local}/v1  (base URL of its clients)"),
+        ("Anthropic", f"{local}  (base URL of its clients)"),
+        ("key", f"in {started.local_json}" if started.local_json is not None else "make one on the page (/api/keys)"),
+        ("data folder", str(settings.data_dir)),
+        ("configuration", str(settings.config_path or "none (built-in values and the environment)")),
+        *(("store", f"brought up to {step}") for step in started.migrations),
+        ("next", _next(started)),
+    ]
     if settings.server.public_url:
-        print(f"  public address  {settings.server.public_url}")
-    print(f"  data folder     {settings.data_dir}")
-    print(f"  configuration   {settings.config_path or 'none (built-in values and the environment)'}")
-    if started.local_json is not None:
-        print(f"  key             in {started.local_json}")
-    for step in started.migrations:
-        print(f"  store           brought up to {step}")
-    print(f"  sign in         {url}/login?link={started.link_token}  (once, within 30 minutes)", flush=True)
+        rows.insert(0, ("public address", settings.server.public_url))
+    if settings.data.demo:
+        rows.append(("demo data", "every number is made up; for your own stop this and run `ultimate-proxy up`"))
+    wide = max(len(name) for name, _ in rows)
+    lines = [f"Ultimate Proxy answers at {local}", *(f"  {name:<{wide}}  {value}" for name, value in rows), ""]
+    return "\n".join(lines)
+
+
+def _next(started: Started) -> str:
+    if started.lab_url:
+        return "open the sign-in link, then JupyterLab's tour"
+    if started.settings.data.demo:
+        return 'open the sign-in link; call the model "demo/gpt-4o-mini" with the key, no provider needed'
+    return "open the sign-in link, and point a client at a base URL above with the key"
+
+
+def _announce(started: Started, *, opens: bool) -> None:
+    print(announcement(started), flush=True)
+    if opens:
+        url = started.settings.server.public_url or started.settings.local_url
+        open_page(f"{url}/login?link={started.link_token}", started.settings.environment)
 
 
 def _alone(arguments: argparse.Namespace, given: dict[str, Any]) -> int:

@@ -44,9 +44,9 @@ class Page(NamedTuple):
     template: str
     title: str
     values: dict[str, Any]
-    drawn: bool = False  # by Bokeh, which makes styles as it goes and loads files of ours
     current: str = ""  # its place in the navigation bar
     script: str = ""  # a file of `pages/` beside the one that every page has
+    drawn: bool = False  # by Bokeh, which makes styles as it goes and loads files of ours
 
 
 class Text(NamedTuple):

@@ -22,7 +22,7 @@ from ultimate_lib.access import provider_keys
 from ultimate_lib.clock import SystemClock
 from ultimate_lib.compute import LocalPool
 from ultimate_lib.errors import UltimateError
-from ultimate_lib.providers import offered
+from ultimate_lib.providers import configured, offered
 from ultimate_lib.store import Store
 from ultimate_lib.workbench import Workbench
 
@@ -106,7 +106,7 @@ async def run(child: Child) -> None:
     listener = child.listener or socket.create_server(("127.0.0.1", 0))
     serving = Serving(bench, threads, listener)
     watch = asyncio.create_task(_watch(bench, threads))
-    await asyncio.get_running_loop().run_in_executor(threads, _clear_moved_keys, bench)
+    await asyncio.get_running_loop().run_in_executor(threads, _look_through_keys, bench)
     log.info("Control serves on %s:%d.", *listener.getsockname()[:2])
     child.ready()
     if child.settings.data.demo:
@@ -118,15 +118,19 @@ async def run(child: Child) -> None:
     bench.store.close()
 
 
-def _clear_moved_keys(bench: Workbench) -> None:
-    """Remove keys of providers whose address has changed: they were entered for another one."""
+def _look_through_keys(bench: Workbench) -> None:
+    """Remove keys of providers whose address has changed, and tell which providers have none."""
     try:
         gone = provider_keys.remove_moved(bench.store, bench.clock, offered(bench.settings).values())
+        stored = provider_keys.read(bench.store, bench.master)
+        lacking = [one.name for one in configured(bench.settings, stored=stored.key).values() if one.lacks_key]
     except UltimateError as error:  # a key that stays is not sent to the new address all the same
         log.warning("Stored keys of providers cannot be looked through: %s", error)
         return
     for name in gone:
         log.warning("The address of the provider '%s' has changed: its stored key is removed. Enter it again.", name)
+    for name in lacking:
+        log.warning("The provider '%s' has no key: calls to it are refused until one is set or entered.", name)
 
 
 async def _watch(bench: Workbench, threads: ThreadPoolExecutor) -> None:

@@ -20,7 +20,13 @@ from urllib.parse import urlsplit
 from bokeh.application.handlers.function import FunctionHandler
 from bokeh.models.widgets import Div
 from bokeh.server.tornado import BokehTornado
-from bokeh.util.token import generate_jwt_token, generate_session_id, get_session_id, get_token_payload
+from bokeh.util.token import (
+    check_token_signature,
+    generate_jwt_token,
+    generate_session_id,
+    get_session_id,
+    get_token_payload,
+)
 from panel.io.application import Application
 from panel.io.server import WSHandler
 from panel.io.state import set_curdoc
@@ -32,6 +38,7 @@ from ultimate_lib.dashboards.source import LocalSource
 from ultimate_lib.errors import UltimateError, Unavailable
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
     from concurrent.futures import Future
 
     from bokeh.document import Document
@@ -49,6 +56,7 @@ _LEVELS = {
     "bokeh.server.views.ws": logging.ERROR,  # each message that a page which has left did not get
 }
 MOST_SESSIONS = 100
+MOST_OF_ONE = 40  # sessions of one user, those among them whose pages have just left
 _THREADS = 3
 _TOKEN_S = 300
 _UNUSED_MS = 15_000  # how long a session outlives its page: a broken connection may come back
@@ -56,7 +64,7 @@ _LOOK_MS = 5_000
 _WATCH_S = 20.0
 _QUIET_S = 1800.0  # a page that is out of sight so long gives its session back
 _MOST_MESSAGE_BYTES = 1024 * 1024
-_GONE, _FAILED, _RESTART, _DENIED = 1001, 1011, 1012, 4401  # close codes; the page's script knows them
+_GONE, _FAILED, _RESTART, _BUSY, _DENIED = 1001, 1011, 1012, 1013, 4401  # close codes
 
 
 class Sessions:
@@ -97,15 +105,46 @@ class Sessions:
 
     def token(self, who: Principal) -> str:
         """Return a signed token for a new session of `who`. Raises `Unavailable` when there are too many."""
-        if len(self.owners) >= MOST_SESSIONS:
-            raise Unavailable(
-                f"{MOST_SESSIONS} dashboards are open already.", hint="Close one, or try again later.", code="busy"
-            )
+        self.check_room(who)
         session = generate_session_id(secret_key=self._secret, signed=True)
         told: Any = {"who": who.user_id}
         return generate_jwt_token(
             session, secret_key=self._secret, signed=True, extra_payload=told, expiration=_TOKEN_S
         )
+
+    def check_room(self, who: Principal) -> None:
+        """Raise `Unavailable` when `who`, or all together, have as many sessions as there may be."""
+        owners = list(self.owners.values())  # the loop may change it meanwhile
+        own = sum(owner.user_id == who.user_id for owner in owners)
+        if len(owners) >= MOST_SESSIONS or own >= MOST_OF_ONE:
+            raise Unavailable(
+                f"{len(owners)} dashboards are open already, {own} of them yours.",
+                hint="Close one, or try again later.",
+                code="busy",
+            )
+
+    def is_ours(self, token: str, who: Principal) -> bool:
+        """Say whether a token is one that was made here for `who`. What has no signature of ours is not unpacked."""
+        try:
+            signed = check_token_signature(token, secret_key=self._secret, signed=True)
+        except (ValueError, TypeError, LookupError, AttributeError):  # Bokeh reads before it compares
+            return False
+        return signed and get_token_payload(token).get("who") == who.user_id
+
+    async def opened(self, token: str, who: Principal, making: Callable[[], Awaitable[None]]) -> None:
+        """Make the session of a token, unless it is there already; one that cannot be made takes no place.
+
+        Raises `Unavailable` when there are too many, and what making it raises.
+        """
+        session = get_session_id(token)
+        if session not in self.owners:
+            self.check_room(who)
+            self.owners[session] = who
+        try:
+            await making()
+        finally:
+            if session not in {there.id for there in self._context.sessions}:
+                self.owners.pop(session, None)
 
     def delegate(self, request: HTTPServerRequest) -> HTTPMessageDelegate:
         """Return who takes a websocket's request."""
@@ -181,12 +220,18 @@ class Sessions:
         """Now and then: may those who watch still watch, and do they watch at all."""
         while True:
             await asyncio.sleep(_WATCH_S)
-            quiet_since = time.monotonic() - _QUIET_S
             for socket in list(self.sockets):
-                if socket.heard_at < quiet_since:
-                    socket.close(_GONE, "out of sight")
-                elif not await socket.still_allowed():
-                    socket.close(_DENIED, "signed out")
+                try:
+                    await self._look(socket)
+                except Exception:  # the outermost frame of a look: the others are looked at all the same
+                    log.exception("Whether a dashboard may stay open cannot be told.")
+
+    @staticmethod
+    async def _look(socket: Socket) -> None:
+        if socket.heard_at < time.monotonic() - _QUIET_S:
+            socket.close(_GONE, "out of sight")
+        elif not await socket.still_allowed():
+            socket.close(_DENIED, "signed out")
 
 
 class Socket(WSHandler):
@@ -221,17 +266,19 @@ class Socket(WSHandler):
         """Open the session that the token names, which must be the caller's own."""
         who = self._who
         token: str | None = self._token
-        if who is None or token is None or get_token_payload(token).get("who") != who.user_id:
+        if who is None or token is None or not self._sessions.is_ours(token, who):
             self.close(_DENIED, "not your session")
             return
-        self._sessions.owners[get_session_id(token)] = who
         self._sessions.sockets.add(self)
         super().open(*arguments, **named)  # type: ignore[no-untyped-call]  # Panel says nothing of types
 
     async def _async_open(self, token: str) -> None:
         """Open the session; a page whose session cannot be made is told so at once instead of waiting."""
+        assert self._who is not None  # noqa: S101 - `open` has asked
         try:
-            await super()._async_open(token)
+            await self._sessions.opened(token, self._who, functools.partial(super()._async_open, token))
+        except Unavailable:
+            self.close(_BUSY, "too many dashboards")
         except Exception:
             log.exception("A dashboard's session cannot be made.")
             self.close(_FAILED, "failed")

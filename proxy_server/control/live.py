@@ -204,6 +204,17 @@ class Live:
     # -- the follower -------------------------------------------------------------------------------------------
 
     async def _follow(self, begun: asyncio.Future[None]) -> None:
+        """Follow as long as somebody listens. The outermost frame: a failure lets everyone go, and none waits on."""
+        try:
+            await self._follow_journal(begun)
+        except Exception:
+            log.exception("Live calls have failed.")
+            if not begun.done():
+                begun.set_exception(Unavailable("Live calls failed on our side.", hint="The log tells why."))
+            for client in self._clients:
+                client.let_go("failed", "This failed on our side; come back with Last-Event-ID.")
+
+    async def _follow_journal(self, begun: asyncio.Future[None]) -> None:
         loop = asyncio.get_running_loop()
         try:
             found = await loop.run_in_executor(self._thread, self._follower.begin, _KEPT)

@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 Told = dict[str, bool | int | float | str | None]
 
 _BEAT_S = 1.0
-_MINUTE_S, _HOUR_S, _DAY_S = 60.0, 3600.0, 86400.0
+_MINUTE_S, _QUARTER_S, _HOUR_S, _DAY_S = 60.0, 900.0, 3600.0, 86400.0
 _LEAVE_S = 20.0  # how long a draining worker waits for what is under way; then it goes all the same
 _SPREAD = 0.2  # pauses differ by so much, so that workers do not keep step
 
@@ -49,9 +49,11 @@ class Job(NamedTuple):
     longest_retry_s: float
 
 
-def jobs(settings: Settings) -> tuple[Job, ...]:
-    """Return the worker's jobs."""
+def jobs(settings: Settings, stop: threading.Event | None = None) -> tuple[Job, ...]:
+    """Return the worker's jobs; `stop` is set when it leaves, for jobs that would keep it."""
+    demo = settings.data.demo and settings.data.demo_history
     return (
+        *((Job("demo", partial(_demo, stop or threading.Event()), _QUARTER_S, 5.0, _MINUTE_S),) if demo else ()),
         Job("ingest", _ingest, settings.record.commit_interval_s, 1.0, 30.0),
         Job("rollup", _rollup, _MINUTE_S, 5.0, 2 * _MINUTE_S),
         Job("maintain", _maintain, 5 * _MINUTE_S, _MINUTE_S, 15 * _MINUTE_S),
@@ -65,6 +67,25 @@ def _ingest(lake: Lake) -> Told:
 
     done = ingest.run_once(lake)
     return {"rows": done.rows, "cut": done.cut, "version": lake.calls.snapshot().version}
+
+
+def _demo(stop: threading.Event, lake: Lake) -> Told:
+    from proxy_server.prices import kept_table  # noqa: PLC0415 - see above
+    from ultimate_lib.demo.lake import fill  # noqa: PLC0415
+    from ultimate_lib.pricing import PriceBook  # noqa: PLC0415
+
+    told = -1
+
+    def tell(done: int, total: int) -> None:
+        nonlocal told
+        if total > 1 and done > told:
+            told = done
+            log.info("demo data: %d of %d days are there.", done, total)
+
+    filled = fill(lake, PriceBook(kept_table(lake.settings.run_dir)), progress=tell, stop=stop.is_set)
+    if told >= 0:
+        log.info("demo data: %s made-up calls written and rolled up.", f"{filled.rows:,}")
+    return {"rows": filled.rows, "first_start": filled.first_start.isoformat()}
 
 
 def _rollup(lake: Lake) -> Told:
@@ -213,15 +234,16 @@ class _Opener:
 
 async def run(child: Child) -> None:
     """Work until drained."""
-    await work(child, jobs(child.settings))
+    stop = threading.Event()
+    await work(child, jobs(child.settings, stop), stop)
 
 
-async def work(child: Child, table: Sequence[Job]) -> None:
+async def work(child: Child, table: Sequence[Job], stop: threading.Event | None = None) -> None:
     """Run these jobs until drained."""
     clock = SystemClock()
     board = Board(child.settings.run_dir, clock)
     open_lake = _Opener(child.settings, clock)
-    stop = threading.Event()
+    stop = stop or threading.Event()
     threads = [
         threading.Thread(
             target=Runner(job, open_lake, board, clock).repeat, args=(stop,), name=f"job-{job.name}", daemon=True

@@ -129,6 +129,14 @@ def test_money_is_readable(nano: int, text: str) -> None:
     assert money.show(nano) == text
 
 
+@pytest.mark.parametrize(
+    ("nano", "text"),
+    [(0, "$0.00"), (192_000, "$0.000192"), (1_500_000_000_001, "$1,500.000000001"), (-(10**9), "-$1.00")],
+)
+def test_a_price_has_every_digit(nano: int, text: str) -> None:
+    assert money.exact(nano) == text
+
+
 def test_importing_the_client_loads_no_http_library_and_takes_little() -> None:
     code = (
         "import requests, sys, time; began = time.process_time(); import claude_proxy;"

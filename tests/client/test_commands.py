@@ -120,7 +120,7 @@ def test_steps_of_time(run: Any) -> None:
     told = rows_of(run("analytics", "--grain", "day", "-o", "csv", "--metrics", "requests").out)
     assert {line["step_at"][:10]: line["requests"] for line in told}[today] == "6"
     table = run("analytics", "--grain", "day", "--metrics", "requests").out
-    assert "steps without anything are left out" in table
+    assert "steps without calls are left out" in table
     assert [line.split()[-1] for line in table.splitlines() if line.startswith(today)] == ["6"]
 
 
@@ -308,7 +308,7 @@ def test_one_call_says_why_it_has_its_price(run: Any, proxy: Running) -> None:
     done = run("calls", rows[0]["call_id"])
     assert done.status == 0
     assert "Why this price" in done.out
-    assert "Total: $0.00019" in done.out
+    assert "Total: $0.000192" in done.out
     told = json.loads(run("calls", rows[0]["call_id"], "-o", "json").out)
     assert sum(line["cost_nano_usd"] for line in told["price"]["lines"]) == COST == told["price"]["total_nano_usd"]
     assert run("calls", "01900000-0000-7000-8000-000000000000").status == 1

@@ -63,6 +63,19 @@ def test_a_key_beside_an_address_goes_to_that_address_alone(tmp_path: Path) -> N
     assert places.find("http://a.example/", environ=env).key == KEY
 
 
+@pytest.mark.parametrize("url", ["http://127.0.0.1:80x82", "http://127.0.0.1:99999", "http://[::1"])
+def test_what_is_no_address_is_said_in_a_sentence(tmp_path: Path, url: str) -> None:
+    env = environ(tmp_path)
+    local(tmp_path / "data", "http://127.0.0.1:1")
+    with pytest.raises(ProxyError, match="CLAUDE_PROXY_URL"):
+        places.find(environ={**env, "CLAUDE_PROXY_URL": url})
+    config.change("base_url", url, env)
+    config.change("api_key", KEY, env)
+    with pytest.raises(ProxyError, match=r"config\.json"):
+        places.find(environ=env)
+    assert places.find("http://127.0.0.1:2", environ=env).key == "", "the key is for an address that there is not"
+
+
 def test_a_proxy_that_listens_is_preferred(tmp_path: Path, listening: int) -> None:
     env = environ(tmp_path)
     local(tmp_path / "data", "http://127.0.0.1:1")

@@ -9,8 +9,10 @@ import subprocess
 
 import pytest
 
+from claude_proxy import Rows
 from claude_proxy.cli import env, main, shown
 from claude_proxy.cli.completion import bash, fish, zsh
+from claude_proxy.cli.numbers import span
 from claude_proxy.cli.output import Column, Output, csv_lines, pad, width
 from claude_proxy.cli.parser import leaves, parser
 
@@ -67,6 +69,19 @@ def test_padding_counts_places_and_not_letters() -> None:
 )
 def test_durations_are_readable(value: float, text: str) -> None:
     assert shown.milliseconds(value) == text
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "zone", "words"),
+    [
+        ("2025-12-31T23:00:00Z", "2026-01-05T23:00:00Z", "Europe/Berlin", "2026-01-01 to 2026-01-05 (Europe/Berlin)"),
+        ("2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z", "UTC", "2026-01-01 (UTC)"),
+        ("2026-01-01T08:30:00.500000Z", "2026-01-02T00:00:00Z", "UTC", "2026-01-01 08:30 to 2026-01-02 00:00 (UTC)"),
+        ("2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z", "Not/There", "2026-01-01 (UTC)"),
+    ],
+)
+def test_a_span_is_named_by_its_days(start: str, end: str, zone: str, words: str) -> None:
+    assert span(Rows(start=start, end=end, time_zone=zone)) == words
 
 
 def test_a_shell_is_given_values_and_no_commands() -> None:

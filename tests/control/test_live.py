@@ -319,3 +319,26 @@ def test_beginning_in_a_large_journal_reads_its_end_alone(tmp_path: Path) -> Non
         assert follower.look() == []
         writer.call(now())
         assert len(follower.look()) == 1
+
+
+@pytest.mark.parametrize("broken", ["begin", "look"])
+def test_a_follower_that_fails_lets_everyone_go_instead_of_falling_silent(
+    control: Alone, writer: JournalWriter, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    def fails(*_: object) -> list[CallRecord]:
+        raise ValueError("torn")
+
+    if broken == "begin":
+        monkeypatch.setattr(Follower, "begin", fails)
+        reply = control.get("/api/live")
+        assert reply.status == 503
+        monkeypatch.undo()
+    else:
+        with listen(url(control), control.key) as listener:
+            monkeypatch.setattr(Follower, "look", fails)
+            end = listener.wait(1)[0]
+            assert (end.event, end.data["reason"]) == ("end", "failed")
+            monkeypatch.undo()
+    with listen(url(control), control.key) as listener:
+        writer.call(now())
+        assert listener.wait(1)[0].event == "call", "whoever comes back hears again"

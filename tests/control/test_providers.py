@@ -12,7 +12,8 @@ import pytest
 from tests.control import alone
 from tests.control.alone import Alone
 from ultimate_lib.access import provider_keys
-from ultimate_lib.providers import configured
+from ultimate_lib.access.principal import Principal
+from ultimate_lib.providers import configured, offered
 from ultimate_lib.sealed import MasterKey
 from ultimate_lib.settings import load
 from ultimate_lib.store import audit
@@ -143,12 +144,38 @@ def test_a_key_is_for_its_address_alone_and_gone_once_that_has_changed(control: 
     assert stored(control).key("openai", "https://api.openai.com/v1") == "", "gone for good, also for the old address"
 
 
-def test_a_key_under_another_master_key_is_told_as_a_problem(control: Alone) -> None:
+def test_a_key_under_another_master_key_is_told_as_a_problem(tmp_path: Path) -> None:
+    with alone.start(tmp_path) as control:
+        put(control)
+        other = provider_keys.read(control.bench.store, MasterKey(b"x" * 32))
+        assert other.key("anthropic", "https://api.anthropic.com") == ""
+        assert "another master key" in other.problems["anthropic"]
+        assert other.mark != stored(control).mark, "who opens with another key does not go by the same keys"
+    (tmp_path / "master.key").unlink()
+    with alone.start(tmp_path) as control:
+        told = provider(control, "anthropic")
+        assert (told["has_key"], told["in_force"], told["can_store"]) == (False, False, True)
+        assert "master key" in told["problem"]
+
+
+def test_a_master_key_that_is_lost_meanwhile_does_not_part_control_from_the_gateways(control: Alone) -> None:
     put(control)
-    other = provider_keys.read(control.bench.store, MasterKey(b"x" * 32))
-    assert other.key("anthropic", "https://api.anthropic.com") == ""
-    assert "another master key" in other.problems["anthropic"]
+    held = MasterKey.load(control.bench.settings)  # as the gateways hold it since they started
     (control.bench.settings.data_dir / "master.key").unlink()
-    told = provider(control, "anthropic")
-    assert (told["has_key"], told["in_force"], told["can_store"]) == (False, False, True)
-    assert "master key" in told["problem"]
+    assert put(control, key="sk-ant-second").status == 200
+    assert provider(control, "anthropic")["problem"] is None
+    opened = provider_keys.read(control.bench.store, held)
+    assert opened.key("anthropic", "https://api.anthropic.com") == "sk-ant-second", opened.problems
+
+
+def test_the_key_of_a_provider_that_is_not_configured_any_more_can_be_removed(tmp_path: Path) -> None:
+    named = load(None, {}, text='[providers.mine]\nprotocol = "openai-chat"\nbase_url = "https://mine.example/v1"\n')
+    with alone.start(tmp_path) as control:
+        master = MasterKey.load(control.bench.settings)
+        who = Principal(user_id=control.admin_id, user_name="admin", permissions=frozenset())
+        mine = offered(named)["mine"]
+        provider_keys.put(control.bench.store, control.bench.clock, master, who, mine, KEY)
+        reply = control.ask("DELETE", "/api/providers/mine/key", key=control.key)
+        assert (reply.status, reply.json["has_key"]) == (200, False), reply.text
+        assert stored(control).key("mine", "https://mine.example/v1") == ""
+        assert control.ask("DELETE", "/api/providers/mine/key", key=control.key).status == 404

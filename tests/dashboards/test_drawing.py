@@ -6,7 +6,9 @@ import itertools
 import math
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,6 +18,7 @@ import polars as pl
 import pytest
 from bokeh.document import Document
 from bokeh.models.css import ImportedStyleSheet
+from panel.io.state import set_curdoc
 
 from tests.control.calls import call
 from tests.dashboards.test_widgets import source
@@ -275,3 +278,25 @@ def test_importing_the_room_loads_nothing_heavy() -> None:
     code = "import sys, ultimate_lib.dashboards as d; d.__all__; print([m for m in ('panel','bokeh','polars') if m in sys.modules])"  # noqa: E501
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "[]"
+
+
+def test_questions_that_nobody_waits_for_any_more_are_not_asked() -> None:
+    """Whoever turns a control to and fro fills the pool of everybody else."""
+    asked: list[int] = []
+    gate = threading.Event()
+
+    class Counting:
+        every_s = 1.0
+
+        def about(self) -> object:
+            asked.append(1)
+            raise Unavailable("Not now.")
+
+    doc = Document()
+    with ThreadPoolExecutor(1) as pool, set_curdoc(doc):
+        pool.submit(gate.wait, 10)
+        overview = Overview(Counting(), pool=pool, told={})  # type: ignore[arg-type]
+        for _ in range(30):
+            overview.refresh()
+        gate.set()
+    assert len(asked) == 1

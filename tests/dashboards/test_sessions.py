@@ -65,8 +65,12 @@ async def connected(
     try:
         yield connection
     finally:
+        stream = getattr(connection.protocol, "stream", None)
         connection.close()
-        await asyncio.sleep(0.1)  # the handshake of closing; the other side may have closed already
+        until = time.monotonic() + 5
+        while stream is not None and not stream.closed() and time.monotonic() < until:
+            await asyncio.sleep(0.02)  # the handshake of closing; the other side may have closed already
+        await asyncio.sleep(0.05)
 
 
 async def closed(connection: WebSocketClientConnection) -> int | None:
@@ -262,3 +266,94 @@ def test_everything_stands_under_the_root_path(tmp_path_factory: pytest.TempPath
                 return await asyncio.wait_for(connection.read_message(), 20)
 
         assert asyncio.run(look())
+
+
+def test_forged_tokens_take_no_place(control: Alone, cookie: str) -> None:
+    """What has no signature of ours is not even looked into: neither is a session counted for it."""
+    who = get_token_payload(token(control, cookie))["who"]
+
+    async def forge(number: int) -> None:
+        told: Any = {"who": who}
+        session: Any = f"made-up-{number}.x"
+        forged = generate_jwt_token(session, secret_key=b"guess", signed=True, extra_payload=told, expiration=99)
+        async with connected(control, forged, Cookie=cookie) as connection:
+            assert await asyncio.wait_for(connection.read_message(), 10) is None
+
+    async def many() -> None:
+        for start in range(0, 110, 10):
+            await asyncio.gather(*(forge(start + number) for number in range(10)))
+
+    asyncio.run(many())
+    assert control.ask("GET", f"{PAGE}/session", headers={"Cookie": cookie}).status == 200
+
+
+@pytest.mark.parametrize("bound", ["MOST_SESSIONS", "MOST_OF_ONE"])
+def test_tokens_kept_in_stock_open_no_more_sessions_than_there_may_be(
+    bound: str, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    from proxy_server.control import dashboard_sessions
+
+    with alone.start(tmp_path_factory.mktemp("stock")) as other:
+        cookie = other.sign_in()
+        stock = [token(other, cookie) for _ in range(3)]
+        monkeypatch.setattr(dashboard_sessions, bound, 2)
+
+        async def tried() -> list[int | None]:
+            codes: list[int | None] = []
+            async with contextlib.AsyncExitStack() as stack:
+                for held in stock:
+                    connection = await stack.enter_async_context(connected(other, held, Cookie=cookie))
+                    told = await asyncio.wait_for(connection.read_message(), 20)
+                    codes.append(connection.close_code if told is None else None)
+            return codes
+
+        assert asyncio.run(tried()) == [None, None, 1013]
+
+
+def test_a_session_that_cannot_be_made_takes_no_place(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    from proxy_server.control import dashboard_sessions
+
+    def fails(*_: object, **__: object) -> object:
+        raise RuntimeError
+
+    with alone.start(tmp_path_factory.mktemp("failing")) as other:
+        cookie = other.sign_in()
+        monkeypatch.setattr(dashboard_sessions, "MOST_SESSIONS", 1)
+        monkeypatch.setattr(dashboard_sessions.overview, "view", fails)
+
+        async def tried() -> int | None:
+            async with connected(other, token(other, cookie), Cookie=cookie) as connection:
+                return await closed(connection)
+
+        assert asyncio.run(tried()) == 1011
+        assert asyncio.run(tried()) == 1011, "the first has given its place back"
+
+
+def test_a_look_that_fails_does_not_end_the_looking(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    from proxy_server.control import dashboard_sessions
+
+    monkeypatch.setattr(dashboard_sessions, "_WATCH_S", 0.1)
+    failed: list[int] = []
+
+    async def fails(*_: object) -> bool:
+        failed.append(1)
+        raise RuntimeError
+
+    with alone.start(tmp_path_factory.mktemp("unlucky")) as other:
+        cookie = other.sign_in()
+
+        async def until_signed_out() -> int | None:
+            async with connected(other, token(other, cookie), Cookie=cookie) as connection:
+                assert await asyncio.wait_for(connection.read_message(), 20)
+                with monkeypatch.context() as broken:
+                    broken.setattr(dashboard_sessions.Socket, "still_allowed", fails)
+                    while not failed:
+                        await asyncio.sleep(0.02)
+                logins.end(other.bench.store, other.bench.clock, cookie.partition("=")[2])
+                return await closed(connection)
+
+        assert asyncio.run(until_signed_out()) == 4401

@@ -38,6 +38,7 @@ FILTERS = {
     "app": ["script"],
     "notebook": [None],
     "cell_id": ["c1"],
+    "kernel": [None],
     "session": ["s1", "s2"],
     "endpoint": ["/v1/messages"],
     "status": ["ok", "error"],

@@ -140,8 +140,10 @@ def test_a_wrong_configuration_names_file_line_and_value(tmp_path: Path) -> None
 
 
 def test_a_provider_without_its_key_is_a_sentence(tmp_path: Path) -> None:
-    status, said = refused(tmp_path, config="[providers.openai]\n")
-    assert (status, "OPENAI_API_KEY" in said) == (1, True)
+    status, said = refused(tmp_path, config='[providers.openai]\napi_key_env = "MY_KEY"\n')
+    assert (status, "MY_KEY" in said) == (1, True)
+    with start_proxy(tmp_path / "keyless", config="[providers.openai]\n") as proxy:  # a key may be entered later
+        wait_until(lambda: "The provider 'openai' has no key" in proxy.log(), 20, proxy)
     status, said = refused(tmp_path, env={"OPENAI_API_KEY": "cp_" + "x" * 43})
     assert (status, "OPENAI_API_KEY" in said, "cp_" + "x" * 43 in said) == (1, True, False)
 

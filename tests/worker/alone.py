@@ -83,7 +83,7 @@ def main() -> int:
         overrides[name] = float(value) if value.replace(".", "").isdigit() else value
     if planted != "real":
         work = {"careless": careless, "stuck": stuck}[planted]
-        jobs.jobs = lambda _: (jobs.Job("ingest", work, 1.0, 1.0, 1.0),)  # type: ignore[assignment,arg-type]
+        jobs.jobs = lambda *_: (jobs.Job("ingest", work, 1.0, 1.0, 1.0),)  # type: ignore[assignment,arg-type]
     settings = load(environ={}, overrides=overrides)
     child = Child(settings=settings, role="worker", slot=0, listener=None, control_address="", demo_url="")
     return run_child(child, life_fd=None)

@@ -40,8 +40,8 @@ class StoredKeys:
 
     @property
     def mark(self) -> str:
-        """A short text that is the same for the same keys and tells nothing of them."""
-        told = hashlib.sha256()
+        """A short text that is the same for the same keys under the same master key, and tells nothing of them."""
+        told = hashlib.sha256(self._master.id)
         for name, ciphertext in sorted(self._rows.items()):
             told.update(b"%d:%b%d:%b" % (len(name), name.encode(), len(ciphertext), ciphertext))
         return told.hexdigest()[:16]

@@ -242,7 +242,11 @@ class Overview:
             return
         self._waiting += 1
         this = self._round
-        self._pool.submit(_tried, work).add_done_callback(functools.partial(self._back, this, then))
+
+        def ask() -> Any:  # once its turn comes, perhaps nobody waits for it any more, and others do for theirs
+            return _tried(work) if this == self._round else None
+
+        self._pool.submit(ask).add_done_callback(functools.partial(self._back, this, then))
 
     def _back(self, this: int, then: Callable[[Any], None], done: Future[Any]) -> None:
         """Go back to where the document may be changed; called in a thread of the pool."""

@@ -42,6 +42,8 @@ class Data(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     lake_url: str = ""  # empty: `lake` in the data folder
     store_url: str = ""  # empty: `store.sqlite` in the data folder
     demo: bool = False  # the numbers are made up: every page says so; `up --demo` sets it with a folder of its own
+    demo_history: bool = False  # with `demo`: the worker writes eleven weeks of made-up calls, and goes on
+    demo_traffic: bool = False  # with `demo`: a made-up call every few seconds through the real port
 
 
 class Record(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -86,10 +88,10 @@ class Tiers(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Log(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Logging, JSON lines on standard error."""
+    """Logging on standard error."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
-    format: Literal["json", "text"] = "json"
+    format: Literal["auto", "json", "text"] = "auto"  # auto: text for people on a terminal, else JSON lines
 
 
 class ProviderEntry(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -17,7 +17,6 @@ from proxy_server import prices, snapshot
 from ultimate_lib.access import provider_keys
 from ultimate_lib.errors import Invalid, NotFound
 from ultimate_lib.providers import STORED, checked_key, offered
-from ultimate_lib.sealed import MasterKey
 
 if TYPE_CHECKING:
     from proxy_server.control.answers import Caller, Nothing
@@ -68,7 +67,7 @@ class KeyChanged(Struct, kw_only=True):
     name: str
     has_key: bool
     in_force: bool  # all gateways of this computer go by it; False: they will within seconds
-    base_url: str  # the only address that the key goes to
+    base_url: str  # the only address that the key goes to; empty: the provider is not configured any more
 
 
 def listed(bench: Workbench, _caller: Caller, _: Nothing) -> list[ProviderTold]:
@@ -113,16 +112,17 @@ def put_key(bench: Workbench, caller: Caller, told: NewProviderKey) -> KeyChange
     if len(key) > _LONGEST:
         raise Invalid(f"A key has at most {_LONGEST} characters.", code="provider_key_form")
     checked_key(key, "the request")
-    master = MasterKey.load(bench.settings)
-    provider_keys.put(bench.store, bench.clock, master, caller.known, provider, key, caller.address)
-    return _changed(bench, provider, has_key=True)
+    provider_keys.put(bench.store, bench.clock, bench.master, caller.known, provider, key, caller.address)
+    return _changed(bench, provider.name, provider.base_url, has_key=True)
 
 
 def remove_key(bench: Workbench, caller: Caller, told: KeyOf) -> KeyChanged:
     """Remove a provider's stored key and return when no gateway goes by it. Raises `NotFound`."""
-    provider = _provider(bench, told.name)
-    provider_keys.remove(bench.store, bench.clock, caller.known, provider.name, address=caller.address)
-    return _changed(bench, provider, has_key=not _can_store(provider))
+    provider = offered_now(bench).get(told.name)  # None: it is not configured any more, but its key may be there
+    provider_keys.remove(bench.store, bench.clock, caller.known, told.name, address=caller.address)
+    if provider is None:
+        return _changed(bench, told.name, "", has_key=False)
+    return _changed(bench, provider.name, provider.base_url, has_key=not _can_store(provider))
 
 
 def offered_now(bench: Workbench) -> dict[str, Provider]:
@@ -131,7 +131,7 @@ def offered_now(bench: Workbench) -> dict[str, Provider]:
 
 
 def _stored(bench: Workbench) -> StoredKeys:
-    return provider_keys.read(bench.store, MasterKey.load(bench.settings))
+    return provider_keys.read(bench.store, bench.master)
 
 
 def _can_store(provider: Provider) -> bool:
@@ -149,9 +149,9 @@ def _provider(bench: Workbench, name: str) -> Provider:
     return found[name]
 
 
-def _changed(bench: Workbench, provider: Provider, *, has_key: bool) -> KeyChanged:
+def _changed(bench: Workbench, name: str, base_url: str, *, has_key: bool) -> KeyChanged:
     in_force = _settled(bench, _stored(bench).mark)
-    return KeyChanged(name=provider.name, has_key=has_key, in_force=in_force, base_url=provider.base_url)
+    return KeyChanged(name=name, has_key=has_key, in_force=in_force, base_url=base_url)
 
 
 def _settled(bench: Workbench, mark: str) -> bool:

@@ -24,6 +24,13 @@ def dollars(nano: int) -> Decimal:
     return Decimal(nano) / NANO
 
 
+def exact(nano: int) -> str:
+    """Return an amount with every digit it has: `$0.000192`."""
+    text = f"{dollars(abs(nano)):,f}"
+    whole, _, part = text.partition(".")
+    return f"{'-' if nano < 0 else ''}${whole}.{part.rstrip('0').ljust(2, '0')}"
+
+
 def show(nano: int) -> str:
     """Return an amount as people read it: `$1,234.50`, `$0.0123`, `$0.000000021`.
 

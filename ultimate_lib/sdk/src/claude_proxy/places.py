@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 DEFAULT_URL = "http://127.0.0.1:8082"
+NOWHERE = "nothing says another"
+"""Source of the default address."""
 _APP = "ultimate-proxy"
 _CONNECT_S = 0.3
 _HERE = {"127.0.0.1", "localhost", "::1"}
@@ -40,7 +42,7 @@ class Place(NamedTuple):
 
 
 def find(url: str | None = None, key: str | None = None, environ: Mapping[str, str] | None = None) -> Place:
-    """Return where the proxy is. Raises `ProxyError` when a file that should tell cannot be read."""
+    """Return where the proxy is. Raises `ProxyError` when a file cannot be read, or the address is none."""
     environ = os.environ if environ is None else environ
     config = read_config(environ)
     for found, words in (
@@ -53,13 +55,14 @@ def find(url: str | None = None, key: str | None = None, environ: Mapping[str, s
             break
     else:
         url, source = "", ""
+    _check(url, source)
     key = key or environ.get("CLAUDE_PROXY_API_KEY") or _key_of(config, url)
     if url and key:
         return Place(url, key, source)
     local = _local(environ, url)
     if local is not None:
         return Place(local.url, key or local.key, source or local.source)
-    return Place(url or DEFAULT_URL, key, source or "nothing says another")
+    return Place(url or DEFAULT_URL, key, source or NOWHERE)
 
 
 def config_path(environ: Mapping[str, str] | None = None) -> Path:
@@ -103,6 +106,17 @@ def is_here(url: str) -> bool:
     return urlsplit(url).hostname in _HERE
 
 
+def _check(url: str, source: str) -> None:
+    """Raise `ProxyError` for what cannot be taken apart as an address: the port is no number, a bracket is open."""
+    try:
+        _ = urlsplit(url).port
+    except ValueError as error:
+        raise ProxyError(
+            f"The address of the proxy is none: {error} (it is from: {source}).",
+            hint="Write one such as http://127.0.0.1:8082.", code="address",
+        ) from error  # fmt: skip
+
+
 def _key_of(config: Mapping[str, Any], url: str) -> str:
     """Return the key in the client's own settings, unless it is for another address than this one."""
     meant, key = config.get("base_url"), str(config.get("api_key") or "")
@@ -123,9 +137,13 @@ def _local(environ: Mapping[str, str], url: str) -> Place | None:
 
 def _same(one: str, other: str) -> bool:
     """Say whether two addresses are the same server; the names of this computer are all the same."""
-    first, second = urlsplit(one), urlsplit(other)
+    try:
+        first, second = urlsplit(one), urlsplit(other)
+        equal = first.scheme == second.scheme and first.port == second.port
+    except ValueError:  # what is no address is nobody's
+        return False
     hosts = {first.hostname, second.hostname}
-    return first.scheme == second.scheme and first.port == second.port and (len(hosts) == 1 or hosts <= _HERE)
+    return equal and (len(hosts) == 1 or hosts <= _HERE)
 
 
 def _listens(url: str) -> bool:

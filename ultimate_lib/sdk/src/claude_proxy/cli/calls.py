@@ -6,6 +6,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
+from claude_proxy import money
 from claude_proxy.cli import shown
 from claude_proxy.cli.numbers import notes
 from claude_proxy.cli.output import UNKNOWN, Column, cell, csv_lines, width
@@ -43,7 +44,7 @@ _PRICE = (
     Column("count", "count", shown.whole, right=True),
     Column("unit", "of"),
     Column("usd_per_million", "USD per million", lambda value: f"{value:,}", right=True),
-    Column("cost_nano_usd", "cost", shown.nano, right=True),
+    Column("cost_nano_usd", "cost", money.exact, right=True),
 )
 
 
@@ -113,7 +114,7 @@ def _one(output: Output, answer: Answer) -> None:
     if price.get("lines"):
         output.rows(_PRICE, price["lines"])
     total = price.get("total_nano_usd")
-    output.line(f"Total: {shown.nano(total) if total is not None else UNKNOWN}")
+    output.line(f"Total: {money.exact(total) if total is not None else UNKNOWN}")
 
 
 def _tail(session: Session) -> int:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone, tzinfo
 from typing import TYPE_CHECKING, Any
 
 from claude_proxy.cli import shown
 from claude_proxy.cli.output import UNKNOWN, cell
 from claude_proxy.cli.parser import add_span, command, filters_of
 from claude_proxy.errors import BadRequest
+from claude_proxy.frames import instant
 
 if TYPE_CHECKING:
     from claude_proxy.answers import Rows
@@ -68,7 +69,7 @@ def show(output: Output, answer: Rows, *, one: bool, demo: bool) -> None:
     if output.form == "table":
         output.line(output.paint(f"{span(answer)}{' · demo data' if demo else ''}", "dim"))
     if output.form == "table" and "step_at" in names:
-        rows = [row for row in rows if any(row[name] for name in units)]
+        rows = [row for row in rows if any(_is_something(row[name], units[name]) for name in units)]
     if one and len(rows) == 1 and output.form == "table":
         told = [(column.title, cell(column, rows[0][column.name]), rows[0][column.name]) for column in columns]
         output.pairs(told, document=None, right=True)
@@ -76,10 +77,15 @@ def show(output: Output, answer: Rows, *, one: bool, demo: bool) -> None:
         output.rows(columns, rows, document=answer, empty="No calls.")
         left_out = len(answer["rows"]) - len(rows)
         if rows and left_out:
-            output.line(output.paint(f"{left_out:,} steps without anything are left out.", "dim"))
+            output.line(output.paint(f"{left_out:,} steps without calls are left out.", "dim"))
     if one and rows and rows[0].get("requests") == 0:
         output.note("No calls.")
     notes(output, answer)
+
+
+def _is_something(value: float | None, unit: str) -> bool:
+    """Say whether a figure tells of calls: there is none for a ratio or a duration without them."""
+    return value is not None and (value != 0 or unit not in {"calls", "tokens", "usd"})
 
 
 def notes(output: Output, answer: Rows) -> None:
@@ -95,8 +101,8 @@ def notes(output: Output, answer: Rows) -> None:
 
 def span(answer: Rows) -> str:
     """Return the span of an answer in words; a last day that is whole is named by itself."""
-    zone = answer["time_zone"]
-    start, end = (local(answer[name], zone) for name in ("start", "end"))
+    zone, told = zone_of(answer["time_zone"])
+    start, end = (instant(answer[name]).astimezone(told) for name in ("start", "end"))
     if start.time() == end.time() == datetime.min.time():
         last = end - timedelta(days=1)
         days = f"{start:%Y-%m-%d}" if last.date() == start.date() else f"{start:%Y-%m-%d} to {last:%Y-%m-%d}"
@@ -104,10 +110,11 @@ def span(answer: Rows) -> str:
     return f"{start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} ({zone})"
 
 
-def local(text: str, zone: str) -> datetime:
-    """Return an instant in a time zone."""
-    from zoneinfo import ZoneInfo  # noqa: PLC0415 - loads with the first answer
+def zone_of(name: str) -> tuple[str, tzinfo]:
+    """Return a time zone and its name; UTC where this computer has no list of zones, as in small containers."""
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError  # noqa: PLC0415 - loads with the first answer
 
-    from claude_proxy.frames import instant  # noqa: PLC0415 - as above
-
-    return instant(text).astimezone(ZoneInfo(zone))
+    try:
+        return name, ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return "UTC", timezone.utc

@@ -90,7 +90,7 @@ def value(name: str, told: Any) -> str:
     if isinstance(told, list):
         return ", ".join(map(str, told))
     if name.endswith("_nano_usd"):
-        return nano(told)
+        return money.exact(told)
     if name.endswith("_at"):
         return moment(told)
     if name.endswith("_ms"):

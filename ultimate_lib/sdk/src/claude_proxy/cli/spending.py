@@ -15,6 +15,7 @@ from claude_proxy.cli import numbers, shown
 from claude_proxy.cli.output import UNKNOWN
 from claude_proxy.cli.parser import add_filter, add_span, command, filters_of
 from claude_proxy.errors import ProxyError
+from claude_proxy.frames import instant
 
 if TYPE_CHECKING:
     from claude_proxy.answers import Rows
@@ -141,9 +142,9 @@ def _line(client: ClaudeProxyClient, where: list[str]) -> dict[str, Any]:
 
 def _last_day(days: Rows) -> dict[str, Any]:
     """Return the row of the day that it is in the proxy's time zone: without calls there may be none."""
-    today = numbers.local(days["end"], days["time_zone"]).date().isoformat()
     for row in reversed(days["rows"]):
-        if str(row["step_at"])[:10] == today:
+        begins = datetime.fromisoformat(row["step_at"].replace("Z", "+00:00"))  # carries the zone's offset
+        if begins.date() == instant(days["end"]).astimezone(begins.tzinfo).date():
             return {name: row[name] for name in ("requests", "cost_usd", "unpriced_requests")}
     return {"requests": 0, "cost_usd": None, "unpriced_requests": 0}
 

@@ -1,0 +1,33 @@
+"""One proxy in demo mode for all tests of the kernel extension; a kernel of its own for each test that asks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.harness import Running, start_proxy
+from tests.kernel.kernels import CLIENTS, Kernel, start_kernel
+
+
+@pytest.fixture(scope="session")
+def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with start_proxy(tmp_path_factory.mktemp("proxy"), arguments=["--demo"]) as running:
+        running.get("/api/analytics/calls")  # the first question loads the lake's libraries
+        yield running
+
+
+@pytest.fixture
+def kernel(tmp_path: Path, proxy: Running) -> Iterator[Kernel]:
+    with start_kernel(tmp_path / "home", proxy) as running:
+        yield running
+
+
+@pytest.fixture
+def loaded(kernel: Kernel) -> Kernel:
+    """A kernel with the extension and clients."""
+    output = kernel.run("%load_ext ultimate_lib", "load")
+    assert output.stdout.startswith("Calls from this notebook go through "), output.stderr
+    kernel.run(CLIENTS + "gpt = openai.OpenAI(max_retries=0)\nclaude = anthropic.Anthropic(max_retries=0)", "clients")
+    return kernel

@@ -1,0 +1,160 @@
+"""The proxy goes away and comes back in the middle of a session."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.kernel.fakes import PROVIDER, VERIFIED, VERSION, Server, serve
+from tests.kernel.kernels import CLIENTS, Kernel, events, start_kernel
+
+OURS = "cp_" + "k" * 43
+PROXY = {
+    "/api/version": (200, VERSION), "/api/auth/verify": (200, VERIFIED), **PROVIDER,
+    "/api/analytics/calls": (200, {"rows": [], "next_cursor": None}),
+}  # fmt: skip
+# Clients believe that the test's own server is their provider's public address.
+PUBLIC = """
+from ultimate_lib.kernel import environment, clients
+import os
+for family, url in json.loads(os.environ["TEST_PROVIDERS"]).items():
+    environment.PUBLIC_HOSTS[family] = "localhost"
+    environment.PUBLIC_URLS[family] = url
+gpt = openai.OpenAI(api_key="sk-own", base_url=environment.PUBLIC_URLS["openai"], max_retries=0)
+gpt2 = openai.AsyncOpenAI(api_key="sk-own2", base_url=environment.PUBLIC_URLS["openai"], max_retries=0)
+claude = anthropic.Anthropic(api_key="sk-ant-own", base_url=environment.PUBLIC_URLS["anthropic"], max_retries=0)
+"""
+
+
+def keys(server: Server) -> list[str]:
+    """Return the credentials of the calls that a server got."""
+    calls = [headers for path, headers in server.seen if path.startswith("/v1/")]
+    return [headers.get("authorization", headers.get("x-api-key", "")).removeprefix("Bearer ") for headers in calls]
+
+
+@pytest.fixture
+def provider() -> Iterator[Server]:
+    with serve(PROVIDER) as server:
+        yield server
+
+
+def environment_of(provider: Server, url: str) -> dict[str, str]:
+    import json
+
+    at = f"http://localhost:{provider.server_port}"
+    told = json.dumps({"openai": f"{at}/v1", "anthropic": at})
+    return {"TEST_PROVIDERS": told, "CLAUDE_PROXY_URL": url, "CLAUDE_PROXY_API_KEY": OURS}
+
+
+def answer(kernel: Kernel, code: str) -> str:
+    return str(kernel.run(f"result({code})").value)
+
+
+GPT_CALL = "ask(gpt).choices[0].message.content"
+
+
+def test_direct_while_the_proxy_is_away_and_back_when_it_answers(tmp_path: Path, provider: Server) -> None:
+    with serve(PROXY) as first:
+        port = first.server_port
+        with start_kernel(tmp_path, None, environment_of(provider, first.url)) as kernel:
+            kernel.run(CLIENTS + PUBLIC)
+            loaded = kernel.run("%load_ext ultimate_lib")
+            assert "3 existing clients included" in loaded.stdout
+            kernel.hello(loaded, "a.ipynb")
+            kernel.run(GPT_CALL)
+            assert keys(first) == [OURS]
+            assert not provider.seen
+            first.shutdown()
+            first.server_close()
+            away = kernel.run(f"result([{GPT_CALL}, tell(claude).content[0].text, {GPT_CALL}])", "c1")
+            assert away.value == ["direct"] * 3
+            assert keys(provider) == ["sk-own", "sk-ant-own", "sk-own"]
+            assert not any(name.startswith("x-ultimate") for _, headers in provider.seen for name in headers)
+            assert away.stderr.count("does not accept connections. Until it does, calls") == 1
+            assert kernel.run("result((await ask(gpt2)).id)").value == "chatcmpl-direct"
+            assert keys(provider)[-1] == "sk-own2"
+            with serve(PROXY, port=port) as second:
+                back = kernel.drain(3.0)
+                gone, there = events(away, "state")[-1], events(back, "state")[-1]
+                assert (gone["routed"], "does not accept" in gone["reason"]) == (False, True)
+                assert (there["routed"], there["reason"]) == (True, "")
+                lines = [told["line"] for told in events(away, "cell") + events(back, "cell")]
+                assert "3 calls went directly to the provider, unrecorded" in lines
+                again = kernel.run(f"{GPT_CALL}; tell(claude); await ask(gpt2)", "c2")
+                assert not again.stderr
+                assert keys(second) == [OURS] * 3
+                assert len(keys(provider)) == 4
+                kernel.run("%ultimate off")
+                kernel.run(GPT_CALL)
+                assert keys(provider)[-1] == "sk-own"
+    everything = keys(first) + keys(second)
+    assert set(everything) == {OURS}, "no key of a provider went to the proxy"
+    assert OURS not in str(provider.seen), "nor ours to a provider"
+
+
+def test_without_a_key_of_its_own_the_clients_error_tells_what_to_do(tmp_path: Path, provider: Server) -> None:
+    with serve(PROXY) as proxy, start_kernel(tmp_path, None, environment_of(provider, proxy.url)) as kernel:
+        kernel.run(CLIENTS + "import httpx\n%load_ext ultimate_lib")
+        kernel.run(
+            "gpt, claude = openai.OpenAI(max_retries=1), anthropic.Anthropic(max_retries=0)\n"
+            "gpt2 = openai.AsyncOpenAI(max_retries=0)\nask(gpt)"
+        )
+        proxy.shutdown()
+        proxy.server_close()
+        for code in ("ask(gpt)", "tell(claude)", "await ask(gpt2)"):
+            failed = kernel.fail(code)
+            assert failed.error.startswith("APIConnectionError: The Ultimate Proxy at http://127.0.0.1:")
+            assert (
+                "does not accept connections. Start it with `ultimate-proxy up`, or run `%ultimate off`"
+                in failed.error
+            )
+            assert not failed.stdout, "no line for what never reached anybody"
+        plain = kernel.fail(f"httpx.get('{proxy.url}/v1/models')")
+        assert plain.error.startswith("ConnectError: The Ultimate Proxy at")
+        elsewhere = kernel.fail("httpx.get('http://127.0.0.1:9/')")
+        assert "Ultimate" not in elsewhere.error
+    assert not provider.seen
+
+
+def test_a_key_that_an_own_function_gives_is_not_used_directly(tmp_path: Path, provider: Server) -> None:
+    with serve(PROXY) as proxy, start_kernel(tmp_path, None, environment_of(provider, proxy.url)) as kernel:
+        kernel.run(CLIENTS + PUBLIC + "called = openai.OpenAI(api_key=lambda: 'sk-called', max_retries=0, "
+                   "base_url=environment.PUBLIC_URLS['openai'])\n%load_ext ultimate_lib\nask(called)")  # fmt: skip
+        assert keys(proxy) == [OURS]
+        proxy.shutdown()
+        proxy.server_close()
+        assert "does not accept connections" in kernel.fail("ask(called)").error
+        kernel.run("%ultimate off")
+        assert kernel.run("result(ask(called).id)").value == "chatcmpl-direct"
+        assert keys(provider) == ["sk-called"]
+
+
+def test_a_cell_is_told_when_its_cost_cannot_be_asked(tmp_path: Path, provider: Server) -> None:
+    answers = {
+        **PROXY,
+        "/api/analytics/calls": (403, {"error": {"code": "denied", "message": "This key may not read."}}),
+    }
+    with serve(answers) as proxy, start_kernel(tmp_path, None, environment_of(provider, proxy.url)) as kernel:
+        kernel.run(CLIENTS + "%load_ext ultimate_lib\ngpt = openai.OpenAI()")
+        output = kernel.run("ask(gpt); None", "c1")
+        assert output.stdout == "1 call · cost not known: This key may not read.\n"
+        proxy.answers["/api/analytics/calls"] = (200, {"rows": [], "next_cursor": None})
+        start = time.monotonic()
+        output = kernel.run("ask(gpt); None", "c1")
+        assert output.stdout == "1 call · 1 not recorded yet\n"
+        assert 1.4 < time.monotonic() - start < 2.5, "bounded"
+
+
+def test_nothing_is_left_running(tmp_path: Path, provider: Server) -> None:
+    with serve(PROXY) as proxy, start_kernel(tmp_path, None, environment_of(provider, proxy.url)) as kernel:
+        kernel.run(CLIENTS + PUBLIC + "%load_ext ultimate_lib\nask(gpt)")
+        proxy.shutdown()
+        proxy.server_close()
+        kernel.run(GPT_CALL)
+        kernel.run("%unload_ext ultimate_lib\ntime.sleep(1.5)")
+        assert (
+            kernel.run("result([t.name for t in threading.enumerate() if t.name.startswith('ultimate')])").value == []
+        )
