@@ -13,9 +13,9 @@ from typing import Any
 
 import psutil
 import pytest
+
 from claude_proxy import places
 from jupyterlab_ultimate_proxy.process import launch
-
 from tests.extension.conftest import Scripted
 from tests.extension.test_routes import Fetch, refused, shared, unused
 from tests.harness import wait_until
