@@ -239,6 +239,21 @@ def test_a_wrong_address_is_the_plain_page(page: Callable[..., Overview]) -> Non
     assert shown.controls.span.value == "24h"
 
 
+def test_own_days_begin_as_a_week_and_say_how_they_are_written(page: Callable[..., Overview]) -> None:
+    shown = page(call(datetime.now(UTC) - timedelta(days=2)))
+    shown.controls.span.value = "custom"
+    assert shown.controls.first.visible
+    assert "in all" in body(shown, "spend")
+    first, last = shown.controls.days or (None, None)
+    assert shown.address.value == f"span=custom&from={first}&to={last}"
+    shown.controls.first.value = "the first"
+    assert "Write both as 2026-11-24." in shown._title.html
+    shown.controls.first.value = f" {first} "
+    assert "in all" in body(shown, "spend")
+    shown.controls.last.value = "2020-01-01"
+    assert "is before" in shown._title.html
+
+
 def test_filters_offer_what_there_is_and_keep_what_is_chosen(page: Callable[..., Overview]) -> None:
     shown = page(call(datetime.now(UTC), project="a"), call(datetime.now(UTC), project=None), project="gone")
     assert list(shown.controls.filters["project"].options) == ["All projects", "none given", "a", "gone"] or set(

@@ -55,7 +55,7 @@ def test_custom_days_are_inclusive_and_past_ones_do_not_run() -> None:
 def test_what_is_no_span_says_what_to_do() -> None:
     with pytest.raises(Invalid, match="Known: today"):
         ask("yesterday", NOW, "UTC")
-    with pytest.raises(Invalid, match="Choose both"):
+    with pytest.raises(Invalid, match="Write both as"):
         ask("custom", NOW, "UTC")
     with pytest.raises(Invalid, match="before"):
         ask("custom", NOW, "UTC", days=(date(2026, 11, 2), date(2026, 11, 1)))

@@ -321,7 +321,7 @@ def test_a_session_that_cannot_be_made_takes_no_place(
     with alone.start(tmp_path_factory.mktemp("failing")) as other:
         cookie = other.sign_in()
         monkeypatch.setattr(dashboard_sessions, "MOST_SESSIONS", 1)
-        monkeypatch.setattr(dashboard_sessions.overview, "view", fails)
+        monkeypatch.setattr(dashboard_sessions, "LocalSource", fails)
 
         async def tried() -> int | None:
             async with connected(other, token(other, cookie), Cookie=cookie) as connection:
@@ -329,6 +329,39 @@ def test_a_session_that_cannot_be_made_takes_no_place(
 
         assert asyncio.run(tried()) == 1011
         assert asyncio.run(tried()) == 1011, "the first has given its place back"
+
+
+async def say_ready(connection: WebSocketClientConnection) -> None:
+    """Say what a browser says when it has the document: the message of BokehJS, in its three parts."""
+    event = {"type": "event", "name": "document_ready", "values": {"type": "map"}}
+    told = {"events": [{"kind": "MessageSent", "msg_type": "bokeh_event", "msg_data": event}]}
+    for part in ({"msgid": "1", "msgtype": "PATCH-DOC"}, {}, told):
+        await connection.write_message(json.dumps(part))
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_a_page_that_is_ready_gets_its_dashboard_or_is_told_that_there_is_none(
+    control: Alone, cookie: str, monkeypatch: pytest.MonkeyPatch, works: bool
+) -> None:
+    from proxy_server.control import dashboard_sessions
+
+    def fails(*_: object, **__: object) -> object:
+        raise RuntimeError
+
+    if not works:
+        monkeypatch.setattr(dashboard_sessions.overview, "Overview", fails)
+
+    async def opened() -> str:
+        async with connected(control, token(control, cookie), Cookie=cookie) as connection:
+            for _ in range(3):
+                await asyncio.wait_for(connection.read_message(), 20)
+            await say_ready(connection)
+            while (part := await asyncio.wait_for(connection.read_message(), 20)) is not None:
+                if "up-root" in str(part):
+                    return "a dashboard"
+            return f"closed {connection.close_code}"
+
+    assert asyncio.run(opened()) == ("a dashboard" if works else "closed 1011")
 
 
 def test_a_look_that_fails_does_not_end_the_looking(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -29,18 +29,15 @@ class Controls:
 
     def __init__(self, told: Mapping[str, str], changed: Callable[[], None], turned: Callable[[], None]) -> None:
         self._changed = changed
+        self._filling = False
         span = told.get("span", _DEFAULT_SPAN)
         group = told.get("group", _DEFAULT_GROUP)
         first, last = _day(told.get("from")), _day(told.get("to"))
         if span not in SPANS or (span == "custom" and (first is None or last is None)):
             span = _DEFAULT_SPAN
         self.span = self._select("Time range", {words: name for name, words in SPANS.items()}, span)
-        self.first = pn.widgets.DatePicker(
-            label="From", value=first, stylesheets=[style("control")], width=130, margin=0
-        )
-        self.last = pn.widgets.DatePicker(
-            label="To (inclusive)", value=last, stylesheets=[style("control")], width=130, margin=0
-        )
+        self.first = self._text("From (a day)", first)  # calendars of Bokeh's have no keyboard and no dark
+        self.last = self._text("To, inclusive", last)
         self.group = self._select(
             "Group by", {words: name for name, words in GROUPS.items()}, group if group in GROUPS else "model"
         )
@@ -61,9 +58,8 @@ class Controls:
 
     @property
     def days(self) -> tuple[date, date] | None:
-        """The days of a custom span, when both are chosen."""
-        first: date | None = self.first.value
-        last: date | None = self.last.value
+        """The days of a custom span, when both are days."""
+        first, last = _day(self.first.value), _day(self.last.value)
         return None if first is None or last is None else (first, last)
 
     @property
@@ -93,12 +89,26 @@ class Controls:
             select.options = options
 
     def _on(self, _event: Any) -> None:
+        if self._filling:
+            return
         self._dates()
-        if self.span.value != "custom" or self.days:
-            self._changed()
+        self._changed()
 
     def _dates(self) -> None:
-        self.first.visible = self.last.visible = self.span.value == "custom"
+        """Show the fields of a custom span; they begin as the last seven days."""
+        custom = self.span.value == "custom"
+        if custom and not (self.first.value or self.last.value):
+            today = datetime.now(UTC).date()
+            self._filling = True
+            self.first.value, self.last.value = (today - timedelta(days=6)).isoformat(), today.isoformat()
+            self._filling = False
+        self.first.visible = self.last.visible = custom
+
+    def _text(self, label: str, value: date | None) -> Any:
+        told = value.isoformat() if value is not None else ""
+        return pn.widgets.TextInput(
+            label=label, value=told, placeholder="2026-11-24", stylesheets=[style("control")], width=120, margin=0
+        )
 
     def _select(self, label: str, options: dict[str, str], value: str) -> Any:
         return pn.widgets.Select(
@@ -120,6 +130,6 @@ def _told(value: str | None) -> str:
 
 def _day(text: str | None) -> date | None:
     try:
-        return date.fromisoformat(text or "")
+        return date.fromisoformat((text or "").strip())
     except ValueError:
         return None

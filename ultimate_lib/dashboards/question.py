@@ -106,7 +106,7 @@ def ask(
 
 def _custom(days: tuple[date, date] | None, zone: str) -> tuple[datetime, datetime, str, str]:
     if days is None:
-        raise Invalid("A custom span needs a first and a last day.", hint="Choose both.", code="span")
+        raise Invalid("A custom span needs a first and a last day.", hint="Write both as 2026-11-24.", code="span")
     first, last = days
     if last < first:
         raise Invalid(
