@@ -217,7 +217,7 @@ class Passage(httputil.HTTPMessageDelegate):
         except Unavailable as error:
             self._refuse(error.http_status, error.code, str(error))
         except Exception:
-            log.exception("A request to %s failed on its way to control.", self._start_line.path)
+            log.exception("A request to %s failed on its way to control.", self._start_line.path.partition("?")[0])
             self.client.close()
         finally:
             self.forwarder.active.discard(self)

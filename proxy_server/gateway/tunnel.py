@@ -101,7 +101,7 @@ class Tunnel(httputil.HTTPMessageDelegate):
         except (StreamClosedError, UnsatisfiableReadError, StreamBufferFullError):
             pass  # either side has left
         except Exception:
-            log.exception("The websocket at %s failed.", self._start_line.path)
+            log.exception("The websocket at %s failed.", self._start_line.path.partition("?")[0])
         finally:
             self._forwarder.tunnels.discard(self)
             client.close()

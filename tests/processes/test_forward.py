@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Callable, Coroutine
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,11 +14,11 @@ import tornado.httpserver
 import tornado.web
 import tornado.websocket
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest, HTTPResponse
-from tornado.httputil import HTTPServerConnectionDelegate
+from tornado.httputil import HTTPHeaders, HTTPServerConnectionDelegate, RequestStartLine
 from tornado.iostream import StreamClosedError
 
 from proxy_server.gateway.connection import Connection, Server
-from proxy_server.gateway.forward import Forwarder
+from proxy_server.gateway.forward import Forwarder, Passage
 from proxy_server.sockets import address_of, loopback
 
 PIECE = bytes(64 * 1024)
@@ -377,3 +378,18 @@ async def test_a_refused_websocket_lets_nothing_through() -> None:
         with pytest.raises(HTTPClientError) as refused:
             await tornado.websocket.websocket_connect(both.url.replace("http", "ws") + "/ws")
         assert refused.value.code == 503
+
+
+def test_a_failure_is_logged_without_the_link_that_signs_in(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fails(_: Passage) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr(Passage, "_read", fails)
+    forwarder: Any = SimpleNamespace(active=set())
+    client: Any = SimpleNamespace(close=lambda: None)
+    line = RequestStartLine("GET", "/login?link=secret", "HTTP/1.1")
+    asyncio.run(Passage(forwarder, line, HTTPHeaders(), [], client)._carry(False))
+    assert "/login" in caplog.text
+    assert "secret" not in caplog.text
