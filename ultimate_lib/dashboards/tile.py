@@ -78,6 +78,9 @@ class Tile:
             words = f"<strong>No calls in this span: {escape(question.words)}.</strong>{what}"
             self._say(f'<div class="up-told">{words}</div>')
             return
+        if picture == self._picture:  # the lake has changed, but nothing that is shown here
+            self._name(question)
+            return
         self._picture = picture
         if figure is not None:
             self._figure = figure
