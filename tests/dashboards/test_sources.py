@@ -93,6 +93,15 @@ def test_who_sees_only_its_own_calls_gets_those_alone(control: Alone) -> None:
         own.calls(**SPAN, where={"user": (None,)})
 
 
+def test_kept_pages_of_calls_are_nobody_elses_and_never_old(control: Alone) -> None:
+    everyone, own = local(control), local(control, sees_all=False, user="user_dora")
+    before = everyone.calls(**SPAN).height
+    assert own.calls(**SPAN).is_empty(), "asked after one who sees all"
+    calls.write(control.bench.settings, call(DAY + timedelta(hours=7), user_id="user_dora"))
+    assert everyone.calls(**SPAN).height == before + 1
+    assert own.calls(**SPAN).height == 1
+
+
 def test_without_the_permission_there_is_no_local_source(control: Alone) -> None:
     nobody = Principal(user_id="u", user_name="nobody", permissions=frozenset({"analytics:view"}))
     with pytest.raises(Denied, match="dashboards:view"):

@@ -41,6 +41,7 @@ log = logging.getLogger(__name__)
 
 CHARTS_EVERY_S = 5.0
 """Charts follow a stream of calls no faster than this; the large numbers follow at once."""
+_REST = 10  # times as long as charts took to come, so that many viewers slow down instead of keeping the machine busy
 _TOTALS = "totals"
 _MOST_OPTIONS = 200
 
@@ -85,7 +86,8 @@ class Overview:
         self._seen: tuple[Question, object] | None = None
         self._missing = 0  # files that had to be left out of the numbers
         self._charts_at = 0.0
-        self._charts_due = False
+        self._charts_due = self._drawing = False
+        self._took_s = 0.0  # from asking for charts to the last of them
         self.controls = Controls(told, self.refresh, lambda: self._soon(self._head))
         sheet = InlineStyleSheet(css=style("text"))
         self._title = Words("<h1>Overview</h1>", sheet)
@@ -174,7 +176,8 @@ class Overview:
             self._question = question
             self._charts_due = True
             self._draw([_TOTALS])
-        if self._charts_due and time.monotonic() - self._charts_at >= CHARTS_EVERY_S:
+        rest = max(CHARTS_EVERY_S, self._took_s * _REST)
+        if self._charts_due and time.monotonic() - self._charts_at >= rest:
             self._draw([name for name in self.tiles if name != _TOTALS])
 
     def _saw(self, question: Question, found: object) -> None:
@@ -184,7 +187,7 @@ class Overview:
     def _draw(self, names: list[str]) -> None:
         question = self._question
         if len(names) > 1:
-            self._charts_at, self._charts_due = time.monotonic(), False
+            self._charts_at, self._charts_due, self._drawing = time.monotonic(), False, True
         for name in names:
             self._run(functools.partial(self._picture, name, question), functools.partial(self._show, name, question))
 
@@ -255,6 +258,9 @@ class Overview:
             if this == self._round:
                 self._waiting -= 1
                 then(done.result())
+                if not self._waiting:
+                    self._took_s = time.monotonic() - self._charts_at if self._drawing else self._took_s
+                    self._drawing = False
 
         if not done.cancelled():
             self._soon(show)

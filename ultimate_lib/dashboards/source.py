@@ -6,8 +6,10 @@ one column a metric. A caller who may see only its own calls gets those, whateve
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypedDict, Unpack
+from weakref import WeakKeyDictionary
 
 import polars as pl
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from ultimate_lib.access.principal import Principal
+    from ultimate_lib.lake import Lake
     from ultimate_lib.lake.query import Query
     from ultimate_lib.workbench import Workbench
 
@@ -40,6 +43,9 @@ CALL_COLUMNS: dict[str, pl.DataType] = {
 }
 """What `calls` returns of each call."""
 _WHOLE = {"calls", "tokens"}  # units that are counted
+_MOST_KEPT = 32  # pages of calls, some KB each
+_guard = threading.Lock()
+_kept: WeakKeyDictionary[Lake, dict[str, pl.DataFrame]] = WeakKeyDictionary()
 
 
 class Asked(TypedDict, total=False):
@@ -135,14 +141,25 @@ class LocalSource:
         return numbers.breakdown(self._bench.lake, self._query(asked), self._bench.compute).frame
 
     def calls(self, **asked: Unpack[Asked]) -> pl.DataFrame:
-        """Return the newest calls of the span."""
+        """Return the newest calls of the span; kept while the lake stays as it is, for all who look at it."""
+        from ultimate_lib.lake import plan  # noqa: PLC0415 - see above
         from ultimate_lib.lake.calls import page  # noqa: PLC0415 - see above
 
+        lake, limit = self._bench.lake, asked.get("limit") or 100
         where = self._where(asked.get("where") or {})
-        limit = asked.get("limit") or 100
-        columns = list(CALL_COLUMNS)
-        found = page(self._bench.lake, asked["start"], asked["end"], where, limit=limit, columns=columns)
-        return found.frame.cast(pl.Schema(CALL_COLUMNS))
+        key = repr((plan.position(lake), asked["start"], asked["end"], sorted(where.items()), limit))
+        with _guard:
+            found = _kept.setdefault(lake, {}).get(key)
+        if found is None:
+            columns = list(CALL_COLUMNS)
+            frame = page(lake, asked["start"], asked["end"], where, limit=limit, columns=columns).frame
+            found = frame.cast(pl.Schema(CALL_COLUMNS))
+            with _guard:
+                kept = _kept[lake]
+                while len(kept) >= _MOST_KEPT:
+                    kept.pop(next(iter(kept)))
+                kept[key] = found
+        return found
 
     def mark(self, **_asked: Unpack[Asked]) -> object:
         """Return the version of the calls and the length of the journal's tail."""
