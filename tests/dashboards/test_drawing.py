@@ -200,7 +200,10 @@ def test_a_chart_is_a_table_too(page: Callable[..., Overview]) -> None:
     assert tile._chart.visible
 
 
-def test_news_are_looked_for_and_asked_for_only_when_there_are_some(page: Callable[..., Overview]) -> None:
+def test_news_are_looked_for_and_asked_for_only_when_there_are_some(
+    page: Callable[..., Overview], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ultimate_lib.dashboards.source.MARK_S", 0.0)
     shown = page(call(datetime.now(UTC)))
     asked: list[str] = []
     shown._source.__class__ = type("Counting", (Breaking,), {})

@@ -71,7 +71,8 @@ def test_both_tell_the_same_about_themselves(control: Alone) -> None:
     assert local(control).missing_files(**SPAN) == remote(control).missing_files(**SPAN) == 0
 
 
-def test_a_call_changes_the_mark_and_nothing_else_does(control: Alone) -> None:
+def test_a_call_changes_the_mark_and_nothing_else_does(control: Alone, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ultimate_lib.dashboards.source.MARK_S", 0.0)
     sources = (local(control), remote(control))
     before = [found.mark(**SPAN) for found in sources]
     assert [found.mark(**SPAN) for found in sources] == before
