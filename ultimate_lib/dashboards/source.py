@@ -164,7 +164,7 @@ class LocalSource:
         return found
 
     def mark(self, **_asked: Unpack[Asked]) -> object:
-        """Return the version of the calls and the length of the journal's tail: one look for all who ask at a time."""
+        """Return the version of the calls and the length of the journal's tail: one look for all who ask."""
         from ultimate_lib.lake import plan  # noqa: PLC0415 - see above
 
         lake, now = self._bench.lake, self._bench.clock.monotonic()
