@@ -11,9 +11,20 @@ import pytest
 from playwright.sync_api import Browser
 
 from tests.browser.browsing import chromium
+from tests.dashboards.seeded import seed
+from tests.harness import Running, start_proxy
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with chromium() as found:
         yield found
+
+
+@pytest.fixture(scope="module")
+def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A proxy over twelve days of calls."""
+    folder = tmp_path_factory.mktemp("proxy")
+    seed(folder / "data", days=12, a_day=30)
+    with start_proxy(folder, config="[data]\ndemo = true\n") as running:
+        yield running

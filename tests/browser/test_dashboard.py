@@ -6,7 +6,6 @@ import json
 import re
 import time
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,14 +21,6 @@ from ultimate_lib.store import Store, identities
 
 PAGE = "/dashboards/overview"
 expect.set_options(timeout=30_000)
-
-
-@pytest.fixture(scope="module")
-def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    folder = tmp_path_factory.mktemp("proxy")
-    seed(folder / "data", days=12, a_day=30)
-    with start_proxy(folder, config="[data]\ndemo = true\n") as running:
-        yield running
 
 
 def call(proxy: Running, model: str = "claude-sonnet-4-5") -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, WebSocket, expect
 
 from tests.browser.browsing import Watched, watched
 from tests.browser.jupyterlab import Lab, start_lab
@@ -261,14 +261,42 @@ openai.OpenAI().chat.completions.create(model="demo/gpt-4o-mini", messages=hi).c
         expect(button).to_have_accessible_name("LLM off")
 
 
+class Debugging:
+    """What JupyterLab's debugger asks of a kernel; a restart while it waits for an answer is an error to it."""
+
+    def __init__(self, page: Page) -> None:
+        self.asked = self.answered = 0
+        page.on("websocket", self._watch)
+
+    def _watch(self, channel: WebSocket) -> None:
+        channel.on("framesent", lambda data: self._count(data, sent=True))
+        channel.on("framereceived", lambda data: self._count(data, sent=False))
+
+    def _count(self, data: str | bytes, *, sent: bool) -> None:
+        found = data.encode() if isinstance(data, str) else data
+        self.asked += sent and b'"debug_request"' in found
+        self.answered += not sent and b'"debug_reply"' in found
+
+    def settle(self, page: Page) -> None:
+        """Return once the debugger has asked and has been answered for a while."""
+        quiet, until = 0, time.monotonic() + 30
+        while quiet < 10:
+            assert time.monotonic() < until, (self.asked, self.answered)
+            before = self.asked
+            page.wait_for_timeout(100)
+            quiet = quiet + 1 if self.asked == self.answered == before and self.asked else 0
+
+
 def test_new_kernels_are_led_through_the_proxy_if_the_user_wants_that(browser: Browser, lab: Lab) -> None:
     lab.notebook("auto.ipynb", "1 + 1")
     lab.setting("@ultimate-proxy/jupyterlab/proxy", autoLoad=True, panels=["live"], showStatusBar=True)
     try:
         with watched(browser, lab.url) as seen:
+            debugging = Debugging(seen.page)
             page, button = notebook(seen, lab.open("auto.ipynb"))
             expect(button).to_have_accessible_name("LLM on", timeout=30_000)
             expect(page.locator(".up-Panel h3")).to_have_text(["Calls"])
+            debugging.settle(page)
             command(page, "Restart Kernel…")
             page.locator(".jp-Dialog .jp-mod-accept").click()
             expect(button).not_to_have_accessible_name("LLM on")

@@ -13,19 +13,10 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.browser.browsing import watched
-from tests.dashboards.seeded import seed
-from tests.harness import ROOT, Running, environment, start_proxy, wait_until
+from tests.harness import ROOT, Running, environment, wait_until
 
 TEMPLATES = ROOT / "ultimate_lib" / "dashboards"  # holds voila/templates/, as share/jupyter does when installed
 expect.set_options(timeout=60_000)
-
-
-@pytest.fixture(scope="module")
-def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    folder = tmp_path_factory.mktemp("proxy")
-    seed(folder / "data", days=12, a_day=30)
-    with start_proxy(folder, config="[data]\ndemo = true\n") as running:
-        yield running
 
 
 @contextlib.contextmanager
