@@ -45,7 +45,7 @@ class Process:
     async def start(self) -> dict[str, Any]:
         """Start it, unless it runs, and return the state once it answers. Raises `Refusal`: the log's last word."""
         async with self._one:
-            self._started = [process for process in self._started if process.poll() is None]
+            self._reap()
             told = await state.describe(self._where, self._upstream, fresh=True)
             if told["state"] != "unreachable":
                 return told
@@ -103,7 +103,12 @@ class Process:
                     hint="Stop it where it was started.",
                 )
             await self._run_stop(folder)
+            self._reap()
             return await state.describe(self._where, self._upstream, fresh=True)
+
+    def _reap(self) -> None:
+        """Let the system forget those that have ended."""
+        self._started = [process for process in self._started if process.poll() is None]
 
     async def _run_stop(self, folder: Path) -> None:
         process = await asyncio.create_subprocess_exec(

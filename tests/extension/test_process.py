@@ -60,6 +60,8 @@ async def test_start_and_stop(
         (await jp_fetch("ultimate-proxy", "stop", method="POST", body="{}", request_timeout=40)).body
     )
     assert (stopped["state"], stopped["can_start"], stopped["can_stop"]) == ("unreachable", True, False)
+    for process in shared(jp_serverapp).process._started:  # what had not quite ended by then
+        process.wait(20)
 
 
 async def test_a_configuration_in_the_folder_of_jupyterlab_has_no_say(
