@@ -138,16 +138,16 @@ def test_an_older_store_is_copied_aside_before_it_changes(tmp_path: Path, monkey
 
     scripts = tmp_path / "migrations"
     shutil.copytree(engine._MIGRATIONS, scripts, ignore=shutil.ignore_patterns("__pycache__"))
-    (scripts / "versions" / "0002_next.py").write_text(
-        "from alembic import op\nimport sqlalchemy as sa\nrevision = '0002_next'\n"
+    (scripts / "versions" / "9999_next.py").write_text(
+        "from alembic import op\nimport sqlalchemy as sa\nrevision = '9999_next'\n"
         f"down_revision = {_head(engine._MIGRATIONS)!r}\n"
         "def upgrade():\n    op.add_column('teams', sa.Column('motto', sa.Text))\n"
     )
     monkeypatch.setattr(engine, "_MIGRATIONS", scripts)
     fresh = Store(f"sqlite:///{tmp_path / 'store.sqlite'}")
-    assert fresh.migrate() == ["0002_next"]
+    assert fresh.migrate() == ["9999_next"]
     (copy,) = tmp_path.glob("store.sqlite.before-*")
-    for path, columns in ((copy, 4), (tmp_path / "store.sqlite", 5)):
+    for path, columns in ((copy, 7), (tmp_path / "store.sqlite", 8)):
         read = sqlite3.connect(path)
         (found,) = read.execute("SELECT * FROM teams").fetchall()
         assert len(found) == columns
@@ -157,10 +157,10 @@ def test_an_older_store_is_copied_aside_before_it_changes(tmp_path: Path, monkey
 
 
 def _head(folder: Path) -> str:
+    newest = max((folder / "versions").glob("0*.py"))
     return next(
         line.split("=")[1].strip().strip("\"'")
-        for path in sorted((folder / "versions").glob("0*.py"))
-        for line in path.read_text().splitlines()
+        for line in newest.read_text().splitlines()
         if line.startswith("revision")
     )
 

@@ -53,6 +53,11 @@ def _made() -> sa.Column[datetime]:
     return sa.Column("created_at", Instant, nullable=False)
 
 
+def _version() -> sa.Column[int]:
+    """How often the row has changed: what an ETag says, and what a change must name to be taken."""
+    return sa.Column("version", sa.Integer, nullable=False, server_default="1")
+
+
 def _user(name: str = "user_id", *, nullable: bool = False) -> sa.Column[str]:
     return sa.Column(name, sa.Text, sa.ForeignKey("users.id"), nullable=nullable, index=True)
 
@@ -68,14 +73,20 @@ users = sa.Table(
     sa.Column("active", sa.Boolean, nullable=False, default=True),
     _made(),
     sa.Column("last_sign_in_at", Instant),
+    sa.Column("password_changed_at", Instant),
+    sa.Column("deactivated_at", Instant),
+    _version(),
 )
 teams = sa.Table(
     "teams",
     metadata,
     _id(),
-    sa.Column("name", sa.Text, nullable=False, unique=True),
+    sa.Column("name", sa.Text, nullable=False, unique=True),  # what calls are booked under; never changes
     sa.Column("cost_center", sa.Text),
     _made(),
+    sa.Column("title", sa.Text),  # how people call it; null: its name
+    sa.Column("archived_at", Instant),
+    _version(),
 )
 team_members = sa.Table(
     "team_members",
@@ -110,6 +121,11 @@ keys = sa.Table(
     sa.Column("expires_at", Instant),
     sa.Column("revoked_at", Instant),
     sa.Column("rotated_from", sa.Text, sa.ForeignKey("keys.id")),
+    sa.Column("parent_id", sa.Text, sa.ForeignKey("keys.id")),  # the key that made it; ends with it
+    sa.Column("retires_at", Instant),  # end of a rotated key's overlap with its successor
+    sa.Column("tags", sa.JSON),  # defaults of its calls' tags
+    sa.Column("locked", sa.JSON),  # names of attribution fields that its calls cannot change
+    _version(),
 )
 sessions = sa.Table(
     "sessions",
@@ -120,6 +136,16 @@ sessions = sa.Table(
     _made(),
     sa.Column("expires_at", Instant, nullable=False),
     sa.Column("revoked_at", Instant),
+    sa.Column("last_seen_at", Instant),
+    sa.Column("address", sa.Text),
+    sa.Column("agent", sa.Text),  # how the browser calls itself
+)
+sign_in_failures = sa.Table(
+    "sign_in_failures",
+    metadata,
+    sa.Column("subject", sa.Text, primary_key=True),  # name:… or address:…
+    sa.Column("failures", sa.Integer, nullable=False),
+    sa.Column("last_failed_at", Instant, nullable=False),
 )
 sign_in_links = sa.Table(
     "sign_in_links",
@@ -169,6 +195,44 @@ budgets = sa.Table(
     sa.Column("amount", sa.BigInteger, nullable=False),
     sa.Column("period", sa.Text, nullable=False),  # day | week | month | total
     sa.Column("hard", sa.Boolean, nullable=False),
+    _made(),
+    sa.Column("name", sa.Text, nullable=False, server_default=""),
+    sa.Column("enabled", sa.Boolean, nullable=False, server_default=sa.true()),
+    sa.Column("when_short", sa.Text, nullable=False, server_default="refuse"),  # refuse | clamp
+    sa.Column("hold_wait_s", sa.Float),  # null: the setting's
+    sa.Column("unpriced", sa.Text),  # refuse | allow | price_as:<model>; null: the setting's
+    _version(),
+)
+budget_sums = sa.Table(
+    "budget_sums",
+    metadata,
+    sa.Column("budget_id", sa.Text, sa.ForeignKey("budgets.id"), primary_key=True),
+    sa.Column("period_at", Instant, primary_key=True),  # start of the period
+    sa.Column("writer", sa.Text, primary_key=True),  # empty: of the lake, when the budget was made
+    sa.Column("segment", sa.BigInteger, primary_key=True),
+    sa.Column("spent", sa.BigInteger, nullable=False),  # in the budget's unit
+)
+rate_limits = sa.Table(
+    "rate_limits",
+    metadata,
+    _id(),
+    sa.Column("subject", sa.Text, nullable=False),  # global | key | user | team
+    sa.Column("subject_id", sa.Text, nullable=False, server_default=""),
+    sa.Column("requests_per_minute", sa.BigInteger),
+    sa.Column("tokens_per_minute", sa.BigInteger),
+    sa.Column("concurrent", sa.Integer),
+    _made(),
+    _version(),
+    sa.UniqueConstraint("subject", "subject_id"),
+)
+kept_answers = sa.Table(
+    "kept_answers",
+    metadata,
+    sa.Column("user_id", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),  # the Idempotency-Key
+    sa.Column("request_hash", sa.LargeBinary, nullable=False),
+    sa.Column("status", sa.Integer),  # null: its request is under way
+    sa.Column("ciphertext", sa.LargeBinary),  # the answer, sealed: it may hold a new key
     _made(),
 )
 channels = sa.Table(
