@@ -7,11 +7,13 @@ line here and one plain function `(bench, caller, params) -> value` in `api/` or
 from __future__ import annotations
 
 import re
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from proxy_server.control import openapi
 from proxy_server.control.answers import Caller, Nothing, Page
 from proxy_server.control.api import access, analytics, auth, calls, keys, live, providers, system
+from proxy_server.control.conditions import versioned
 from proxy_server.control.pages import call, docs, home, login
 from proxy_server.control.pages import calls as calls_page
 from ultimate_lib.errors import NotFound
@@ -49,6 +51,11 @@ class Route(NamedTuple):
     loopback: bool = False  # open without credentials to programs on this computer
     heavy: bool = False  # reads the lake for known callers; only a few of these run at a time
     head: bool = True  # HEAD asks the same as GET; False where GET changes something
+
+    @property
+    def creates(self) -> bool:
+        """Whether it makes something: such a request may carry an Idempotency-Key."""
+        return self.method == "POST" and self.status == HTTPStatus.CREATED
 
 
 def _openapi(bench: Workbench, caller: Caller, _: Nothing) -> dict[str, Any]:
@@ -143,6 +150,7 @@ class Router:
     def __init__(self, table: Sequence[Route] = TABLE) -> None:
         self._exact: dict[str, dict[str, Route]] = {}
         self._patterns: list[tuple[re.Pattern[str], dict[str, Route]]] = []
+        self.versioned = versioned(table)
         self.pages = {route.page: route.path for route in table if _can_lead_to(route)}
         by_path: dict[str, dict[str, Route]] = {}
         for route in table:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import sqlite3
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,7 @@ class Store:
         if self._is_sqlite:
             sa.event.listen(self.engine, "connect", _prepare_sqlite)
         self._watch: sa.Connection | None = None
+        self._joined: ContextVar[sa.Connection | None] = ContextVar("joined", default=None)
 
     @property
     def path(self) -> Path | None:
@@ -50,9 +52,27 @@ class Store:
 
     @contextlib.contextmanager
     def begin(self) -> Iterator[sa.Connection]:
-        """Open a transaction; database errors become sentences."""
+        """Open a transaction; database errors become sentences. Inside `together`, a part of that one transaction."""
+        outer = self._joined.get()
+        if outer is not None:
+            with self._sentences(), outer.begin_nested():
+                yield outer
+            return
         with self._sentences(), self.engine.begin() as connection:
             yield connection
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[sa.Connection]:
+        """Make every `begin` of this thread part of one transaction until the block ends: all of it, or nothing.
+
+        The block writes first, so that SQLite has begun before anything inside it does.
+        """
+        with self.begin() as connection:
+            token = self._joined.set(connection)
+            try:
+                yield connection
+            finally:
+                self._joined.reset(token)
 
     @contextlib.contextmanager
     def _sentences(self) -> Iterator[None]:
