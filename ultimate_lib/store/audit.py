@@ -37,7 +37,7 @@ def _take_turn(connection: Connection) -> None:
 
 
 def last(connection: Connection) -> int:
-    """Return the number of the last row, 0 when there is none: whoever has read it knows of all changes until then."""
+    """Return the number of the last row, 0 when there is none: it grows with every change."""
     return connection.execute(sa.select(sa.func.max(audit.c.number))).scalar() or 0
 
 
