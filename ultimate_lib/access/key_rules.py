@@ -69,7 +69,9 @@ def attribution(maker: Principal, asked: Mapping[str, Any], locked: Sequence[str
     found: dict[str, Any] = {}
     for field in ("team", "project", "cost_center", "app"):
         told = _text(field, asked[field])
-        own = getattr(maker, field) if maker.key_id is not None and (field != "team" or field in maker.locked) else None
+        own = (
+            getattr(maker, field) if maker.key_id is not None and (field != "team" or field in maker.locked) else None
+        )
         if field in maker.locked and told not in {None, own}:
             raise _locked(field)
         found[field] = told if told is not None else own
@@ -103,9 +105,7 @@ def check_reach(actor: Principal, row: Mapping[str, Any], above: Sequence[chain.
     if actor.key_id is None or "keys:manage" in actor.permissions:
         return
     if actor.key_id not in {link.row["id"] for link in above}:
-        raise Denied(
-            f"'{row['name']}' was not made with the key that asks.", hint=_SIGN_IN, code="key_reach"
-        )
+        raise Denied(f"'{row['name']}' was not made with the key that asks.", hint=_SIGN_IN, code="key_reach")
 
 
 def changed(actor: Principal, row: Mapping[str, Any], told: KeyChange, teams: Collection[str]) -> dict[str, Any]:

@@ -96,7 +96,7 @@ class Store:
         return self.engine.connect()
 
     def _check_file(self) -> None:
-        """Raise `Unavailable` when the SQLite file is gone: SQLite itself would go on in the file that nobody sees."""
+        """Raise `Unavailable` when the SQLite file is gone: SQLite would go on in one that nobody else sees."""
         if self.path is None:
             return
         try:
