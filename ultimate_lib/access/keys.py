@@ -143,7 +143,7 @@ def _check_depth(connection: Connection, maker: Principal) -> None:
         )
 
 
-def change(  # noqa: PLR0917 - who changes what
+def change(
     store: Store,
     clock: Clock,
     actor: Principal,
@@ -247,7 +247,7 @@ def list_keys(
     before: tuple[datetime, str] | None = None,
     limit: int = 500,
 ) -> list[dict[str, Any]]:
-    """Return keys without hashes, newest first: everyone's, a user's or a team's; who may see them decides the caller.
+    """Return keys without hashes, newest first: everyone's, a user's or a team's; the caller decides who may.
 
     `live_at` and `ended_at` leave those that live, or have ended, at a moment; `before` is a place in the list.
     """
