@@ -14,17 +14,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from ultimate_lib.errors import Limited
 from ultimate_lib.limits import words
 from ultimate_lib.limits.accounts import Account
 from ultimate_lib.limits.calls import Index, amount, counts
 from ultimate_lib.limits.counters import Hold, Need, Part, Refusal, Wait
 from ultimate_lib.limits.gauges import Gauge
+from ultimate_lib.limits.status import Standing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from ultimate_lib.clock import Clock
+    from ultimate_lib.errors import Limited
     from ultimate_lib.limits.accounts import Ledger
     from ultimate_lib.limits.calls import Budget, RateLimit
     from ultimate_lib.limits.counters import Ask
@@ -236,7 +237,7 @@ class MemoryCounters:
             self._pump(*self.accounts.values())
 
     def _pump(self, *accounts: Account) -> None:
-        """Let in whoever waits first, as long as there is room; in the order of arrival, so that all get their turn."""
+        """Let in who waits first, as long as there is room: in the order of arrival, so that all get their turn."""
         pending = list(accounts) if self.waiting and self.owning else []
         while pending:
             queue = pending[-1].queue
@@ -309,7 +310,7 @@ class MemoryCounters:
                     part.ledger.spent += part.amount
 
     def add(self, spent: Mapping[tuple[str, int], int], held: Mapping[tuple[str, int], int]) -> None:
-        """Add what was found elsewhere (budget's id and its period's start → amount); `held` replaces what was held."""
+        """Add what was spent elsewhere (budget, start of its period → amount); `held` takes the place of the last."""
         for name, account in self.accounts.items():
             account.loaded = True
             for ledger in (account.current, account.last):
@@ -325,6 +326,16 @@ class MemoryCounters:
                     else:
                         ledger.others += value
         self._pump(*self.accounts.values())
+
+    def standings(self) -> list[Standing]:
+        """Return how each budget stands now, of those whose past is known."""
+        now_us = self._clock.now_us()
+        found = []
+        for name, account in self.accounts.items():
+            ledger = account.ledger(now_us) if account.loaded else None
+            if ledger is not None:
+                found.append(Standing(name, ledger.start_us, ledger.spent, ledger.held + ledger.others))
+        return found
 
     # -- rates --------------------------------------------------------------------------------------------------
 

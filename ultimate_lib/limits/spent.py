@@ -1,7 +1,7 @@
 """What was spent and is held elsewhere: by processes before this one, beside it, and before a budget was made.
 
-1 The sum of a budget's period in the store is complete up to a segment of each writer: the lake's own sum (writer ''),
-  made once with the segments that were in it, and what the worker has added since, segment by segment.
+1 The sum of a budget's period in the store is complete up to a segment of each writer: the lake's own sum (writer
+  ''), made once with the segments that were in it, and what the worker has added since, segment by segment.
 2 A gateway that learns of a budget takes that sum and adds the call lines of all segments behind the writers' marks:
   those of the journal at its start, its own up to the instant at which it learnt of a budget made later.
 3 From then on it reads each second what other writers add: a predecessor that drains, until its end.
@@ -13,7 +13,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ultimate_lib import journal
 from ultimate_lib.clock import to_datetime
@@ -22,7 +22,7 @@ from ultimate_lib.limits.calls import Budget, Index, RateLimit, charged, counted
 from ultimate_lib.store import limits as rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from ultimate_lib.clock import Clock
     from ultimate_lib.journal import Segment
@@ -54,12 +54,12 @@ def read(store: Store, known: tuple[object, ...] | None = None) -> Limits | None
     return Limits(mark, budgets, rates)
 
 
-def _budget(row: rows.RowMapping) -> Budget:
+def _budget(row: Mapping[Any, Any]) -> Budget:
     told = {name: row[name] for name in Budget.__struct_fields__}
     return Budget(**{**told, "subject_id": told["subject_id"] or ""})
 
 
-def _rate(row: rows.RowMapping) -> RateLimit:
+def _rate(row: Mapping[Any, Any]) -> RateLimit:
     return RateLimit(**{name: row[name] for name in RateLimit.__struct_fields__})
 
 

@@ -108,7 +108,8 @@ def with_number(body: bytes, names: tuple[bytes, ...], otherwise: bytes, number:
     for name in told or [otherwise]:
         start = value_start(body, name)
         if start < 0:
-            raise Invalid(f"The request spells '{name.decode()}' with escapes.", hint="Write it plainly.", code="body")
+            message = f"The request spells '{name.decode()}' with escapes."
+            raise Invalid(message, hint="Write it plainly.", code="body")
         body = b"%b%d%b" % (body[:start], number, body[start + len(members[name.decode()]) :])
     return body
 

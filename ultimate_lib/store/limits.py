@@ -147,4 +147,6 @@ def _insert(  # noqa: PLR0917 - a row's columns
     query = insert(budget_sums).values(
         budget_id=budget_id, period_at=at, writer=writer, segment=segment, spent=spent
     )
-    return connection.execute(query.on_conflict_do_nothing()).rowcount == 1
+    # what it returns tells; PostgreSQL's driver counts no rows of an insert
+    made = connection.execute(query.on_conflict_do_nothing().returning(budget_sums.c.writer))
+    return made.first() is not None
