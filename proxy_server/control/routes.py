@@ -7,13 +7,16 @@ line here and one plain function `(bench, caller, params) -> value` in `api/` or
 from __future__ import annotations
 
 import re
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from proxy_server.control import openapi
 from proxy_server.control.answers import Caller, Nothing, Page
 from proxy_server.control.api import access, analytics, auth, calls, keys, live, providers, system
+from proxy_server.control.conditions import versioned
 from proxy_server.control.pages import call, docs, home, login
 from proxy_server.control.pages import calls as calls_page
+from proxy_server.control.params import SEGMENT
 from ultimate_lib.errors import NotFound
 
 if TYPE_CHECKING:
@@ -27,8 +30,6 @@ PUBLIC = "public"
 """Anyone may ask."""
 KNOWN = "known"
 """Anyone with a key or a session may ask; the function shows and changes what is the caller's own."""
-
-_VALUE = r"[A-Za-z0-9_][A-Za-z0-9_.~-]*"
 
 
 class Route(NamedTuple):
@@ -49,6 +50,11 @@ class Route(NamedTuple):
     loopback: bool = False  # open without credentials to programs on this computer
     heavy: bool = False  # reads the lake for known callers; only a few of these run at a time
     head: bool = True  # HEAD asks the same as GET; False where GET changes something
+
+    @property
+    def creates(self) -> bool:
+        """Whether it makes something: such a request may carry an Idempotency-Key."""
+        return self.method == "POST" and self.status == HTTPStatus.CREATED
 
 
 def _openapi(bench: Workbench, caller: Caller, _: Nothing) -> dict[str, Any]:
@@ -143,6 +149,7 @@ class Router:
     def __init__(self, table: Sequence[Route] = TABLE) -> None:
         self._exact: dict[str, dict[str, Route]] = {}
         self._patterns: list[tuple[re.Pattern[str], dict[str, Route]]] = []
+        self.versioned = versioned(table)
         self.pages = {route.page: route.path for route in table if _can_lead_to(route)}
         by_path: dict[str, dict[str, Route]] = {}
         for route in table:
@@ -150,7 +157,7 @@ class Router:
                 by_path.setdefault(path, {})[route.method] = route
         for path, methods in by_path.items():
             if "{" in path:
-                pattern = re.sub(r"\\{(\w+)\\}", rf"(?P<\1>{_VALUE})", re.escape(path))
+                pattern = re.sub(r"\\{(\w+)\\}", rf"(?P<\1>{SEGMENT})", re.escape(path))
                 self._patterns.append((re.compile(pattern), methods))
             else:
                 self._exact[path] = methods

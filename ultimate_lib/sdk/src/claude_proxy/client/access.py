@@ -53,7 +53,7 @@ class Access(Transport):
             "expires_in_days": expires_in_days,
             "loopback_only": loopback_only or None,
         }
-        answer: Answer = self.post("/api/keys", {name: value for name, value in told.items() if value is not None})
+        answer: Answer = self.create("/api/keys", {name: value for name, value in told.items() if value is not None})
         return answer
 
     def revoke_api_key(self, key_id: str) -> Answer:
