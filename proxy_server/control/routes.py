@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from proxy_server.control import openapi
 from proxy_server.control.answers import Caller, Nothing, Page
-from proxy_server.control.api import access, analytics, auth, calls, keys, live, providers, system
+from proxy_server.control.api import access, analytics, auth, calls, keys, limits, live, providers, system
 from proxy_server.control.conditions import versioned
 from proxy_server.control.pages import call, docs, home, login
 from proxy_server.control.pages import calls as calls_page
@@ -114,6 +114,36 @@ TABLE: tuple[Route, ...] = (
           takes=keys.NewKey, gives=keys.MadeKey, status=201, also=("/api/api-keys",)),
     Route("DELETE", "/api/keys/{id}", keys.revoke, KNOWN, "End a key: one's own, or anyone's with keys:manage.", "",
           takes=keys.OneKey, gives=keys.Revoked, also=("/api/api-keys/{id}",)),
+    Route("GET", "/api/budgets", limits.budgets, KNOWN, "The budgets that concern the caller, oldest first.", "",
+          takes=limits.Pages, gives=limits.Budgets),
+    Route("POST", "/api/budgets", limits.create_budget, "settings:manage",
+          "Make a budget: so much a day, week, month or in total, hard or soft.",
+          '{"subject": "team", "subject_id": "search", "amount": 25000000000, "period": "month", "hard": true}',
+          takes=limits.NewBudget, gives=limits.BudgetTold, status=201),
+    Route("GET", "/api/budgets/status", limits.budget_states, KNOWN,
+          "What is spent, held and left of the budgets that concern the caller.", "",
+          gives=limits.States, also=("/api/budget/status",)),
+    Route("GET", "/api/budgets/{id}", limits.budget, KNOWN, "One budget.", "",
+          takes=limits.One, gives=limits.BudgetTold),
+    Route("PATCH", "/api/budgets/{id}", limits.change_budget, "settings:manage",
+          "Change a budget; gateways go by it within seconds.", '{"amount": 50000000000}',
+          takes=limits.BudgetChange, gives=limits.BudgetTold),
+    Route("DELETE", "/api/budgets/{id}", limits.remove_budget, "settings:manage", "Remove a budget.", "",
+          takes=limits.One, gives=limits.Gone),
+    Route("GET", "/api/rate-limits", limits.rate_limits, KNOWN,
+          "The rate limits that concern the caller, oldest first.", "",
+          takes=limits.Pages, gives=limits.RateLimits),
+    Route("POST", "/api/rate-limits", limits.create_rate_limit, "settings:manage",
+          "Limit the requests and tokens a minute and the calls at a time of a key, a user, a team or all.",
+          '{"subject": "user", "subject_id": "usr_1", "requests_per_minute": 60}',
+          takes=limits.NewRateLimit, gives=limits.RateLimitTold, status=201),
+    Route("GET", "/api/rate-limits/{id}", limits.rate_limit, KNOWN, "One rate limit.", "",
+          takes=limits.One, gives=limits.RateLimitTold),
+    Route("PATCH", "/api/rate-limits/{id}", limits.change_rate_limit, "settings:manage",
+          "Change a rate limit; gateways go by it within seconds.", '{"requests_per_minute": 120}',
+          takes=limits.RateLimitChange, gives=limits.RateLimitTold),
+    Route("DELETE", "/api/rate-limits/{id}", limits.remove_rate_limit, "settings:manage", "Remove a rate limit.", "",
+          takes=limits.One, gives=limits.Gone),
     Route("GET", "/api/permissions", access.permissions, KNOWN, "All permissions, each with a sentence.", "",
           gives=dict[str, str]),
     Route("GET", "/api/roles", access.roles, KNOWN, "All roles and the permissions in them.", "",

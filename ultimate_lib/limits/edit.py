@@ -38,13 +38,13 @@ _CHANGEABLE = {
 def listed(store: Store, kind: str) -> list[dict[str, Any]]:
     """Return all budgets (`budget`) or rate limits (`rate_limit`), oldest first."""
     with store.begin() as connection:
-        return [_plain(row) for row in rows.rows(connection, kind)]
+        return [dict(row) for row in rows.rows(connection, kind)]
 
 
 def one(store: Store, kind: str, row_id: str) -> dict[str, Any]:
     """Return one of them. Raises `NotFound`."""
     with store.begin() as connection:
-        return _plain(_found(rows.row(connection, kind, row_id), kind, row_id))
+        return dict(_found(rows.row(connection, kind, row_id), kind, row_id))
 
 
 def create_budget(
@@ -72,8 +72,8 @@ def create_budget(
     with store.begin() as connection:
         row["subject_id"] = _subject(connection, row["subject"], row["subject_id"])
     _check_budget(row, settings)
-    begin = base(Budget(**{name: row.get(name, 1) for name in Budget.__struct_fields__ if name != "subject_id"},
-                        subject_id=row["subject_id"] or ""))  # fmt: skip
+    about = {name: row[name] for name in Budget.__struct_fields__ if name != "version"}
+    begin = base(Budget(**{**about, "subject_id": row["subject_id"] or ""}))
     with store.begin() as connection:
         rows.add(connection, "budget", row)
         begin(connection)
@@ -105,17 +105,17 @@ def create_rate_limit(
 
 def change(  # noqa: PLR0917 - who changes what of which
     store: Store, clock: Clock, settings: Settings, actor: str, kind: str, row_id: str, values: Mapping[str, Any], *,
-    version: int | None = None, address: str = "",
+    expect: Callable[[Mapping[str, Any]], None], address: str = "",
 ) -> dict[str, Any]:  # fmt: skip
-    """Change some values. Raises `NotFound`, `Invalid` (412 when `version` is not the row's)."""
+    """Change some values. Raises `NotFound`, `Invalid`, and what `expect` raises for a row of another version."""
     unknown = set(values) - _CHANGEABLE[kind]
     if unknown:
         raise Invalid(
             f"The {_NAMES[kind]}'s '{min(unknown)}' cannot be changed.", hint="Make another.", code="unchangeable"
         )
     with store.begin() as connection:
-        before = _plain(_found(rows.row(connection, kind, row_id), kind, row_id))
-        _expect(version, before)
+        before = dict(_found(rows.row(connection, kind, row_id), kind, row_id))
+        expect(before)
         after = {**before, **values}
         if kind == "budget":
             _check_budget(after, settings)
@@ -130,12 +130,13 @@ def change(  # noqa: PLR0917 - who changes what of which
 
 
 def remove(  # noqa: PLR0917 - who removes which
-    store: Store, clock: Clock, actor: str, kind: str, row_id: str, *, version: int | None = None, address: str = ""
-) -> None:
-    """Remove one. Raises `NotFound`, `Invalid` (412 when `version` is not the row's)."""
+    store: Store, clock: Clock, actor: str, kind: str, row_id: str, *,
+    expect: Callable[[Mapping[str, Any]], None], address: str = "",
+) -> None:  # fmt: skip
+    """Remove one. Raises `NotFound`, and what `expect` raises for a row of another version."""
     with store.begin() as connection:
-        before = _plain(_found(rows.row(connection, kind, row_id), kind, row_id))
-        _expect(version, before)
+        before = dict(_found(rows.row(connection, kind, row_id), kind, row_id))
+        expect(before)
         if not rows.remove(connection, kind, row_id, before["version"]):
             raise _changed()
         audit.append(connection, _audited(clock, actor, f"{kind}.delete", row_id, address, before, None))
@@ -201,19 +202,10 @@ def _found(row: Any, kind: str, row_id: str) -> Any:
     return row
 
 
-def _expect(version: int | None, row: Mapping[str, Any]) -> None:
-    if version is not None and row["version"] != version:
-        raise _changed()
-
-
 def _changed() -> Invalid:
     error = Invalid("This has changed since it was read.", hint="Read it again and decide anew.", code="changed")
     error.http_status = 412
     return error
-
-
-def _plain(row: Any) -> dict[str, Any]:
-    return dict(row)
 
 
 def _audited(  # noqa: PLR0917 - the columns of the row, in order

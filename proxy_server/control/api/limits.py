@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from proxy_server import snapshot
 from proxy_server.control.cursors import Cursor, Limit, decode, page
+from ultimate_lib.access import changes
 from ultimate_lib.errors import NotFound
 from ultimate_lib.limits import edit
 from ultimate_lib.limits.status import BudgetState, status
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from ultimate_lib.workbench import Workbench
 
 _FRESH_US = 5_000_000
+_Kind = TypeVar("_Kind", bound=Struct)
 _KINDS = {"budgets": "budget", "rate_limits": "rate_limit"}
 
 Subject = Annotated[str, Meta(description="global | key | user | team | project | tag")]
@@ -274,23 +276,23 @@ def _change(bench: Workbench, caller: Caller, kind: str, told: BudgetChange | Ra
     row_id = values.pop("id")
     return edit.change(
         bench.store, bench.clock, bench.settings, caller.known.user_name, kind, row_id, values,
-        version=_version(caller), address=caller.address,
+        expect=_expected(caller), address=caller.address,
     )  # fmt: skip
 
 
 def _remove(bench: Workbench, caller: Caller, kind: str, told: One) -> Gone:
     edit.remove(
-        bench.store, bench.clock, caller.known.user_name, kind, told.id, version=_version(caller),
+        bench.store, bench.clock, caller.known.user_name, kind, told.id, expect=_expected(caller),
         address=caller.address,
     )  # fmt: skip
     return Gone(told.id)
 
 
-def _version(caller: Caller) -> int | None:
-    """Return the version that the request's If-Match names, if it does."""
-    return getattr(caller, "version", None)
+def _expected(caller: Caller) -> Callable[[Mapping[str, Any]], None]:
+    """Return what refuses a row whose version is not the one that the request's If-Match names."""
+    return lambda row: changes.expect(caller.version, row)
 
 
-def _told(row: Mapping[str, Any], kind: type[Any]) -> Any:
+def _told(row: Mapping[str, Any], kind: type[_Kind]) -> _Kind:
     values = {name: row[name] for name in kind.__struct_fields__}
     return kind(**{**values, "subject_id": values["subject_id"] or None})

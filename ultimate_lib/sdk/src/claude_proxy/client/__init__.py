@@ -5,13 +5,14 @@ from __future__ import annotations
 from claude_proxy.client.access import Access
 from claude_proxy.client.analytics import Analytics
 from claude_proxy.client.calls import SingleCalls
+from claude_proxy.client.limits import Limits
 from claude_proxy.client.providers import Providers
 from claude_proxy.client.system import System
 
 __all__ = ["ROUTES", "ClaudeProxyClient"]
 
 
-class ClaudeProxyClient(Analytics, SingleCalls, Access, Providers, System):
+class ClaudeProxyClient(Analytics, SingleCalls, Access, Limits, Providers, System):
     """A client of one proxy.
 
         client = ClaudeProxyClient(base_url="http://localhost:8082")
@@ -36,6 +37,17 @@ ROUTES: dict[str, str] = {
     "GET /api/keys": "list_api_keys",
     "POST /api/keys": "create_api_key",
     "DELETE /api/keys/{id}": "revoke_api_key",
+    "GET /api/budgets": "list_budgets",
+    "POST /api/budgets": "create_budget",
+    "GET /api/budgets/status": "budget_status",
+    "GET /api/budgets/{id}": "get_budget",
+    "PATCH /api/budgets/{id}": "update_budget",
+    "DELETE /api/budgets/{id}": "delete_budget",
+    "GET /api/rate-limits": "list_rate_limits",
+    "POST /api/rate-limits": "create_rate_limit",
+    "GET /api/rate-limits/{id}": "get_rate_limit",
+    "PATCH /api/rate-limits/{id}": "update_rate_limit",
+    "DELETE /api/rate-limits/{id}": "delete_rate_limit",
     "GET /api/permissions": "list_permissions",
     "GET /api/roles": "list_roles",
     "GET /api/providers": "list_providers",
