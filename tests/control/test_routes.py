@@ -29,6 +29,7 @@ OPEN_TO_ALL = {
     "/healthz",
 }
 OPEN_TO_KNOWN = {
+    "/api/budgets", "/api/budgets/status", "/api/budgets/{id}", "/api/rate-limits", "/api/rate-limits/{id}",  # reads
     "/logout",
     "/api/auth/verify",
     "/api/auth/logout",
