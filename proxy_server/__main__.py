@@ -22,6 +22,7 @@ COMMANDS = {
     "stop": "proxy_server.commands.signals",
     "status": "proxy_server.commands.signals",
     "link": "proxy_server.commands.link",
+    "secrets": "proxy_server.commands.secrets",
     "replay": "proxy_server.replay",
     "import": "proxy_server.importing",
 }
