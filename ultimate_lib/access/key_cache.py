@@ -18,7 +18,7 @@ FRESH_S = 5.0
 """How long what was read is gone by: a key that has ended is refused within these seconds."""
 GRACE_S = 60.0
 """How long, since it was read, a known key goes on working when the store is away."""
-RENEW_S = 3.0
+RENEW_S = 2.5
 """From which age on what is kept should be read anew by whoever can do so beside its work."""
 _LOOK_S = 0.4
 _MOST_KEPT = 10_000
