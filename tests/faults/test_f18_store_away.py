@@ -76,7 +76,11 @@ def locked(path: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def deleted(path: Path) -> Iterator[None]:
     """Take the store's files away."""
-    files = [file for file in path.parent.glob(f"{path.name}*") if file.name.removeprefix(path.name) in {"", "-wal", "-shm"}]
+    files = [
+        file
+        for file in path.parent.glob(f"{path.name}*")
+        if file.name.removeprefix(path.name) in {"", "-wal", "-shm"}
+    ]
     for file in files:
         file.rename(file.with_name(f"away-{file.name}"))
     try:
