@@ -23,6 +23,7 @@ COMMANDS = {
     "status": "proxy_server.commands.signals",
     "link": "proxy_server.commands.link",
     "secrets": "proxy_server.commands.secrets",
+    "audit": "proxy_server.commands.audit",
     "replay": "proxy_server.replay",
     "import": "proxy_server.importing",
 }

@@ -29,8 +29,8 @@ _VARIABLE = "ULTIMATE_MASTER_KEY"
 class MasterKey:
     """The one secret that the others are sealed under: from ULTIMATE_MASTER_KEY (base64), else `master.key`.
 
-    While it is rotated there are several: the first seals, each opens what was sealed under it. The file is read again
-    when it has changed, so that a process that runs meanwhile goes along.
+    While it is rotated there are several: the first seals, each opens what was sealed under it. The file is read
+    again when it has changed, so that a process that runs meanwhile goes along.
     """
 
     def __init__(self, material: bytes, *older: bytes, path: Path | None = None) -> None:

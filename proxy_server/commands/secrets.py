@@ -22,9 +22,9 @@ def add(subparsers: Any) -> None:
     rotate = below.add_parser(
         "rotate",
         help="seal the stored secrets under another master key",
-        description="Make another master key, seal everything under it, then forget the old one. A proxy that runs goes "
-        "along. What is interrupted is finished by asking again; until then both keys open. With "
-        "ULTIMATE_MASTER_KEY, write the new key before the old one there, separated by a space, restart, then run this.",
+        description="Make another master key, seal everything under it, then forget the old one. A proxy that runs "
+        "goes along. What is interrupted is finished by asking again; until then both keys open. With "
+        "ULTIMATE_MASTER_KEY, write the new key before the old one there, with a space between, restart, and run this.",
     )
     rotate.set_defaults(run=run)
     add_places(rotate)

@@ -12,10 +12,23 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from proxy_server.control import openapi
 from proxy_server.control.answers import Caller, Nothing, Page
-from proxy_server.control.api import access, analytics, auth, calls, keys, live, providers, system
+from proxy_server.control.api import (
+    access,
+    analytics,
+    audit,
+    auth,
+    calls,
+    keys,
+    live,
+    providers,
+    system,
+    teams,
+    users,
+)
 from proxy_server.control.conditions import versioned
 from proxy_server.control.pages import call, docs, home, login
 from proxy_server.control.pages import calls as calls_page
+from proxy_server.control.params import SEGMENT
 from ultimate_lib.errors import NotFound
 
 if TYPE_CHECKING:
@@ -29,8 +42,6 @@ PUBLIC = "public"
 """Anyone may ask."""
 KNOWN = "known"
 """Anyone with a key or a session may ask; the function shows and changes what is the caller's own."""
-
-_VALUE = r"[A-Za-z0-9_][A-Za-z0-9_.~-]*"
 
 
 class Route(NamedTuple):
@@ -106,8 +117,63 @@ TABLE: tuple[Route, ...] = (
           "Remove a provider's key that was entered.", "", takes=providers.KeyOf, gives=providers.KeyChanged),
     Route("GET", "/api/auth/verify", auth.verify, KNOWN, "Who the caller is and what it may do.", "",
           gives=auth.Verified),
+    Route("POST", "/api/auth/login", auth.login, PUBLIC, "Begin a browser's session with name and password.",
+          '{"name": "ann", "password": "…"}', takes=auth.SignIn, gives=auth.SignedIn),
+    Route("POST", "/api/auth/password", auth.first_password, PUBLIC,
+          "Set a password by a link for new people, and begin a session.",
+          '{"link": "…", "password": "…"}', takes=auth.FirstPassword, gives=auth.SignedIn),
     Route("POST", "/api/auth/logout", auth.logout, KNOWN, "End the session that carries this request.", "{}",
           gives=auth.Ended),
+    Route("GET", "/api/sessions", auth.listed, KNOWN, "The caller's browsers that are signed in, newest first.", "",
+          gives=auth.Sessions),
+    Route("DELETE", "/api/sessions", auth.end_all, KNOWN, "End all sessions of the caller.", "",
+          gives=auth.SessionsEnded),
+    Route("DELETE", "/api/sessions/{id}", auth.end_one, KNOWN, "End one session of the caller.", "",
+          takes=auth.OneSession, gives=auth.SessionsEnded),
+    Route("GET", "/api/users", users.listed, "users:manage", "Users by name, page by page.", "?limit=50",
+          takes=users.UserListing, gives=users.Users),
+    Route("POST", "/api/users", users.create, "users:manage", "Make a user.",
+          '{"name": "ann", "email": "ann@example.org", "roles": {"analyst": "team", "api_user": null}}',
+          takes=users.NewUser, gives=users.User, status=201),
+    Route("GET", "/api/users/{id}", users.one, KNOWN, "One user: oneself, or anyone with users:manage.", "",
+          takes=users.OneUser, gives=users.User),
+    Route("PATCH", "/api/users/{id}", users.change, "users:manage", "Change a user's e-mail address.",
+          '{"email": "ann@example.org"}', takes=users.UserChange, gives=users.User),
+    Route("POST", "/api/users/{id}/deactivate", users.deactivate, "users:manage",
+          "Shut a user out: sessions end, keys are refused within five seconds.", "{}",
+          takes=users.OneUser, gives=users.User),
+    Route("POST", "/api/users/{id}/reactivate", users.reactivate, "users:manage", "Let a user in again.", "{}",
+          takes=users.OneUser, gives=users.User),
+    Route("PUT", "/api/users/{id}/roles", users.set_roles, "users:manage",
+          "Grant a user these roles and no other; its sessions end.", '{"roles": {"viewer": "team"}}',
+          takes=users.NewRoles, gives=users.User),
+    Route("PUT", "/api/users/{id}/password", users.set_password, KNOWN,
+          "Set a password: one's own, or another's with users:manage; its sessions end.",
+          '{"password": "…", "current": "…"}', takes=users.NewPassword, gives=users.PasswordChanged),
+    Route("POST", "/api/users/{id}/link", users.link, "users:manage",
+          "Make a link under which a user sets a password, once, within a day.", "{}",
+          takes=users.OneUser, gives=users.Link, status=201),
+    Route("GET", "/api/teams", teams.listed, KNOWN, "The caller's teams, or all with users:manage, by name.", "",
+          takes=teams.TeamListing, gives=teams.Teams),
+    Route("POST", "/api/teams", teams.create, "users:manage", "Make a team.",
+          '{"name": "search", "title": "Search and ranking", "cost_center": "4711"}',
+          takes=teams.NewTeam, gives=teams.Team, status=201),
+    Route("GET", "/api/teams/{id}", teams.one, KNOWN, "One team; its members are shown to its leads.", "",
+          takes=teams.OneTeam, gives=teams.Team),
+    Route("PATCH", "/api/teams/{id}", teams.change, "users:manage", "Change a team's title or cost center.",
+          '{"title": "Search"}', takes=teams.TeamChange, gives=teams.Team),
+    Route("DELETE", "/api/teams/{id}", teams.archive, "users:manage", "Archive a team: no more is booked under it.",
+          "", takes=teams.OneTeam, gives=teams.Team),
+    Route("PUT", "/api/teams/{id}/members/{user_id}", teams.put_member, KNOWN,
+          "Add a member as a lead of the team or with users:manage, which also makes leads.", '{"lead": false}',
+          takes=teams.Membership, gives=teams.Team),
+    Route("DELETE", "/api/teams/{id}/members/{user_id}", teams.remove_member, KNOWN,
+          "Remove a member, as a lead of the team or with users:manage.", "",
+          takes=teams.OneMember, gives=teams.Team),
+    Route("GET", "/api/audit", audit.found, "audit:view", "Who did what, newest first, page by page.",
+          "?action=user.roles&from=2026-11-01T00:00:00Z", takes=audit.AuditAsked, gives=audit.AuditPage),
+    Route("GET", "/api/audit/verify", audit.verify, "audit:view", "Whether the chain of the audit's rows holds.", "",
+          gives=audit.AuditVerified),
     Route("GET", "/api/keys", keys.listed, KNOWN, "Keys, newest first: the caller's own, a team's, or everyone's.",
           "?state=live", takes=keys.Listing, gives=keys.Keys, also=("/api/api-keys",)),
     Route("POST", "/api/keys", keys.create, KNOWN, "Make a key; it is shown this once.",
@@ -170,7 +236,7 @@ class Router:
                 by_path.setdefault(path, {})[route.method] = route
         for path, methods in by_path.items():
             if "{" in path:
-                pattern = re.sub(r"\\{(\w+)\\}", rf"(?P<\1>{_VALUE})", re.escape(path))
+                pattern = re.sub(r"\\{(\w+)\\}", rf"(?P<\1>{SEGMENT})", re.escape(path))
                 self._patterns.append((re.compile(pattern), methods))
             else:
                 self._exact[path] = methods

@@ -27,7 +27,7 @@ _IDLE_S = 10.0
 
 
 class Aside:
-    """Runs work in threads and tells the loop what came of it. A thread that hangs is left alone, and ends no exit."""
+    """Runs work in threads and tells the loop what came of it. One that hangs is left alone and holds up no exit."""
 
     def __init__(self) -> None:
         self._work: deque[Callable[[], None]] = deque()
@@ -97,7 +97,7 @@ class Waiting(Exception):  # a state, no error: the answer comes later
 
 
 class Callers:
-    """Who a key is, for the loop: from memory, or read beside it. Keys in use are read anew before they are too old."""
+    """Who a key is, for the loop: from memory, or read beside it; keys in use are read anew before they are old."""
 
     def __init__(self, keys: KeyCache, aside: Aside) -> None:
         self._keys = keys

@@ -41,8 +41,8 @@ class Exchange(httputil.HTTPMessageDelegate):
     """A request below `/v1` or one that the gateway answers itself. Times are of the state's clock."""
 
     __slots__ = (
-        "_caller", "_chunks", "_size", "_too_large", "body", "connection", "endpoint", "headers", "method", "query", "read_at",
-        "started", "started_at", "state",
+        "_caller", "_chunks", "_size", "_too_large", "body", "connection", "endpoint", "headers", "method", "query",
+        "read_at", "started", "started_at", "state",
     )  # fmt: skip
 
     def __init__(self, state: State, connection: Connection, method: str, path: str, query: str) -> None:

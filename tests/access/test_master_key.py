@@ -6,6 +6,7 @@ import base64
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -90,7 +91,7 @@ def test_killed_at_any_step_everything_opens_and_asking_again_ends_it(
             for count in range(1, 4):
                 left = [count]
 
-                def dies(*told: object, real=real, left=left, when=when, **more: object) -> object:  # type: ignore[no-untyped-def]
+                def dies(*told: object, real: Any = real, left: Any = left, when: str = when, **more: object) -> object:
                     left[0] -= 1
                     if left[0] == 0 and when == "before":
                         raise Killed

@@ -33,7 +33,7 @@ def key_lookup_us(seconds: float) -> Figure:
         cache = KeyCache(store, clock)
         with store.begin():
             pass
-        maker = local._administrator(store, clock)  # noqa: SLF001 - the one who is there
+        maker = local._administrator(store, clock)
         tokens = [create_key(store, clock, maker, name=f"key {number}")[0] for number in range(KEYS)]
         best, until = float("inf"), time.perf_counter() + seconds
         while time.perf_counter() < until:

@@ -17,7 +17,17 @@ from tests.control.alone import Alone
 from ultimate_lib.access.roles import PERMISSIONS
 from ultimate_lib.errors import NotFound
 
-OPEN_TO_ALL = {"/", "/login", "/docs", "/api/version", "/api/openapi.json", "/readyz", "/healthz"}
+OPEN_TO_ALL = {
+    "/",
+    "/login",
+    "/docs",
+    "/api/auth/login",
+    "/api/auth/password",
+    "/api/version",
+    "/api/openapi.json",
+    "/readyz",
+    "/healthz",
+}
 OPEN_TO_KNOWN = {
     "/logout",
     "/api/auth/verify",
@@ -28,6 +38,13 @@ OPEN_TO_KNOWN = {
     "/api/keys/{id}/usage",
     "/api/permissions",
     "/api/roles",
+    "/api/sessions",
+    "/api/sessions/{id}",
+    "/api/teams",
+    "/api/teams/{id}",
+    "/api/teams/{id}/members/{user_id}",
+    "/api/users/{id}",
+    "/api/users/{id}/password",
 }
 REMOTE = {"X-Forwarded-For": "203.0.113.9"}
 ROWS = [(route, path) for route in TABLE for path in (route.path, *route.also)]

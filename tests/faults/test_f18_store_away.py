@@ -1,4 +1,4 @@
-"""F18: SQLite locked, read-only, deleted: calls go on by what is known, administration says 503, no change is half."""
+"""F18: SQLite locked, read-only, deleted: calls go on, administration says 503, no change is made by half."""
 
 from __future__ import annotations
 
