@@ -130,7 +130,8 @@ async def run(child: Child) -> None:
     server.add_socket(child.listener)
     state.journal.start()
     gc.freeze()  # prices and keys stay as well; collections look at what calls make
-    tasks = [asyncio.create_task(_beat(state, door)), asyncio.create_task(_watch(state))]
+    loops = (_beat(state, door), _watch(state), state.admission.keep_up())
+    tasks = [asyncio.create_task(loop) for loop in loops]
     child.ready()
     await child.drain.wait()
     await _drain(child, state, door, server)
@@ -209,6 +210,7 @@ async def _drain(child: Child, state: State, door: Door, server: Server) -> None
     `Connection: close` with its next response; one whose response has begun without it may carry one request more.
     """
     state.draining = True
+    state.admission.leave()
     server.stop()
     server.conn_params.no_keep_alive = True
     for connection in door.connections.values():

@@ -91,7 +91,9 @@ def test_killed_at_any_step_everything_opens_and_asking_again_ends_it(
             for count in range(1, 4):
                 left = [count]
 
-                def dies(*told: object, real: Any = real, left: Any = left, when: str = when, **more: object) -> object:
+                def dies(
+                    *told: object, real: Any = real, left: Any = left, when: str = when, **more: object
+                ) -> object:
                     left[0] -= 1
                     if left[0] == 0 and when == "before":
                         raise Killed

@@ -37,7 +37,7 @@ def each(urls: list[str]) -> list[int]:
         if pid == 0:
             try:
                 killed_at(url, number)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - a child ends here whatever happens
                 print(f"{number}: {error!r}", file=sys.stderr, flush=True)
                 os._exit(1)
             os._exit(0)

@@ -58,9 +58,9 @@ class KeyCache:
         if kept is None:
             raise Unread
         age = self._monotonic() - kept.read_at
-        if age >= FRESH_S or kept.known < self._changes:
-            if not self.away or age >= (GRACE_S if kept.principal is not None else FRESH_S):
-                raise Unread
+        most = GRACE_S if self.away and kept.principal is not None else FRESH_S
+        if age >= most or (kept.known < self._changes and not self.away):
+            raise Unread
         return self._unexpired(kept.principal)
 
     def ages(self, token: str) -> bool:

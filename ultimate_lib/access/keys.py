@@ -23,6 +23,7 @@ from ultimate_lib.store import keys as rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
     from sqlalchemy import Connection
 
     from ultimate_lib.access.principal import Principal
