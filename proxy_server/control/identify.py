@@ -123,8 +123,13 @@ class Identify:
         return principal
 
     def check_browser(self, request: HTTPServerRequest, caller: Caller, form_token: str) -> None:
-        """Let a change that a cookie carries pass only from a page of ours. Raises `Denied`."""
-        if caller.session is None or request.method in SAFE_METHODS:
+        """Let a change that a cookie carries, or that a browser asks for without any, pass only from a page of ours.
+
+        A sign-in brings no cookie yet; another site must not sign its visitors in here as somebody else. Programs
+        send no Origin. Raises `Denied`.
+        """
+        by_key = caller.principal is not None and caller.session is None
+        if request.method in SAFE_METHODS or by_key or (caller.session is None and "Origin" not in request.headers):
             return
         origin = request.headers.get("Origin", "null")
         ours = {caller.origin.lower()}
@@ -137,6 +142,8 @@ class Identify:
         )
         if not from_us:
             raise Denied("This did not come from a page of this server.", hint="Reload the page.", code="origin")
+        if caller.session is None:
+            return
         told = request.headers.get("X-CSRF-Token") or form_token
         if not hmac.compare_digest(told.encode(), sessions.csrf_token(caller.session).encode()):
             raise Denied("The page's token is missing or old.", hint="Reload the page and try again.", code="csrf")

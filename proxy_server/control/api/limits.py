@@ -14,7 +14,7 @@ from ultimate_lib.access import changes
 from ultimate_lib.errors import NotFound
 from ultimate_lib.limits import edit
 from ultimate_lib.limits.status import BudgetState, status
-from ultimate_lib.store import identities
+from ultimate_lib.store import identities, keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -243,7 +243,7 @@ def _sight(bench: Workbench, caller: Caller) -> Callable[[str, str | None], bool
         return lambda _subject, _subject_id: True
     with bench.store.begin() as connection:
         own = {
-            "key": {row["id"] for row in identities.keys_of(connection, known.user_id)},
+            "key": {row["id"] for row in keys.listed(connection, user_id=known.user_id)},
             "user": {known.user_id},
             "team": set(identities.teams_of(connection, known.user_id)) | ({known.team} if known.team else set()),
         }
