@@ -68,7 +68,7 @@ class Part(NamedTuple):
 class Hold:
     """A reserved worst case. `amounts` stands on the intent line; `output` is what max_tokens becomes, if anything."""
 
-    __slots__ = ("amounts", "call_id", "expired", "expires", "output", "parts", "rates", "remaining_nano_usd", "true")
+    __slots__ = ("amounts", "call_id", "expired", "expires", "output", "parts", "rates", "remaining_nano_usd", "seen", "true")
 
     def __init__(self, call_id: str, true: TrueCost) -> None:
         self.call_id = call_id
@@ -80,6 +80,7 @@ class Hold:
         self.remaining_nano_usd: int | None = None
         self.parts: list[Part] = []
         self.rates: list[Any] = []
+        self.seen: tuple[int, list[Any]] = (0, [])  # what concerned it, and of which edition of the limits
 
 
 class Refusal(NamedTuple):

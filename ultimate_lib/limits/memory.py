@@ -68,6 +68,7 @@ class MemoryCounters:
         self._budgets: Index[Account] = Index.of(())
         self._rates: Index[Gauge] = Index.of(())
         self._holds: dict[str, Hold] = {}
+        self._edition = 0
         self.waiting = 0
         self.owning = True
         self.idle = True
@@ -89,6 +90,7 @@ class MemoryCounters:
             self._gauges[limit.id] = gauge
         self._budgets = Index.of((a.budget.subject, a.budget.subject_id, a) for a in self.accounts.values())
         self._rates = Index.of((g.limit.subject, g.limit.subject_id, g) for g in self._gauges.values())
+        self._edition += 1
         self.idle = not self.accounts and not self._gauges
         self._pump(*before.values(), *self.accounts.values())
 
@@ -97,13 +99,15 @@ class MemoryCounters:
     def admit(self, ask: Ask) -> Hold | Wait | Refusal | None:
         """Reserve a call's worst case; None: no limit concerns it."""
         record = ask.record
-        gauges = self._rates.of_call(record)
-        hard = []
-        if record.billing != "subscription":
-            hard = [a for a in self._budgets.of_call(record) if a.budget.hard and a.budget.enabled and a.loaded]
+        gauges = self._rates.of_call(record) if self._gauges else []
+        accounts: list[Account] = []
+        if record.billing != "subscription" and self.accounts:
+            accounts = self._budgets.of_call(record)
+        hard = [one for one in accounts if one.budget.hard and one.budget.enabled and one.loaded]
         if not gauges and not hard:
             return None
         hold = Hold(record.call_id, ask.true)
+        hold.seen = (self._edition, accounts)
         now = self._clock.monotonic()
         refused = self._take_rates(gauges, ask, hold, now)
         if refused is not None:
@@ -270,7 +274,8 @@ class MemoryCounters:
             self._settle_rates(hold, record)
         if self.accounts and counts(record):
             rules = {part.account.budget.id: part.rule for part in hold.parts} if hold is not None else {}
-            for account in self._budgets.of_call(record):
+            known = hold is not None and hold.seen[0] == self._edition
+            for account in hold.seen[1] if hold is not None and known else self._budgets.of_call(record):
                 budget = account.budget
                 cost = plain = amount(record, budget.unit)
                 if hold is not None and budget.id in hold.amounts:

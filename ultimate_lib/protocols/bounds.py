@@ -26,16 +26,37 @@ _FRAME_TOKENS = 64
 _CLIENT_TOOLS = ("custom", "function", "bash_", "text_editor_", "computer_", "memory_")  # run by the client
 _PICTURES = frozenset({"image", "image_url", "input_image"})
 _DOCUMENTS = frozenset({"document", "file", "input_file", "container_upload"})
-_MARKS = (b'"image', b'"document"', b'"file"', b'"input_', b'"container_upload"')
-_UNBOUND = (
-    (b'"web_search_options"', "it searches the web"),
-    (b'"mcp_servers"', "it calls MCP servers"),
-    (b'"prediction"', "predicted output is billed beside max_tokens"),
-    (b'"previous_response_id"', "it continues a stored conversation"),
-    (b'"plugins"', "it uses plugins"),
-    (b'"search_parameters"', "it searches the web"),
-)
-_SOUND = (b'"input_audio"', b'"modalities"', b'"audio"')
+_UNBOUND = {
+    "web_search_options": "it searches the web",
+    "search_parameters": "it searches the web",
+    "mcp_servers": "it calls MCP servers",
+    "plugins": "it uses plugins",
+    "prediction": "predicted output is billed beside max_tokens",
+    "previous_response_id": "it continues a stored conversation",
+    "speed": "its speed has a price of its own",
+    "inference_geo": "its place has a price of its own",
+}
+
+
+def _tells(plain: bytes) -> bool:
+    """Say whether a key may stand there that matters; a tool's schema may have members of these names.
+
+    Written out: this is asked for each call under a hard budget.
+    """
+    return (
+        b'"service_tier"' in plain or b'"web_search_options"' in plain or b'"search_parameters"' in plain
+        or b'"mcp_servers"' in plain or b'"plugins"' in plain or b'"prediction"' in plain
+        or b'"previous_response_id"' in plain or b'"speed"' in plain or b'"inference_geo"' in plain
+        or b'"audio"' in plain or b'"modalities"' in plain
+    )  # fmt: skip
+
+
+def _shows(plain: bytes) -> bool:
+    """Say whether pictures or documents may be in it."""
+    return (
+        b'"image' in plain or b'"document"' in plain or b'"file"' in plain or b'"input_' in plain
+        or b'"container_upload"' in plain
+    )  # fmt: skip
 
 
 class Bounds(msgspec.Struct, frozen=True):
@@ -56,21 +77,24 @@ def bounds(body: bytes, facts: RequestFacts, model: str) -> Bounds:
         plain = msgspec.json.encode(msgspec.json.decode(body))
     size = max(len(body), len(plain)) + _FRAME_TOKENS
     unbound = "a maximum in it is no number" if facts.odd_counts else None
-    for mark, reason in _UNBOUND:
-        if mark in plain:
-            unbound = reason
-    sound = any(mark in plain for mark in _SOUND)
+    sound, tier = b'"input_audio"' in plain, None
+    if _tells(plain):
+        members: dict[str, msgspec.Raw] = msgspec.json.decode(plain, type=dict[str, msgspec.Raw])
+        given = {key: value for key, value in members.items() if value != b"null"}
+        unbound = next((reason for key, reason in _UNBOUND.items() if key in given), unbound)
+        sound = sound or "audio" in given or "modalities" in given
+        tier = _text(given["service_tier"]) if "service_tier" in given else None
     if facts.tool_count:
         typed, server = _tools(facts.prefix)
         size += _TOOL_PROMPT_TOKENS + typed * _TYPED_TOOL_TOKENS
         unbound = f"the provider runs the tool '{server}' itself" if server else unbound
-    if any(mark in plain for mark in _MARKS):
+    if _shows(plain):
         size += _media(plain, model, encoded=not sound)
     caches = b'"cache_control"' in plain
     return Bounds(
         input_tokens=size,
         unbound=unbound,
-        tier=_tier(plain) if b'"service_tier"' in plain else None,
+        tier=tier,
         caches=caches or not model.startswith("claude"),  # others may write to a cache unasked
         caches_hour=b'"ttl"' in plain,
         sound=sound,
@@ -93,10 +117,9 @@ def _tools(prefix: bytes) -> tuple[int, str]:
     return typed, server
 
 
-def _tier(plain: bytes) -> str | None:
-    tier = msgspec.json.decode(plain, type=dict[str, msgspec.Raw]).get("service_tier")
-    told = msgspec.json.decode(tier) if tier else None
-    return told if isinstance(told, str) or told is None else "?"
+def _text(raw: msgspec.Raw) -> str:
+    told = msgspec.json.decode(raw)
+    return told if isinstance(told, str) else "?"
 
 
 def _media(plain: bytes, model: str, *, encoded: bool) -> int:

@@ -14,7 +14,7 @@ from ultimate_lib.access import changes
 from ultimate_lib.errors import NotFound
 from ultimate_lib.limits import edit
 from ultimate_lib.limits.status import BudgetState, status
-from ultimate_lib.store import identities
+from ultimate_lib.store import identities, keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -198,7 +198,8 @@ def states(bench: Workbench, caller: Caller) -> list[BudgetState]:
     """Return how the budgets stand that concern the caller: for pages too."""
     since = bench.clock.now_us() - _FRESH_US
     seen = [one for one in snapshot.read_all(bench.settings.run_dir, since_us=since) if one.owning]
-    standings = [standing for one in seen for standing in one.budgets]
+    newest = max(seen, key=lambda one: one.at_us, default=None)  # one that was killed still lies there
+    standings = newest.budgets if newest is not None else []
     found = status(bench.store, bench.clock, bench.settings, standings)
     sees = _sight(bench, caller)
     return [one for one in found if sees(one.subject, one.subject_id)]
@@ -243,9 +244,9 @@ def _sight(bench: Workbench, caller: Caller) -> Callable[[str, str | None], bool
         return lambda _subject, _subject_id: True
     with bench.store.begin() as connection:
         own = {
-            "key": {row["id"] for row in identities.keys_of(connection, known.user_id)},
+            "key": {row["id"] for row in keys.listed(connection, now=bench.clock.now(), user_id=known.user_id)},
             "user": {known.user_id},
-            "team": set(identities.teams_of(connection, known.user_id)) | ({known.team} if known.team else set()),
+            "team": {*identities.teams_of(connection, known.user_id), *([known.team] if known.team else [])},
         }
     return lambda subject, subject_id: subject == "global" or subject_id in own.get(subject, ())
 
