@@ -52,13 +52,6 @@ def change_budget(folder: Path, budget_id: str, **values: Any) -> None:
         edit.change(store, CLOCK, settings_of(folder), "test", "budget", budget_id, values, expect=lambda _: None)
 
 
-def remove_budgets(folder: Path) -> None:
-    with open_store(folder) as store:
-        for kind in ("budget", "rate_limit"):
-            for row in edit.listed(store, kind):
-                edit.remove(store, CLOCK, "test", kind, row["id"], expect=lambda _: None)
-
-
 def make_rate(folder: Path, **members: Any) -> str:
     with open_store(folder) as store:
         return str(edit.create_rate_limit(store, CLOCK, "test", {"subject": "global", **members})["id"])

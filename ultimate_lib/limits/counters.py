@@ -68,7 +68,7 @@ class Part(NamedTuple):
 class Hold:
     """A reserved worst case. `amounts` stands on the intent line; `output` is what max_tokens becomes, if anything."""
 
-    __slots__ = ("amounts", "call_id", "expired", "expires", "output", "parts", "rates", "remaining_nano_usd", "seen", "true")
+    __slots__ = ("amounts", "call_id", "expired", "expires", "output", "parts", "rates", "seen", "true")
 
     def __init__(self, call_id: str, true: TrueCost) -> None:
         self.call_id = call_id
@@ -77,7 +77,6 @@ class Hold:
         self.output: int | None = None
         self.expires = 0.0
         self.expired = False
-        self.remaining_nano_usd: int | None = None
         self.parts: list[Part] = []
         self.rates: list[Any] = []
         self.seen: tuple[int, list[Any]] = (0, [])  # what concerned it, and of which edition of the limits

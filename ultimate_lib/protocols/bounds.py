@@ -23,6 +23,7 @@ _DOCUMENT_TOKENS = 1_000_000  # the largest context that takes documents
 _TOOL_PROMPT_TOKENS = 1_000  # docs.anthropic.com, Tool use, Pricing: at most 804 a call
 _TYPED_TOOL_TOKENS = 1_000  # and for each tool that Anthropic defines at most 735
 _FRAME_TOKENS = 64
+_MARKS = (b'"image', b'"document"', b'"file"', b'"input_')
 _CLIENT_TOOLS = ("custom", "function", "bash_", "text_editor_", "computer_", "memory_")  # run by the client
 _PICTURES = frozenset({"image", "image_url", "input_image"})
 _DOCUMENTS = frozenset({"document", "file", "input_file", "container_upload"})
@@ -38,25 +39,8 @@ _UNBOUND = {
 }
 
 
-def _tells(plain: bytes) -> bool:
-    """Say whether a key may stand there that matters; a tool's schema may have members of these names.
-
-    Written out: this is asked for each call under a hard budget.
-    """
-    return (
-        b'"service_tier"' in plain or b'"web_search_options"' in plain or b'"search_parameters"' in plain
-        or b'"mcp_servers"' in plain or b'"plugins"' in plain or b'"prediction"' in plain
-        or b'"previous_response_id"' in plain or b'"speed"' in plain or b'"inference_geo"' in plain
-        or b'"audio"' in plain or b'"modalities"' in plain
-    )  # fmt: skip
-
-
-def _shows(plain: bytes) -> bool:
-    """Say whether pictures or documents may be in it."""
-    return (
-        b'"image' in plain or b'"document"' in plain or b'"file"' in plain or b'"input_' in plain
-        or b'"container_upload"' in plain
-    )  # fmt: skip
+_TELLING = frozenset({*_UNBOUND, "service_tier", "audio", "modalities"})
+_members: msgspec.json.Decoder[dict[str, msgspec.Raw]] = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 class Bounds(msgspec.Struct, frozen=True):
@@ -73,13 +57,15 @@ class Bounds(msgspec.Struct, frozen=True):
 def bounds(body: bytes, facts: RequestFacts, model: str) -> Bounds:
     """Return the bounds of a request whose body is valid JSON of its protocol; `model` is the one it goes to."""
     plain = body
+    shown = facts.has_images or facts.has_documents
     if b"\\u00" in body:  # a key may be spelled with escapes
         plain = msgspec.json.encode(msgspec.json.decode(body))
+        shown = any(mark in plain for mark in _MARKS)
     size = max(len(body), len(plain)) + _FRAME_TOKENS
     unbound = "a maximum in it is no number" if facts.odd_counts else None
     sound, tier = b'"input_audio"' in plain, None
-    if _tells(plain):
-        members: dict[str, msgspec.Raw] = msgspec.json.decode(plain, type=dict[str, msgspec.Raw])
+    members = _members.decode(plain)
+    if not _TELLING.isdisjoint(members):
         given = {key: value for key, value in members.items() if value != b"null"}
         unbound = next((reason for key, reason in _UNBOUND.items() if key in given), unbound)
         sound = sound or "audio" in given or "modalities" in given
@@ -88,7 +74,7 @@ def bounds(body: bytes, facts: RequestFacts, model: str) -> Bounds:
         typed, server = _tools(facts.prefix)
         size += _TOOL_PROMPT_TOKENS + typed * _TYPED_TOOL_TOKENS
         unbound = f"the provider runs the tool '{server}' itself" if server else unbound
-    if _shows(plain):
+    if shown or b'"container_upload"' in plain:
         size += _media(plain, model, encoded=not sound)
     caches = b'"cache_control"' in plain
     return Bounds(
@@ -96,7 +82,7 @@ def bounds(body: bytes, facts: RequestFacts, model: str) -> Bounds:
         unbound=unbound,
         tier=tier,
         caches=caches or not model.startswith("claude"),  # others may write to a cache unasked
-        caches_hour=b'"ttl"' in plain,
+        caches_hour=caches and b'"ttl"' in plain,
         sound=sound,
     )
 
