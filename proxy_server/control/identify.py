@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _LONGEST_TOKEN = 200
+_LONGEST_AGENT = 300
 
 
 class Identify:
@@ -47,7 +48,9 @@ class Identify:
         session = _cookie(request, cookie_name(caller))
         if session is None:
             return caller
-        principal = sessions.lookup(self._store, self._clock, session)
+        principal = sessions.lookup(
+            self._store, self._clock, session, idle_minutes=self._settings.server.session_idle_minutes
+        )
         return caller if principal is None else replace(caller, principal=principal, session=session)
 
     def _place(self, request: HTTPServerRequest) -> Caller:
@@ -66,6 +69,7 @@ class Identify:
         self._check_host(host, loopback=loopback)
         return Caller(
             address=address,
+            agent=headers.get("User-Agent", "")[:_LONGEST_AGENT],
             loopback=loopback,
             secure=secure,
             origin=f"{'https' if secure else 'http'}://{host}",
@@ -119,8 +123,13 @@ class Identify:
         return principal
 
     def check_browser(self, request: HTTPServerRequest, caller: Caller, form_token: str) -> None:
-        """Let a change that a cookie carries pass only from a page of ours. Raises `Denied`."""
-        if caller.session is None or request.method in SAFE_METHODS:
+        """Let a change that a cookie carries, or that a browser asks for without any, pass only from a page of ours.
+
+        A sign-in brings no cookie yet; another site must not sign its visitors in here as somebody else. Programs
+        send no Origin. Raises `Denied`.
+        """
+        by_key = caller.principal is not None and caller.session is None
+        if request.method in SAFE_METHODS or by_key or (caller.session is None and "Origin" not in request.headers):
             return
         origin = request.headers.get("Origin", "null")
         ours = {caller.origin.lower()}
@@ -133,6 +142,8 @@ class Identify:
         )
         if not from_us:
             raise Denied("This did not come from a page of this server.", hint="Reload the page.", code="origin")
+        if caller.session is None:
+            return
         told = request.headers.get("X-CSRF-Token") or form_token
         if not hmac.compare_digest(told.encode(), sessions.csrf_token(caller.session).encode()):
             raise Denied("The page's token is missing or old.", hint="Reload the page and try again.", code="csrf")

@@ -6,7 +6,7 @@ another secret; the key itself, with its budgets, its usage and the keys made wi
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET, Struct, UnsetType
@@ -23,7 +23,6 @@ from ultimate_lib.store import keys as rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from datetime import datetime
 
     from sqlalchemy import Connection
 
@@ -31,7 +30,18 @@ if TYPE_CHECKING:
     from ultimate_lib.clock import Clock
     from ultimate_lib.store import Store
 
-__all__ = ["SHAPE", "KeyCache", "KeyChange", "change", "create_key", "digest", "list_keys", "one", "revoke_key", "rotate"]
+__all__ = [
+    "SHAPE",
+    "KeyCache",
+    "KeyChange",
+    "change",
+    "create_key",
+    "digest",
+    "list_keys",
+    "one",
+    "revoke_key",
+    "rotate",
+]
 
 MOST_OVERLAP_H = 168
 _DEFAULT_SCOPES = ("proxy:call", "analytics:view")
@@ -46,12 +56,12 @@ class KeyChange(Struct, kw_only=True):
     """What shall be different about a key; what is unset stays, null takes a value away."""
 
     name: str | UnsetType = UNSET
-    models: list[str] | None | UnsetType = UNSET
-    expires_at: datetime | None | UnsetType = UNSET
-    team: str | None | UnsetType = UNSET
-    project: str | None | UnsetType = UNSET
-    cost_center: str | None | UnsetType = UNSET
-    app: str | None | UnsetType = UNSET
+    models: list[str] | UnsetType | None = UNSET
+    expires_at: datetime | UnsetType | None = UNSET
+    team: str | UnsetType | None = UNSET
+    project: str | UnsetType | None = UNSET
+    cost_center: str | UnsetType | None = UNSET
+    app: str | UnsetType | None = UNSET
     tags: list[str] | UnsetType = UNSET
     locked: list[str] | UnsetType = UNSET
 
@@ -132,7 +142,7 @@ def _check_depth(connection: Connection, maker: Principal) -> None:
         )
 
 
-def change(  # noqa: PLR0917 - who changes what
+def change(
     store: Store,
     clock: Clock,
     actor: Principal,
@@ -155,13 +165,13 @@ def change(  # noqa: PLR0917 - who changes what
         if not values:
             return _shown(row)
         if not rows.change(connection, key_id, row["version"], values):
-            raise Changed("This has changed meanwhile.", hint="Read it again, and repeat the change if it still holds.")
+            raise Changed(
+                "This has changed meanwhile.", hint="Read it again, and repeat the change if it still holds."
+            )
         if values.get("expires_at") is not None:
             rows.end_no_later(connection, _below(connection, key_id), values["expires_at"])
         before = _told({name: row[name] for name in values})
-        audit.append(
-            connection, audited(now, actor.user_name, "key.change", key_id, address, _told(values), before)
-        )
+        audit.append(connection, audited(now, actor.user_name, "key.change", key_id, address, _told(values), before))
         changed = rows.by_id(connection, key_id)
     assert changed is not None  # noqa: S101 - keys are never deleted
     return _shown(changed)
@@ -228,18 +238,21 @@ def revoke_key(
 
 def list_keys(
     store: Store,
-    clock: Clock,
-    *,
     user_id: str | None = None,
+    *,
     team: str | None = None,
-    live: bool | None = None,
+    live_at: datetime | None = None,
+    ended_at: datetime | None = None,
     before: tuple[datetime, str] | None = None,
     limit: int = 500,
 ) -> list[dict[str, Any]]:
-    """Return keys without hashes, newest first: everyone's, a user's or a team's. Who may see them, see `may_list`."""
+    """Return keys without hashes, newest first: everyone's, a user's or a team's; the caller decides who may.
+
+    `live_at` and `ended_at` leave those that live, or have ended, at a moment; `before` is a place in the list.
+    """
     with store.begin() as connection:
         found = rows.listed(
-            connection, now=clock.now(), user_id=user_id, team=team, live=live, before=before, limit=limit
+            connection, user_id=user_id, team=team, live_at=live_at, ended_at=ended_at, before=before, limit=limit
         )
     return [_shown(row) for row in found]
 
@@ -265,7 +278,9 @@ def _to_change(connection: Connection, actor: Principal, key_id: str, *, former:
         raise _unknown(key_id)
     if row["rotated_from"] is not None and not former:
         raise Invalid(
-            f"This is a former secret of '{row['rotated_from']}'.", hint="Change that key, or end this.", code="former"
+            f"This is a former secret of '{row['rotated_from']}'.",
+            hint="Change that key, or end this.",
+            code="former",
         )
     if actor.key_id is not None and not manages and not actor.permissions >= set(row["scopes"]):
         raise Denied(

@@ -85,9 +85,9 @@ _NEEDED = (
 
 def _concerned(budget: Budget) -> pl.Expr:
     if budget.subject == "global":
-        return pl.lit(True)  # noqa: FBT003 - every row
+        return pl.lit(True)
     if budget.subject == "tag":
-        return pl.col("tags").list.contains(budget.subject_id).fill_null(False)  # noqa: FBT003 - rows without tags
+        return pl.col("tags").list.contains(budget.subject_id).fill_null(False)
     return pl.col(_COLUMNS[budget.subject]) == budget.subject_id
 
 

@@ -48,14 +48,14 @@ def made_with(connection: Connection, key_ids: list[str]) -> list[str]:
 def listed(
     connection: Connection,
     *,
-    now: datetime,
     user_id: str | None = None,
     team: str | None = None,
-    live: bool | None = None,
+    live_at: datetime | None = None,
+    ended_at: datetime | None = None,
     before: tuple[datetime, str] | None = None,
     limit: int = 500,
 ) -> list[RowMapping]:
-    """Return keys, newest first: of a user, of a team, that live or have ended, older than the place `before`.
+    """Return keys, newest first: of a user, of a team, alive or ended at a moment, older than the place `before`.
 
     A team's keys are those booked on it, and those of its members that name no team.
     """
@@ -65,8 +65,10 @@ def listed(
     if team is not None:
         members = sa.select(team_members.c.user_id).join(teams).where(teams.c.name == team)
         query = query.where((keys.c.team == team) | (keys.c.team.is_(None) & keys.c.user_id.in_(members)))
-    if live is not None:
-        query = query.where(_lives(now) if live else sa.not_(_lives(now)))
+    if live_at is not None:
+        query = query.where(_lives(live_at))
+    if ended_at is not None:
+        query = query.where(sa.not_(_lives(ended_at)))
     if before is not None:
         at, key_id = before
         query = query.where((keys.c.created_at < at) | ((keys.c.created_at == at) & (keys.c.id < key_id)))

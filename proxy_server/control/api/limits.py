@@ -244,7 +244,7 @@ def _sight(bench: Workbench, caller: Caller) -> Callable[[str, str | None], bool
         return lambda _subject, _subject_id: True
     with bench.store.begin() as connection:
         own = {
-            "key": {row["id"] for row in keys.listed(connection, now=bench.clock.now(), user_id=known.user_id)},
+            "key": {row["id"] for row in keys.listed(connection, user_id=known.user_id)},
             "user": {known.user_id},
             "team": {*identities.teams_of(connection, known.user_id), *([known.team] if known.team else [])},
         }

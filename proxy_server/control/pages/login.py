@@ -34,7 +34,7 @@ def sign_in(bench: Workbench, caller: Caller, told: SignIn) -> Answer:
             hint="Reach this server over https, or through a tunnel to localhost.",
             code="login_insecure",
         )
-    session = sessions.exchange_link(bench.store, bench.clock, told.link, address=caller.address)
+    session = sessions.exchange_link(bench.store, bench.clock, told.link, address=caller.address, agent=caller.agent)
     if session is None:
         return Answer(Page("login.html", "Sign in", {"used": True}), status=403)
     return Answer(Redirect(told.to), sign_in=session)

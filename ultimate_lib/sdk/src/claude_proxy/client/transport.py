@@ -101,9 +101,9 @@ class Transport:
         """PUT a JSON object, once, and return the JSON that comes back."""
         return self._json(self._send("PUT", path, body=body or {}))
 
-    def patch(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
-        """PATCH with a JSON object, once, and return the JSON that comes back."""
-        return self._json(self._send("PATCH", path, body=body or {}))
+    def patch(self, path: str, body: Mapping[str, Any]) -> Any:
+        """PATCH a path with a JSON object, once, and return the JSON that comes back."""
+        return self._json(self._send("PATCH", path, body=body))
 
     def delete(self, path: str, **params: Any) -> Any:
         """DELETE a path, once, and return the JSON that comes back."""
