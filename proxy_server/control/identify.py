@@ -87,7 +87,8 @@ class Identify:
     def _check_host(self, host: str, *, loopback: bool) -> None:
         """Refuse a foreign name for this computer: a page elsewhere may have let its own name point here."""
         try:
-            name = urlsplit(f"//{host}").hostname or ""
+            parts = urlsplit(f"//{host}")
+            name = parts.hostname or "" if parts.port != 0 else ""  # a port that is none raises
         except ValueError:
             name = ""
         public = urlsplit(self._settings.server.public_url).hostname
