@@ -40,7 +40,7 @@ def test_total_has_no_edges() -> None:
 
 
 @given(
-    at=st.datetimes(datetime(2020, 1, 1), datetime(2030, 1, 1)).map(lambda at: to_us(at.replace(tzinfo=UTC))),
+    at=st.integers(to_us(datetime(2020, 1, 1, tzinfo=UTC)), to_us(datetime(2030, 1, 1, tzinfo=UTC))),
     period=st.sampled_from(["day", "week", "month"]),
     zone=st.sampled_from(ZONES),
     week_start=st.sampled_from(["monday", "sunday", "saturday"]),

@@ -30,7 +30,9 @@ def budget(number: int = 1, amount: int = 100, **members: Any) -> Budget:
     return Budget(**about)
 
 
-def counters(*budgets: Budget, rates: tuple[RateLimit, ...] = (), clock: SteppedClock | None = None, **told: Any):
+def counters(
+    *budgets: Budget, rates: tuple[RateLimit, ...] = (), clock: SteppedClock | None = None, **told: Any
+) -> MemoryCounters:
     overrides = {"billing.time_zone": "Europe/Berlin", **told}
     made = MemoryCounters(load(environ={}, overrides=overrides), clock or SteppedClock(START))
     made.set(budgets, rates)
@@ -423,8 +425,8 @@ class Hard(RuleBasedStateMachine):
             for name, account in self.made.accounts.items():
                 for ledger in (account.current, account.last):
                     if ledger is not None:
-                        assert 0 <= ledger.held
-                        assert 0 <= ledger.spent
+                        assert ledger.held >= 0
+                        assert ledger.spent >= 0
                         assert ledger.spent + ledger.held <= self.amounts[name]
             assert self.made.waiting == len(self.waits)
 

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -44,11 +43,11 @@ def call(cost: int | None = 10, **members: Any) -> CallRecord:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
+def folder(tmp_path: Path) -> Path:
     store = Store(settings_of(tmp_path).store_url)
     store.migrate()
     store.close()
-    yield tmp_path
+    return tmp_path
 
 
 def lake_of(folder: Path, clock: Any = CLOCK) -> Lake:

@@ -66,7 +66,7 @@ class Part(NamedTuple):
 
 
 class Hold:
-    """A reserved worst case. `amounts` stands on the intent line; `output` is what max_tokens becomes, if anything."""
+    """A reserved worst case. `amounts` stands on the intent line; `output` is what max_tokens becomes, if it does."""
 
     __slots__ = ("amounts", "call_id", "expired", "expires", "output", "parts", "rates", "seen", "true")
 

@@ -58,8 +58,8 @@ class BudgetChange(Struct, kw_only=True):
     hard: bool | UnsetType = UNSET
     enabled: bool | UnsetType = UNSET
     when_short: str | UnsetType = UNSET
-    hold_wait_s: float | None | UnsetType = UNSET
-    unpriced: str | None | UnsetType = UNSET
+    hold_wait_s: float | UnsetType | None = UNSET
+    unpriced: str | UnsetType | None = UNSET
 
 
 class BudgetTold(Struct, kw_only=True):
@@ -95,9 +95,9 @@ class RateLimitChange(Struct, kw_only=True):
     """What of a rate limit shall change; null takes a limit away."""
 
     id: str
-    requests_per_minute: int | None | UnsetType = UNSET
-    tokens_per_minute: int | None | UnsetType = UNSET
-    concurrent: int | None | UnsetType = UNSET
+    requests_per_minute: int | UnsetType | None = UNSET
+    tokens_per_minute: int | UnsetType | None = UNSET
+    concurrent: int | UnsetType | None = UNSET
 
 
 class RateLimitTold(Struct, kw_only=True):
