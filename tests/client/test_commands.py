@@ -197,7 +197,7 @@ def test_who_one_is_and_how_the_proxy_does(run: Any, proxy: Running) -> None:
     assert json.loads(run("version", "-o", "json").out)["client"] == "0.1.0"
     assert run("metrics").out.startswith("# HELP")
     assert json.loads(run("api", "GET", "/api/analytics/breakdown", "by=model", "limit=1").out)["rows"]
-    assert run("roles").out.count("\n") == 6
+    assert run("roles").out.count("\n") == 7  # a heading, five roles, a preset
 
 
 def test_without_a_key_one_is_denied_and_told_how_to_give_one(proxy: Running, tmp_path: Path) -> None:

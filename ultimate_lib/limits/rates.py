@@ -43,7 +43,7 @@ class Window:
         for entry in entries:
             excess -= entry.amount
             if excess <= 0:
-                return max(entry.at + WINDOW_S - now, 0.001)
+                return min(max(entry.at + WINDOW_S - now, 0.001), WINDOW_S)
         return WINDOW_S
 
     def take(self, now: float, amount: int) -> Entry:
