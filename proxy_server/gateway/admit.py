@@ -12,13 +12,14 @@ import asyncio
 import fcntl
 import logging
 import os
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ultimate_lib.errors import Invalid, UltimateError, Unavailable
 from ultimate_lib.limits import spent
 from ultimate_lib.limits.counters import Ask, Hold, Refusal, Wait
 from ultimate_lib.limits.memory import MemoryCounters
-from ultimate_lib.limits.worst import WorstCase
+from ultimate_lib.limits.worst import WorstCase, priced
 from ultimate_lib.pricing.ceiling import UNSAID_OUTPUT
 
 if TYPE_CHECKING:
@@ -186,7 +187,15 @@ class Admission:
             if most is not None and output > most:
                 output = most
         tokens = facts.input_estimate + (facts.max_tokens or 0)
-        return Ask(record, output, asked, surface.generates, tokens, worst.need, worst.true)
+        return Ask(
+            record,
+            output,
+            asked,
+            surface.generates,
+            tokens,
+            worst.need,
+            partial(priced, self._state.book, route.provider.price_id),
+        )
 
     def settle(self, hold: Hold | None, record: CallRecord, *, reached: bool) -> Mapping[str, int] | None:
         """Charge a call that has ended; return what its line says beside its cost."""

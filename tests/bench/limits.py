@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from tests.bench.figures import Figure, emit
@@ -22,7 +23,7 @@ from ultimate_lib.journal import JournalWriter
 from ultimate_lib.limits.calls import Budget, RateLimit
 from ultimate_lib.limits.counters import Ask, Hold
 from ultimate_lib.limits.memory import MemoryCounters
-from ultimate_lib.limits.worst import WorstCase
+from ultimate_lib.limits.worst import WorstCase, priced
 from ultimate_lib.pricing import PriceBook, pricelist
 from ultimate_lib.protocols import openai_chat
 from ultimate_lib.records import CallRecord
@@ -62,7 +63,7 @@ def one_call(counters: MemoryCounters | None, book: PriceBook, writer: JournalWr
             most, output = worst.most_output(), facts.most_output or 0
             ask = Ask(
                 record, output if most is None else min(output, most), facts.most_output is not None, True,
-                facts.input_estimate + (facts.max_tokens or 0), worst.need, worst.true,
+                facts.input_estimate + (facts.max_tokens or 0), worst.need, partial(priced, book, "openai"),
             )  # fmt: skip
             answer = counters.admit(ask)
             assert isinstance(answer, Hold)

@@ -17,7 +17,7 @@ _BUSY_RETRY_S = 1.0
 class Gauge:
     """A rate limit with its windows and the number of calls that are under way."""
 
-    __slots__ = ("_concurrent", "_requests", "_tokens", "limit", "now", "requests", "tokens", "under_way")
+    __slots__ = ("_concurrent", "_requests", "_tokens", "limit", "requests", "tokens", "under_way")
 
     limit: RateLimit
 
@@ -25,7 +25,6 @@ class Gauge:
         self._requests = Window()
         self._tokens = Window()
         self.under_way = 0
-        self.now = 0.0
         self.requests: int | None = None
         self.tokens: int | None = None
         self._concurrent: int | None = None
@@ -39,7 +38,6 @@ class Gauge:
 
     def refusal(self, now: float, tokens: int) -> Limited | None:
         """Return why a call must not begin now, or None."""
-        self.now = now
         if self._concurrent is not None and self.under_way >= self._concurrent:
             return _limited(self, f"{self._concurrent} calls at a time", _BUSY_RETRY_S)
         if self.requests is not None:
@@ -57,28 +55,31 @@ class Gauge:
         self.under_way += 1
         if self.requests is not None:
             self._requests.take(now, 1)
-        entry = self._tokens.take(now, min(tokens, self.tokens)) if self.tokens is not None else None
-        return Taken(self, entry)
+        if self.tokens is None:
+            return Taken(self, None, 0)
+        tokens = min(tokens, self.tokens)
+        return Taken(self, self._tokens.take(now, tokens), tokens)
 
-    def end(self, entry: Entry | None, tokens: int | None) -> None:
-        """Count a call that has ended, with its true tokens if they are known."""
+    def end(self, entry: Entry | None, more: int) -> None:
+        """Count a call that has ended, and how many tokens more it was than it took."""
         self.under_way -= 1
-        if entry is not None and tokens is not None:
-            self._tokens.correct(self.now, entry, tokens)
+        if entry is not None and more:
+            self._tokens.correct(entry, more)
 
 
 class Taken:
     """What one call has taken of a gauge."""
 
-    __slots__ = ("_entry", "_gauge")
+    __slots__ = ("_entry", "_gauge", "_tokens")
 
-    def __init__(self, gauge: Gauge, entry: Entry | None) -> None:
+    def __init__(self, gauge: Gauge, entry: Entry | None, tokens: int) -> None:
         self._gauge = gauge
         self._entry = entry
+        self._tokens = tokens
 
     def end(self, tokens: int | None) -> None:
         """Give back the place, and correct the tokens if they are known."""
-        self._gauge.end(self._entry, tokens)
+        self._gauge.end(self._entry, 0 if tokens is None else tokens - self._tokens)
 
 
 def _share(limit: int | None, gateways: int) -> int | None:

@@ -1,6 +1,7 @@
 """Requests and tokens a minute: exact sliding windows. Pure: the caller hands in monotonic time.
 
-A window remembers each entry of the last 60 seconds, so that no 60 seconds ever hold more than the limit.
+A window remembers the entries of the last 60 seconds, those of a twentieth of a second as one that counts as long as
+the last of them: no 60 seconds ever hold more than the limit.
 """
 
 from __future__ import annotations
@@ -8,15 +9,16 @@ from __future__ import annotations
 from collections import deque
 
 WINDOW_S = 60.0
+_TOGETHER_S = 0.05
 
 
 class Entry:
-    """What one call takes of a window; its amount may be corrected later."""
+    """What calls that came together take of a window; the amount may be corrected later."""
 
-    __slots__ = ("amount", "at")
+    __slots__ = ("amount", "at", "since")
 
     def __init__(self, at: float, amount: int) -> None:
-        self.at = at
+        self.since = self.at = at
         self.amount = amount
 
 
@@ -45,14 +47,20 @@ class Window:
         return WINDOW_S
 
     def take(self, now: float, amount: int) -> Entry:
-        """Add an entry."""
-        entry = Entry(now, amount)
-        self._entries.append(entry)
+        """Add an amount and return the entry that it is in."""
+        entries = self._entries
         self.total += amount
+        if entries and now - entries[-1].since < _TOGETHER_S:
+            entry = entries[-1]
+            entry.at = now
+            entry.amount += amount
+        else:
+            entry = Entry(now, amount)
+            entries.append(entry)
         return entry
 
-    def correct(self, now: float, entry: Entry, amount: int) -> None:
-        """Give an entry another amount, if it still counts."""
-        if entry.at > now - WINDOW_S and self._entries and entry.at >= self._entries[0].at:
-            self.total += amount - entry.amount
-            entry.amount = amount
+    def correct(self, entry: Entry, more: int) -> None:
+        """Add to what an entry counts, or take from it, if it still counts."""
+        if self._entries and entry.at >= self._entries[0].at:
+            self.total += more
+            entry.amount += more

@@ -79,10 +79,6 @@ class WorstCase:
     def _other(self, rule: str) -> tuple[str, str]:
         return _priced_as(self._book, self._price_id, rule)
 
-    def true(self, rule: str, record: CallRecord) -> int | None:
-        """Return what an ended call without a price costs under a rule, or None."""
-        return priced(self._book, self._price_id, rule, record)
-
     def most_output(self) -> int | None:
         """Return the model's own limit of output tokens, if it is known."""
         return most_output(self._model)
