@@ -51,12 +51,12 @@ class KeyChanges(Struct, kw_only=True):
 
     id: str
     name: str | UnsetType = UNSET
-    models: list[str] | None | UnsetType = UNSET
-    expires_at: datetime | None | UnsetType = UNSET
-    team: str | None | UnsetType = UNSET
-    project: str | None | UnsetType = UNSET
-    cost_center: str | None | UnsetType = UNSET
-    app: str | None | UnsetType = UNSET
+    models: list[str] | UnsetType | None = UNSET
+    expires_at: datetime | UnsetType | None = UNSET
+    team: str | UnsetType | None = UNSET
+    project: str | UnsetType | None = UNSET
+    cost_center: str | UnsetType | None = UNSET
+    app: str | UnsetType | None = UNSET
     tags: list[str] | UnsetType = UNSET
     locked: list[str] | UnsetType = UNSET
 
@@ -235,7 +235,7 @@ def usage(bench: Workbench, caller: Caller, asked: Asked) -> Usage:
     key_id = row["rotated_from"] or row["id"]  # calls with a former secret are the key's own
     zone = asked.time_zone or bench.settings.billing.time_zone
     within = span.read(asked.start, asked.end, zone, clock=bench.clock, default=_MONTH)
-    where = {"key": (key_id,)}
+    where: dict[str, tuple[str | None, ...]] = {"key": (key_id,)}
     query = Query(metrics=_METRICS, start=within.start, end=within.end, where=where, time_zone=zone)
     (told,) = numbers.aggregate(bench.lake, query, bench.compute).frame.to_dicts()
     newest = numbers.calls(
