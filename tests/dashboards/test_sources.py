@@ -50,7 +50,9 @@ def control(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Alone]:
 
 def local(control: Alone, *, sees_all: bool = True, user: str = "user_admin") -> LocalSource:
     view = frozenset({"dashboards:view"})
-    return LocalSource(control.bench, Principal(user_id=user, user_name=user, permissions=view, sees_all=sees_all))
+    return LocalSource(
+        control.bench, Principal(user_id=user, user_name=user, permissions=view, view="all" if sees_all else "own")
+    )
 
 
 def remote(control: Alone, key: str | None = None) -> RemoteSource:

@@ -23,7 +23,7 @@ from ultimate_lib.settings import load
 
 NOW = datetime(2026, 3, 10, 12, 30, tzinfo=UTC)
 LONG = "a-model-with-a-name-that-no-column-is-wide-enough-for/" * 4 + "<b>&\"'@t0$"
-WHO = Principal(user_id="u", user_name="u", permissions=frozenset({"dashboards:view"}), sees_all=True)
+WHO = Principal(user_id="u", user_name="u", permissions=frozenset({"dashboards:view"}), view="all")
 
 
 def source(folder: Path, *written: Any) -> LocalSource:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from ultimate_lib.access.principal import Principal
+from ultimate_lib.access.changes import audited
+from ultimate_lib.access.principal import of_user
 from ultimate_lib.access.roles import PERMISSIONS, permissions_of
 from ultimate_lib.errors import Denied, Invalid, NotFound
 from ultimate_lib.records import new_call_id
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import RowMapping
 
+    from ultimate_lib.access.principal import Principal
     from ultimate_lib.clock import Clock
     from ultimate_lib.store import Store
 
@@ -82,22 +84,22 @@ class KeyCache:
         return _principal(row, roles, teams)
 
 
-def _principal(row: RowMapping, roles: dict[str, str], teams: Sequence[str]) -> Principal:
-    held = permissions_of(roles)
+def _principal(row: RowMapping, roles: dict[str, str], teams: dict[str, bool]) -> Principal:
     expires_at = row["expires_at"]
-    return Principal(
-        user_id=row["user_id"],
-        user_name=row["user_name"],
-        permissions=held & frozenset(row["scopes"]),  # a role taken away takes the key's share with it
+    return of_user(
+        row["user_id"],
+        row["user_name"],
+        roles,
+        teams,
+        permissions=permissions_of(roles) & frozenset(row["scopes"]),  # a role taken away takes the key's share along
         key_id=row["id"],
-        team=row["team"] or (teams[0] if teams else None),
+        team=row["team"] or next(iter(teams), None),
         project=row["project"],
         cost_center=row["cost_center"],
         app=row["app"],
         models=tuple(row["models"]) if row["models"] is not None else None,
         loopback_only=row["loopback_only"],
         expires_at_us=int(expires_at.timestamp() * 1_000_000) if expires_at is not None else None,
-        sees_all=any(scope == "all" and role != "api_user" for role, scope in roles.items()),
     )
 
 
@@ -179,18 +181,3 @@ def list_keys(store: Store, user_id: str) -> list[dict[str, Any]]:
         rows = identities.keys_of(connection, user_id)
     hidden = {"hash", "user_name", "user_active"}
     return [{name: value for name, value in row.items() if name not in hidden} for row in rows]
-
-
-def audited(  # noqa: PLR0917 - the columns of the row, in order
-    at: datetime, actor: str, action: str, target: str, address: str, after: dict[str, Any] | None
-) -> dict[str, Any]:
-    """Return a row of the audit for `store.audit.append`."""
-    return {
-        "at": at.astimezone(UTC),
-        "actor": actor,
-        "action": action,
-        "object": target,
-        "before": None,
-        "after": after,
-        "address": address or None,
-    }

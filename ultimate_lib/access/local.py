@@ -77,7 +77,7 @@ def _administrator(store: Store, clock: Clock) -> Principal:
         else:
             user_id = row["id"]
             roles = identities.roles_of(connection, user_id)
-    return Principal(user_id=user_id, user_name=name, permissions=permissions_of(roles), sees_all=True)
+    return Principal(user_id=user_id, user_name=name, permissions=permissions_of(roles), view="all")
 
 
 def _login_name() -> str:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any, Literal
+
 import msgspec
 
+from ultimate_lib.access.roles import permissions_of, view_of
 from ultimate_lib.errors import Denied
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class Principal(msgspec.Struct, frozen=True, kw_only=True):
@@ -14,14 +20,21 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     user_name: str
     permissions: frozenset[str]
     key_id: str | None = None
-    team: str | None = None
+    team: str | None = None  # that its calls are booked under
     project: str | None = None
     cost_center: str | None = None
     app: str | None = None
     models: tuple[str, ...] | None = None  # allow-list; None: all
     loopback_only: bool = False
     expires_at_us: int | None = None
-    sees_all: bool = False  # False: only its own calls
+    view: Literal["own", "team", "all"] = "own"  # whose calls it sees
+    teams: tuple[str, ...] = ()  # names of its teams
+    leads: tuple[str, ...] = ()  # names of those among them that it leads
+
+    @property
+    def sees_all(self) -> bool:
+        """Whether it sees everyone's calls."""
+        return self.view == "all"
 
     def require(self, permission: str) -> None:
         """Raise `Denied` unless the permission is held."""
@@ -31,3 +44,14 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
                 hint="Ask an administrator for a role that has it.",
                 code="permission",
             )
+
+
+def of_user(user_id: str, name: str, roles: Mapping[str, str], teams: Mapping[str, bool], **more: Any) -> Principal:
+    """Return a user as a caller: `roles` are role → scope, `teams` the names of its teams → whether it leads.
+
+    `more` are fields of `Principal` that win over what roles and teams give: those of a key.
+    """
+    first = next(iter(teams), None)
+    told: dict[str, Any] = {"permissions": permissions_of(roles), "team": first, "view": view_of(roles), **more}
+    leads = tuple(team for team, lead in teams.items() if lead)
+    return Principal(user_id=user_id, user_name=name, teams=tuple(teams), leads=leads, **told)

@@ -10,7 +10,7 @@ import hashlib
 import logging
 from typing import TYPE_CHECKING
 
-from ultimate_lib.access.keys import audited
+from ultimate_lib.access.changes import audited
 from ultimate_lib.errors import Corrupt, NotFound
 from ultimate_lib.store import audit, sealed
 

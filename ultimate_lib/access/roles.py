@@ -1,11 +1,15 @@
-"""The 17 permissions and five roles, one table: Viewer 3 ⊂ Analyst 6 ⊂ Moderator 11 ⊂ Admin 17; API user 2."""
+"""The 17 permissions and five roles, one table: Viewer 3 ⊂ Analyst 6 ⊂ Moderator 11 ⊂ Admin 17; API user 2.
+
+Presets are further bundles under names of their own. A grant has a scope: whose calls its holder sees. The API user's
+part gives sight of own calls alone, whatever its scope says.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 PERMISSIONS: dict[str, str] = {
     "dashboards:view": "See dashboards.",
@@ -39,7 +43,24 @@ ROLES: dict[str, frozenset[str]] = {
     "api_user": frozenset({"proxy:call", "analytics:view"}),
 }
 
+PRESETS: dict[str, frozenset[str]] = {
+    "finance": ROLES["viewer"] | {"analytics:export", "reports:schedule"},
+}
+GRANTABLE: dict[str, frozenset[str]] = {**ROLES, **PRESETS}
+"""What can be granted: roles and presets."""
+
+Scope = Literal["own", "team", "all"]
+SCOPES: tuple[Scope, ...] = ("own", "team", "all")
+"""Whose calls a role shows, from narrow to wide."""
+_SHOWS_OWN_ALONE = "api_user"
+
 
 def permissions_of(roles: Iterable[str]) -> frozenset[str]:
     """Return what a holder of several roles may do; roles that are no longer known give nothing."""
-    return frozenset[str]().union(*(ROLES.get(role, frozenset()) for role in roles))
+    return frozenset[str]().union(*(GRANTABLE.get(role, frozenset()) for role in roles))
+
+
+def view_of(roles: Mapping[str, str]) -> Scope:
+    """Return whose calls a holder of roles (role → scope) sees: the widest scope wins."""
+    held = {scope for role, scope in roles.items() if role in GRANTABLE and role != _SHOWS_OWN_ALONE}
+    return next((scope for scope in reversed(SCOPES) if scope in held), "own")

@@ -8,12 +8,12 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from ultimate_lib.access.keys import digest
-from ultimate_lib.access.principal import Principal
-from ultimate_lib.access.roles import permissions_of
+from ultimate_lib.access.principal import of_user
 from ultimate_lib.records import new_call_id
 from ultimate_lib.store import audit, identities
 
 if TYPE_CHECKING:
+    from ultimate_lib.access.principal import Principal
     from ultimate_lib.clock import Clock
     from ultimate_lib.store import Store
 
@@ -64,13 +64,7 @@ def lookup(store: Store, clock: Clock, token: str) -> Principal | None:
             return None
         roles = identities.roles_of(connection, row["user_id"])
         teams = identities.teams_of(connection, row["user_id"])
-    return Principal(
-        user_id=row["user_id"],
-        user_name=row["user_name"],
-        permissions=permissions_of(roles),
-        team=teams[0] if teams else None,
-        sees_all=any(scope == "all" and role != "api_user" for role, scope in roles.items()),
-    )
+    return of_user(row["user_id"], row["user_name"], roles, teams)
 
 
 def end(store: Store, clock: Clock, token: str) -> None:

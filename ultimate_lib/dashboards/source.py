@@ -14,7 +14,8 @@ from weakref import WeakKeyDictionary
 import polars as pl
 
 from claude_proxy.errors import ProxyError
-from ultimate_lib.errors import Denied, Unavailable
+from ultimate_lib.access.views import narrowed, whose
+from ultimate_lib.errors import Unavailable
 from ultimate_lib.metrics import METRICS
 
 if TYPE_CHECKING:
@@ -69,8 +70,8 @@ class About:
     """What a dashboard has to tell beside the numbers."""
 
     zone: str  # IANA name of the zone that cuts days
-    who: str  # whose view this is
-    sees_all: bool  # False: only the caller's own calls
+    who: str  # whose calls the numbers count, unless everybody's
+    sees_all: bool
     demo: bool  # the numbers are made up
 
 
@@ -121,8 +122,10 @@ class LocalSource:
 
     def about(self) -> About:
         """Return whose numbers these are."""
-        settings = self._bench.settings
-        return About(settings.billing.time_zone, self._who.user_name, self._who.sees_all, settings.data.demo)
+        settings, who = self._bench.settings, self._who
+        return About(
+            settings.billing.time_zone, whose(who.user_name, who.view, who.teams), who.sees_all, settings.data.demo
+        )
 
     def aggregate(self, **asked: Unpack[Asked]) -> pl.DataFrame:
         """Return one row."""
@@ -190,12 +193,7 @@ class LocalSource:
         return Query(**told)
 
     def _where(self, told: Mapping[str, tuple[str | None, ...]]) -> dict[str, tuple[str | None, ...]]:
-        where = dict(told)
-        if not self._who.sees_all:
-            if any(value != self._who.user_id for value in where.get("user", ())):
-                raise Denied(f"'{self._who.user_name}' sees only its own calls.", code="own_calls")
-            where["user"] = (self._who.user_id,)
-        return where
+        return narrowed(self._who, told)
 
 
 class Getter(Protocol):
@@ -222,7 +220,10 @@ class RemoteSource:
             told = self._get("/api/analytics/aggregate", metrics="requests")
             version = self._get("/api/version")
             self._about = About(
-                told["time_zone"], who["user_name"], bool(who["sees_all_calls"]), bool(version["demo"])
+                told["time_zone"],
+                whose(who["user_name"], who["view"], who["teams"]),
+                who["view"] == "all",
+                bool(version["demo"]),
             )
         return self._about
 

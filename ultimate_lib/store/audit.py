@@ -16,16 +16,29 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 _FIRST = bytes(32)
+_APPENDING = 0x61756469  # PostgreSQL's advisory lock
 
 
 def append(connection: Connection, row: Mapping[str, Any]) -> None:
     """Append one row in the caller's transaction; `row` holds at, actor, action, object, before, after, address."""
+    _take_turn(connection)
     query = sa.select(audit.c.hash).order_by(audit.c.number.desc()).limit(1)
-    if connection.dialect.name != "sqlite":
-        query = query.with_for_update()
     previous = connection.execute(query).scalar() or _FIRST
     values = {**row, "previous_hash": previous, "hash": _hash(previous, row)}
     connection.execute(sa.insert(audit).values(**values))
+
+
+def _take_turn(connection: Connection) -> None:
+    """Make others who append wait until this transaction has ended: two rows after the same one would be a fork."""
+    if connection.dialect.name == "sqlite":
+        connection.execute(sa.update(audit).where(sa.false()).values(number=audit.c.number))  # takes the write lock
+    else:
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_APPENDING})")
+
+
+def last(connection: Connection) -> int:
+    """Return the number of the last row, 0 when there is none: whoever has read it knows of all changes until then."""
+    return connection.execute(sa.select(sa.func.max(audit.c.number))).scalar() or 0
 
 
 def broken_at(connection: Connection) -> int | None:

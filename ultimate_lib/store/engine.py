@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import random
 import sqlite3
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +18,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _BUSY_MS = 5000
+_BUSY_S = _BUSY_MS / 1000
+_RECONNECT_S = (0.1, 0.4)  # most that is waited before the second and the third try to connect
+_MIGRATION_LOCK = 0x756C7469  # any number that others do not use
+_POSTGRES: dict[str, Any] = {
+    "connect_timeout": 3,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+    "options": f"-c lock_timeout={_BUSY_MS} -c idle_in_transaction_session_timeout=60000",
+}
+"""Of libpq: a server that is away is noticed within seconds, and nobody waits longer for a lock than SQLite would."""
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 
@@ -26,7 +40,7 @@ class Store:
         try:
             self.url = sa.make_url(url)
             self._is_sqlite = self.url.get_backend_name() == "sqlite"
-            self.engine = sa.create_engine(self.url, pool_pre_ping=not self._is_sqlite)
+            self.engine = sa.create_engine(self.url, **self._options())
         except sa.exc.ArgumentError:  # its text may hold the password
             raise Invalid(
                 "data.store_url is no address of a database that is known here.",
@@ -41,48 +55,74 @@ class Store:
             ) from error
         if self._is_sqlite:
             sa.event.listen(self.engine, "connect", _prepare_sqlite)
-        self._watch: sa.Connection | None = None
+        self._file: tuple[int, int] | None = None  # which file it is that connections have open
 
     @property
     def path(self) -> Path | None:
         """The SQLite file, if it is one."""
         return Path(self.url.database) if self._is_sqlite and self.url.database else None
 
+    def _options(self) -> dict[str, Any]:
+        if self._is_sqlite:
+            return {"pool_timeout": _BUSY_S}
+        postgres = self.url.get_backend_name() == "postgresql"
+        return {"pool_timeout": _BUSY_S, "pool_pre_ping": True, "connect_args": _POSTGRES if postgres else {}}
+
     @contextlib.contextmanager
     def begin(self) -> Iterator[sa.Connection]:
-        """Open a transaction; database errors become sentences."""
-        with self._sentences(), self.engine.begin() as connection:
-            yield connection
+        """Open a transaction; database errors become sentences. What has failed is never run a second time."""
+        with self._sentences():
+            self._check_file()
+            with self._connected() as connection, connection.begin():
+                yield connection
+
+    def _connected(self) -> sa.Connection:
+        """Return a connection; one that cannot be made is tried for again, at moments that others do not share."""
+        if not self._is_sqlite:
+            for most_s in _RECONNECT_S:
+                with contextlib.suppress(sa.exc.OperationalError):
+                    return self.engine.connect()
+                time.sleep(random.uniform(0, most_s))  # noqa: S311 - jitter is no secret
+        return self.engine.connect()
+
+    def _check_file(self) -> None:
+        """Raise `Unavailable` when the SQLite file is gone: SQLite itself would go on in the file that nobody sees."""
+        if self.path is None:
+            return
+        try:
+            told = self.path.stat()
+        except OSError as error:
+            if self._file is None:  # the first connection makes it, or tells what is wrong
+                return
+            raise Unavailable(
+                f"The store {self._shown()} is gone ({error.strerror}).",
+                hint="Put the file back, from a backup if need be; it is taken up without a restart.",
+                code="store_unavailable",
+            ) from error
+        found = (told.st_dev, told.st_ino)
+        if self._file not in {None, found}:  # a backup was put in its place
+            self.engine.dispose()
+        self._file = found
 
     @contextlib.contextmanager
     def _sentences(self) -> Iterator[None]:
         """Turn database errors into what to do."""
         try:
             yield
-        except sa.exc.OperationalError as error:
+        except (sa.exc.OperationalError, sa.exc.TimeoutError) as error:
             raise self._unavailable(error) from error
         except sa.exc.DatabaseError as error:
             if isinstance(error, sa.exc.IntegrityError):
                 raise
+            if error.connection_invalidated:
+                raise self._unavailable(error) from error
+            if "UndefinedTable" in type(error.orig).__name__:
+                raise self._unavailable(error) from error
             raise Corrupt(
                 f"The store {self._shown()} cannot be read ({error.orig}).",
                 hint="Restore it from a backup, or move it away to start with an empty one.",
                 code="store_corrupt",
             ) from error
-
-    def data_version(self) -> int:
-        """Return a number that changes when another process has written (SQLite); 0 where there is none.
-
-        Costs some microseconds; callers ask a few times a second. Raises `Unavailable` or `Corrupt`.
-        """
-        if not self._is_sqlite:
-            return 0
-        with self._sentences():
-            if self._watch is None:
-                self._watch = self.engine.connect()
-            version = int(self._watch.exec_driver_sql("PRAGMA data_version").scalar_one())
-            self._watch.rollback()
-        return version
 
     def schema(self) -> tuple[str | None, str]:
         """Return the revision that the database has (None: no tables yet) and the newest that this program knows."""
@@ -111,7 +151,7 @@ class Store:
         config = Config()
         config.set_main_option("script_location", str(_MIGRATIONS))
         known = [revision.revision for revision in ScriptDirectory.from_config(config).walk_revisions()]
-        with self._turn(), self.begin() as connection:
+        with self._turn(), self._changing() as connection:
             present = MigrationContext.configure(connection).get_current_revision()
             if present is not None and present not in known:
                 raise Invalid(
@@ -129,8 +169,33 @@ class Store:
             return list(reversed(steps))
 
     @contextlib.contextmanager
+    def _changing(self) -> Iterator[sa.Connection]:
+        """Open the one transaction in which the schema changes: whole or, when this process is killed, not at all."""
+        if not self._is_sqlite:
+            with self.begin() as connection:
+                if self.url.get_backend_name() == "postgresql":
+                    connection.exec_driver_sql("SET LOCAL lock_timeout = 0")  # processes that start together wait
+                    connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})")
+                yield connection
+            return
+        alone = sa.create_engine(self.url, poolclass=sa.NullPool)
+        sa.event.listen(alone, "connect", _prepare_sqlite)
+        with self._sentences(), alone.connect() as connection:
+            connection.exec_driver_sql("PRAGMA foreign_keys=OFF")  # a table that is made anew is dropped for a moment
+            connection.exec_driver_sql("BEGIN IMMEDIATE")  # Python's driver would leave changes of the schema outside
+            yield connection
+            broken = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
+            if broken:
+                raise Corrupt(
+                    f"The store {self._shown()} has rows without what they belong to: {broken[:3]}.",
+                    hint="Nothing was changed. Restore it from a backup.",
+                    code="store_corrupt",
+                )
+            connection.commit()
+
+    @contextlib.contextmanager
     def _turn(self) -> Iterator[None]:
-        """Hold a lock file while a SQLite schema changes; PostgreSQL's own transaction does it there."""
+        """Hold a lock file while a SQLite schema changes; PostgreSQL has a lock of its own for that."""
         if self.path is None:
             yield
             return
@@ -146,11 +211,11 @@ class Store:
                 code="store_folder",
             ) from error
 
-    def _unavailable(self, error: sa.exc.OperationalError) -> Unavailable:
-        told = str(error.orig)
+    def _unavailable(self, error: sa.exc.SQLAlchemyError) -> Unavailable:
+        told = str(getattr(error, "orig", None) or error).partition("\n")[0]
         if "locked" in told:
             hint = "Another process holds it; try again, and look for a long-running backup."
-        elif "no such table" in told:
+        elif "no such table" in told or ("relation" in told and "does not exist" in told):
             hint = "Start `ultimate-proxy up` once, which makes the tables."
         elif "unable to open" in told or "readonly" in told:
             hint = "Check that the data folder exists and can be written."
@@ -165,16 +230,17 @@ class Store:
 
     def close(self) -> None:
         """Let go of all connections."""
-        if self._watch is not None:
-            self._watch.close()
-            self._watch = None
         self.engine.dispose()
 
 
 def _copy(path: Path, to: Path) -> None:
-    """Copy a database as it is now, rows that still stand in its write-ahead log included."""
-    with contextlib.closing(sqlite3.connect(path)) as source, contextlib.closing(sqlite3.connect(to)) as target:
+    """Copy a database as it is now, rows that still stand in its write-ahead log included; whole or not at all."""
+    making = to.with_name(f"{to.name}.making")
+    making.unlink(missing_ok=True)
+    with contextlib.closing(sqlite3.connect(path)) as source, contextlib.closing(sqlite3.connect(making)) as target:
         source.backup(target)
+    making.chmod(0o600)
+    making.replace(to)
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:

@@ -33,15 +33,15 @@ def roles_of(connection: Connection, user_id: str) -> dict[str, str]:
     return {row["role"]: row["scope"] for row in rows}
 
 
-def teams_of(connection: Connection, user_id: str) -> list[str]:
-    """Return the names of a user's teams."""
+def teams_of(connection: Connection, user_id: str) -> dict[str, bool]:
+    """Return the names of a user's teams, those archived left out, and whether the user leads them."""
     query = (
-        sa.select(teams.c.name)
+        sa.select(teams.c.name, team_members.c.lead)
         .join(team_members, team_members.c.team_id == teams.c.id)
-        .where(team_members.c.user_id == user_id)
+        .where(team_members.c.user_id == user_id, teams.c.archived_at.is_(None))
         .order_by(teams.c.name)
     )
-    return list(connection.execute(query).scalars())
+    return {row.name: row.lead for row in connection.execute(query)}
 
 
 def add_key(connection: Connection, row: Mapping[str, Any]) -> None:

@@ -14,7 +14,8 @@ from msgspec import Meta, Struct
 
 from proxy_server.control.api import span
 from proxy_server.control.params import Names
-from ultimate_lib.errors import Denied, Invalid
+from ultimate_lib.access import views
+from ultimate_lib.errors import Invalid
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -203,7 +204,7 @@ def _query(  # noqa: PLR0917 - the parts of a question
 
 
 def where(caller: Caller, filters: Iterable[str]) -> dict[str, tuple[str | None, ...]]:
-    """Return the filters, narrowed to the caller's own calls unless it may see all. Raises `Invalid`, `Denied`."""
+    """Return the filters, narrowed to what the caller may see. Raises `Invalid`, `Denied`."""
     found: dict[str, tuple[str | None, ...]] = {}
     for text in filters:
         name, colon, value = text.partition(":")
@@ -212,16 +213,7 @@ def where(caller: Caller, filters: Iterable[str]) -> dict[str, tuple[str | None,
                 f"The filter '{text[:60]}' is no dimension:value.", hint="Write project:search.", code="filter"
             )
         found[name] = (*found.get(name, ()), value or None)
-    who = caller.known
-    if not who.sees_all:
-        if any(value != who.user_id for value in found.get("user", ())):
-            raise Denied(
-                f"'{who.user_name}' sees only its own calls.",
-                hint="Leave the filter on users out, or ask an administrator for a role that sees all.",
-                code="own_calls",
-            )
-        found["user"] = (who.user_id,)
-    return found
+    return views.narrowed(caller.known, found)
 
 
 def _rows(query: Query, answer: Answer) -> Rows:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct
 
@@ -26,7 +26,10 @@ class Verified(Struct, kw_only=True):
     key_id: str | None
     team: str | None
     project: str | None
-    sees_all_calls: bool  # False: only its own
+    view: Literal["own", "team", "all"]  # whose calls it sees
+    teams: list[str]
+    leads: list[str]  # those of its teams that it leads
+    sees_all_calls: bool
     expires_at: datetime | None
     csrf_token: str | None  # for a session: sent as X-CSRF-Token with every change
 
@@ -48,6 +51,9 @@ def verify(_bench: Workbench, caller: Caller, _: Nothing) -> Verified:
         key_id=who.key_id,
         team=who.team,
         project=who.project,
+        view=who.view,
+        teams=list(who.teams),
+        leads=list(who.leads),
         sees_all_calls=who.sees_all,
         expires_at=datetime.fromtimestamp(who.expires_at_us / 1e6, UTC) if who.expires_at_us is not None else None,
         csrf_token=sessions.csrf_token(caller.session) if caller.session is not None else None,

@@ -9,6 +9,7 @@ from msgspec import Meta, Struct
 from proxy_server import prices
 from proxy_server.control.api.analytics import plain
 from proxy_server.control.api.providers import offered_now
+from ultimate_lib.access import views
 from ultimate_lib.clock import to_us
 from ultimate_lib.errors import NotFound
 from ultimate_lib.pricing.explain import explain
@@ -66,9 +67,8 @@ def find(bench: Workbench, caller: Caller, call_id: str) -> dict[str, Any]:
     """Return a call's row if the caller may see it. Raises `NotFound`: nobody learns that another's call exists."""
     from ultimate_lib.lake.calls import one  # noqa: PLC0415 - the lake's libraries load with the first question
 
-    who = caller.known
     row = one(bench.lake, call_id)
-    if row is None or not (who.sees_all or row["user_id"] == who.user_id):
+    if row is None or not views.may_see(caller.known, row):
         raise NotFound(
             f"There is no call '{call_id[:60]}' that you may see.",
             hint="Ids stand in the list of calls; calls older than record.keep_days are gone.",

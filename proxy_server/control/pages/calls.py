@@ -72,7 +72,7 @@ def calls(bench: Workbench, caller: Caller, asked: Asked) -> Answer:
         "asked": asked,
         "spans": {name: label for name, (label, _) in _SPANS.items()},
         "statuses": _STATUSES,
-        "sees_all": caller.known.sees_all,
+        "sees_all": caller.known.view != "own",
         "filtered": bool(filters) or bool(asked.q),
         "pinned": [(name, value) for name in ("session", "cell", "key") if (value := getattr(asked, name))],
         "live": "/api/live" + (f"?{urlencode([('filter', one) for one in filters])}" if filters else ""),

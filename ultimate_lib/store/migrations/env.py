@@ -7,6 +7,11 @@ from alembic import context
 from ultimate_lib.store.tables import metadata
 
 connection = context.config.attributes["connection"]
-context.configure(connection=connection, target_metadata=metadata, render_as_batch=True)
+context.configure(
+    connection=connection,
+    target_metadata=metadata,
+    render_as_batch=True,
+    transactional_ddl=True,  # `Store.migrate` has begun the transaction, on SQLite as well
+)
 with context.begin_transaction():
     context.run_migrations()

@@ -64,7 +64,7 @@ def _whoami(session: Session) -> int:
     pairs = [
         ("user", who["user_name"], who["user_name"]),
         ("may", ", ".join(who["permissions"]) or "nothing", ",".join(who["permissions"])),
-        ("sees calls of", "everyone" if who["sees_all_calls"] else "itself", who["sees_all_calls"]),
+        ("sees calls of", _whose(who), who["view"]),
         ("key", who["key_id"] or UNKNOWN, who["key_id"]),
         ("team", who["team"] or UNKNOWN, who["team"]),
         ("project", who["project"] or UNKNOWN, who["project"]),
@@ -74,6 +74,10 @@ def _whoami(session: Session) -> int:
     ]
     session.output.pairs(pairs, document={**who, "csrf_token": None, "url": client.url, "source": client.source})
     return 0
+
+
+def _whose(who: Any) -> str:
+    return {"all": "everyone", "team": ", ".join(who["teams"]) or "itself"}.get(who["view"], "itself")
 
 
 def _status(session: Session) -> int:
