@@ -83,3 +83,13 @@ def row(call: dict[str, Any], zone: ZoneInfo, today: date) -> dict[str, str]:
         "cost": usd(nano / 1e9 if nano is not None else None),
         "took": took(call.get("duration_ms")),
     }
+
+
+def day(instant: datetime, zone: ZoneInfo) -> str:
+    """Return the day of an instant."""
+    return f"{aware(instant).astimezone(zone):%Y-%m-%d}"
+
+
+def minute(instant: datetime, zone: ZoneInfo) -> str:
+    """Return an instant to the minute."""
+    return f"{aware(instant).astimezone(zone):%Y-%m-%d %H:%M}"
