@@ -25,6 +25,7 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     root: str = ""  # path prefix in front of every route
     demo: bool = False  # the numbers here are made up, and every page says so
     session: str | None = None  # the cookie's token, when a cookie says who asks
+    version: int | None = None  # that the object to be changed must have (If-Match); None: any
 
     @property
     def known(self) -> Principal:

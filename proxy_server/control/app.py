@@ -18,7 +18,7 @@ from proxy_server.control.dashboards import Dashboards, Sockets
 from proxy_server.control.identify import Identify
 from proxy_server.control.live import Live
 from proxy_server.control.routes import TABLE, Router
-from ultimate_lib.access import provider_keys
+from ultimate_lib.access import once, provider_keys
 from ultimate_lib.clock import SystemClock
 from ultimate_lib.compute import LocalPool
 from ultimate_lib.errors import UltimateError
@@ -40,6 +40,7 @@ _THREADS = 8
 _HEAVY_AT_ONCE = 2
 _MOST_BODY_BYTES = 1024 * 1024
 _OBSERVE_S = 1.0
+_CLEAN_S = 600.0
 _IDLE_CONNECTION_S = 3600.0
 _ON_THE_WAY_S = 0.2  # what a gateway has already sent over a connection that it keeps open
 
@@ -134,9 +135,10 @@ def _look_through_keys(bench: Workbench) -> None:
 
 
 async def _watch(bench: Workbench, threads: ThreadPoolExecutor) -> None:
-    """Once a second: keep what the gateways have counted, also of those that leave."""
+    """Once a second: keep what the gateways have counted, also of those that leave; now and then, clean up."""
     loop = asyncio.get_running_loop()
     failure: str | None = None
+    clean_at = bench.clock.monotonic()
     while True:
         try:
             seen = await loop.run_in_executor(threads, gateways.observe, bench.settings.run_dir, bench.clock.now_us())
@@ -146,4 +148,10 @@ async def _watch(bench: Workbench, threads: ThreadPoolExecutor) -> None:
             if seen.failure is not None and failure is None:
                 log.warning("The gateways' counters cannot be kept: %s. Check the data folder.", seen.failure)
             failure = seen.failure
+        if bench.clock.monotonic() >= clean_at:
+            clean_at = bench.clock.monotonic() + _CLEAN_S
+            try:
+                await loop.run_in_executor(threads, once.clean, bench.store, bench.clock)
+            except UltimateError as error:
+                log.warning("Old kept answers cannot be removed: %s", error)
         await asyncio.sleep(_OBSERVE_S)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import functools
 import logging
+import math
 import secrets
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -13,18 +14,23 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qs
 
 import msgspec
+from msgspec.structs import replace
 from tornado.web import RequestHandler
 
-from proxy_server.control import pages, params
+from proxy_server.control import conditions, pages, params
 from proxy_server.control.answers import Answer, Caller, Page, Redirect, Text
+from proxy_server.control.conditions import CHANGING, takes_version, versions
 from proxy_server.control.identify import cookie_name
 from proxy_server.control.live import Events
 from proxy_server.control.routes import PUBLIC, Found, allow, permit
+from ultimate_lib.access import once
+from ultimate_lib.access.changes import Changed
+from ultimate_lib.access.keys import digest
 from ultimate_lib.access.sessions import SESSION_LIFE
 from ultimate_lib.errors import Denied, Invalid, UltimateError, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
     from concurrent.futures import Executor
 
     from proxy_server.control.identify import Identify
@@ -66,6 +72,7 @@ class Handler(RequestHandler):
         settings = control.bench.settings
         self._caller = Caller(root=settings.server.root_path, demo=settings.data.demo)
         self._gone = False
+        self._version: str | None = None  # the ETag of what is told, if that has a version
         self.when_gone: Callable[[], object] | None = None  # told when the client has left
         root = settings.server.root_path
         if root and (self._path == root or self._path.startswith(root + "/")):
@@ -141,9 +148,27 @@ class Handler(RequestHandler):
             return
         permit(route, self._caller)
         told = self._params(route, found.values)
-        work = functools.partial(route.function, self._control.bench, self._caller, told)
         self.set_status(route.status)
-        await self._respond(route, work)
+        await self._respond(route, self._work(route, told))
+
+    def _work(self, route: Route, told: msgspec.Struct) -> Callable[[], object]:
+        """Return what is to be done, under the conditions that the request makes. Raises `Invalid`."""
+        bench, headers = self._control.bench, self.request.headers
+        match = headers.get("If-Match") if route.method in CHANGING else None
+        if match is not None and not takes_version(route, self._control.router.versioned):
+            raise Invalid("This has no versions.", hint="Leave If-Match out.", code="if_match")
+        callers = [replace(self._caller, version=version) for version in versions(match)]
+        works = [functools.partial(route.function, bench, caller, told) for caller in callers]
+        work = works[0] if len(works) == 1 else functools.partial(_first_that_fits, works)
+        name = headers.get("Idempotency-Key") if route.creates else None
+        if name is None or self._caller.principal is None:
+            return work
+        parts = (self.request.method or "", self._path, headers.get("If-Match", ""), _credential(self._caller))
+        request = once.hashed(*(part.encode() for part in parts), self.request.body)
+        asked = once.Once(
+            bench.store, bench.clock, bench.master, self._caller.principal.user_id, once.checked_name(name), request
+        )
+        return functools.partial(asked.run, functools.partial(_as_json, route, work))
 
     async def _respond(self, route: Route, work: Callable[[], object]) -> None:
         in_turn = route.heavy and self._caller.principal is not None  # nobody else is shown anything of the lake
@@ -208,6 +233,9 @@ class Handler(RequestHandler):
     # -- answering ----------------------------------------------------------------------------------------------
 
     def _write(self, value: object) -> None:
+        if isinstance(value, once.Kept):
+            self._write_kept(value)
+            return
         answer = value if isinstance(value, Answer) else Answer(value)
         if answer.status is not None:
             self.set_status(answer.status)
@@ -234,7 +262,16 @@ class Handler(RequestHandler):
 
     def _write_json(self, value: object) -> None:
         self.set_header("Content-Type", "application/json; charset=utf-8")
+        self._version = conditions.etag(value)
+        if self._version is not None:
+            self.set_header("ETag", self._version)
         self.write(msgspec.json.encode(value))
+
+    def _write_kept(self, kept: once.Kept) -> None:
+        if kept.again:
+            self.set_header("Idempotent-Replayed", "true")
+        self.set_status(kept.status)
+        self._write_json(msgspec.json.decode(kept.body))
 
     def _write_page(self, page: Page) -> None:
         self.set_header("Content-Security-Policy", pages.policy(self._nonce, drawn=page.drawn))
@@ -255,6 +292,9 @@ class Handler(RequestHandler):
         self.set_status(error.http_status)
         if isinstance(error, Denied) and error.http_status == HTTPStatus.UNAUTHORIZED:
             self.set_header("WWW-Authenticate", 'Bearer realm="ultimate-proxy"')
+        wait = getattr(error, "retry_after_s", None)
+        if wait is not None:
+            self.set_header("Retry-After", str(math.ceil(wait)))
         if page:
             told = {"message": error.message, "hint": error.hint, "request_id": self._request_id}
             self._write_page(Page("error.html", "That did not work", told))
@@ -273,7 +313,7 @@ class Handler(RequestHandler):
         """Return an ETag for JSON that was read; pages carry a fresh nonce each time."""
         if self.request.method not in {"GET", "HEAD"} or "json" not in str(self._headers.get("Content-Type", "")):
             return None
-        return super().compute_etag()
+        return self._version or super().compute_etag()
 
 
 class _NoQuery(msgspec.Struct):
@@ -285,6 +325,28 @@ class _Method(UltimateError):
 
     code = "method"
     http_status = 405
+
+
+def _first_that_fits(works: Sequence[Callable[[], object]]) -> object:
+    """Do the first of several things that does not find its object changed: each names one version."""
+    for work in works[:-1]:
+        with contextlib.suppress(Changed):
+            return work()
+    return works[-1]()
+
+
+def _as_json(route: Route, work: Callable[[], object]) -> tuple[int, str]:
+    """Return status and JSON of what was made, so that they can be kept."""
+    value = work()
+    answer = value if isinstance(value, Answer) else Answer(value)
+    return answer.status or route.status, msgspec.json.encode(answer.value).decode()
+
+
+def _credential(caller: Caller) -> str:
+    """Return what tells one of a user's keys and sessions from the others."""
+    if caller.session is not None:
+        return f"session {digest(caller.session).hex()}"
+    return f"key {caller.known.key_id}"
 
 
 def _internal(request_id: str) -> UltimateError:

@@ -7,11 +7,13 @@ line here and one plain function `(bench, caller, params) -> value` in `api/` or
 from __future__ import annotations
 
 import re
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from proxy_server.control import openapi
 from proxy_server.control.answers import Caller, Nothing, Page
 from proxy_server.control.api import access, analytics, auth, calls, keys, live, providers, system
+from proxy_server.control.conditions import versioned
 from proxy_server.control.pages import admin, call, docs, home, login
 from proxy_server.control.pages import calls as calls_page
 from proxy_server.control.pages.admin import audit as audit_page
@@ -55,6 +57,11 @@ class Route(NamedTuple):
     loopback: bool = False  # open without credentials to programs on this computer
     heavy: bool = False  # reads the lake for known callers; only a few of these run at a time
     head: bool = True  # HEAD asks the same as GET; False where GET changes something
+
+    @property
+    def creates(self) -> bool:
+        """Whether it makes something: such a request may carry an Idempotency-Key."""
+        return self.method == "POST" and self.status == HTTPStatus.CREATED
 
 
 def _openapi(bench: Workbench, caller: Caller, _: Nothing) -> dict[str, Any]:
@@ -127,13 +134,24 @@ TABLE: tuple[Route, ...] = (
           gives=auth.Verified),
     Route("POST", "/api/auth/logout", auth.logout, KNOWN, "End the session that carries this request.", "{}",
           gives=auth.Ended),
-    Route("GET", "/api/keys", keys.listed, KNOWN, "The caller's own keys, newest first.", "",
-          gives=keys.Keys, also=("/api/api-keys",)),
-    Route("POST", "/api/keys", keys.create, KNOWN, "Make a key for oneself; it is shown this once.",
-          '{"name": "notebook", "scopes": ["proxy:call", "analytics:view"]}',
+    Route("GET", "/api/keys", keys.listed, KNOWN, "Keys, newest first: the caller's own, a team's, or everyone's.",
+          "?state=live", takes=keys.Listing, gives=keys.Keys, also=("/api/api-keys",)),
+    Route("POST", "/api/keys", keys.create, KNOWN, "Make a key; it is shown this once.",
+          '{"name": "notebook", "scopes": ["proxy:call", "analytics:view"], "models": ["claude-*"]}',
           takes=keys.NewKey, gives=keys.MadeKey, status=201, also=("/api/api-keys",)),
+    Route("GET", "/api/keys/{id}", keys.one, KNOWN, "One key, without what would let one use it.", "",
+          takes=keys.OneKey, gives=keys.Key, also=("/api/api-keys/{id}",)),
+    Route("PATCH", "/api/keys/{id}", keys.change, KNOWN, "Change a key: one's own, or anyone's with keys:manage.",
+          '{"name": "notebook", "expires_at": "2027-01-01T00:00:00Z"}',
+          takes=keys.KeyChanges, gives=keys.Key, also=("/api/api-keys/{id}",)),
     Route("DELETE", "/api/keys/{id}", keys.revoke, KNOWN, "End a key: one's own, or anyone's with keys:manage.", "",
           takes=keys.OneKey, gives=keys.Revoked, also=("/api/api-keys/{id}",)),
+    Route("POST", "/api/keys/{id}/rotate", keys.rotate, KNOWN,
+          "Give a key another secret, shown this once; the former one works on for some hours if asked.",
+          '{"overlap_hours": 24}', takes=keys.Rotation, gives=keys.RotatedKey, also=("/api/api-keys/{id}/rotate",)),
+    Route("GET", "/api/keys/{id}/usage", keys.usage, KNOWN, "What a key was used for: calls, tokens, cost.",
+          "?start=2026-11-01&end=2026-11-30", takes=keys.Asked, gives=keys.Usage, heavy=True,
+          also=("/api/api-keys/{id}/usage",)),
     Route("GET", "/api/permissions", access.permissions, KNOWN, "All permissions, each with a sentence.", "",
           gives=dict[str, str]),
     Route("GET", "/api/roles", access.roles, KNOWN, "All roles and the permissions in them.", "",
@@ -169,6 +187,7 @@ class Router:
     def __init__(self, table: Sequence[Route] = TABLE) -> None:
         self._exact: dict[str, dict[str, Route]] = {}
         self._patterns: list[tuple[re.Pattern[str], dict[str, Route]]] = []
+        self.versioned = versioned(table)
         self.pages = {route.page: route.path for route in table if _can_lead_to(route)}
         by_path: dict[str, dict[str, Route]] = {}
         for route in table:

@@ -34,13 +34,6 @@ def settings(tmp_path: Path) -> Settings:
     return load(environ={}, overrides={"data.folder": str(tmp_path / "data")})
 
 
-@pytest.fixture
-def store(settings: Settings) -> Store:
-    made = Store(settings.store_url)
-    made.migrate()
-    return made
-
-
 def principal(store: Store, clock: SteppedClock, name: str, *held: str) -> Principal:
     with store.begin() as connection:
         row = {"id": f"user_{name}", "name": name, "active": True, "created_at": clock.now()}
@@ -114,7 +107,9 @@ def test_another_process_that_writes_is_noticed_within_a_second(store: Store, cl
     token, row = keys.create_key(store, clock, ada, name="k")
     cache = KeyCache(store, clock)
     assert cache.lookup(token) is not None
-    keys.revoke_key(Store(str(store.url)), clock, ada, row["id"])
+    elsewhere = Store(str(store.url))
+    keys.revoke_key(elsewhere, clock, ada, row["id"])
+    elsewhere.close()
     clock.advance(0.6)
     assert cache.lookup(token) is None
 
@@ -157,7 +152,7 @@ def test_lesson_l05_only_the_shape_of_a_key_reaches_the_store(
     store: Store, clock: SteppedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
-    monkeypatch.setattr(KeyCache, "_read", lambda _self, token: asked.append(token))
+    monkeypatch.setattr(KeyCache, "_read", lambda _self, token: (0, asked.append(token)))
     cache = KeyCache(store, clock)
     for wrong in (
         "",

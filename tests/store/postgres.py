@@ -59,7 +59,12 @@ class Postgres:
             os.chown(folder, self._as["user"], self._as["group"])
         command = [str(programs / "initdb"), "-D", str(folder / "data"), "-A", "trust", "-U", "tester", "-N"]
         subprocess.run(
-            [*command, "--no-locale", "-E", "UTF8"], check=True, capture_output=True, cwd=folder, timeout=120, **self._as
+            [*command, "--no-locale", "-E", "UTF8"],
+            check=True,
+            capture_output=True,
+            cwd=folder,
+            timeout=120,
+            **self._as,
         )
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))

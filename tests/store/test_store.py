@@ -19,13 +19,6 @@ from ultimate_lib.store import Store, audit, tables
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    made = Store(f"sqlite:///{tmp_path / 'store.sqlite'}")
-    made.migrate()
-    return made
-
-
 def row(number: int, **members: object) -> dict[str, object]:
     return {"at": NOON + timedelta(seconds=number), "actor": "ada", "action": "key.create", "object": f"key_{number}",
             "before": None, "after": {"n": number}, "address": None, **members}  # fmt: skip
@@ -83,16 +76,6 @@ def test_an_instant_keeps_its_moment_and_a_naive_one_is_refused(store: Store) ->
         assert connection.execute(sa.select(tables.teams.c.created_at)).scalar_one() == NOON
     with pytest.raises(sa.exc.StatementError, match="zone"), store.begin() as connection:
         connection.execute(sa.insert(tables.teams).values(id="u", name="u", created_at=datetime(2026, 3, 1)))  # noqa: DTZ001
-
-
-def test_the_data_version_moves_when_another_process_writes(store: Store, tmp_path: Path) -> None:
-    before = store.data_version()
-    assert store.data_version() == before
-    other = sqlite3.connect(tmp_path / "store.sqlite")
-    other.execute("INSERT INTO teams (id, name, created_at) VALUES ('t', 't', '2026-01-01 00:00:00')")
-    other.commit()
-    other.close()
-    assert store.data_version() != before
 
 
 def test_what_is_wrong_with_a_store_is_a_sentence(tmp_path: Path) -> None:
@@ -184,8 +167,3 @@ def test_a_driver_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(Invalid, match="needs the package 'psycopg'") as told:
         Store("postgresql+psycopg://ada:secret@host/db")
     assert "secret" not in str(told.value)
-
-
-def test_a_store_that_is_away_is_a_sentence_for_who_asks_whether_it_changed(tmp_path: Path) -> None:
-    with pytest.raises(Unavailable, match="does not answer"):
-        Store(f"sqlite:///{tmp_path / 'gone' / 'store.sqlite'}").data_version()

@@ -1,106 +1,70 @@
-"""Keys: `cp_` and 43 characters, shown once, kept as SHA-256; looked up from memory on the hot path."""
+"""Keys: made, listed, changed, rotated, ended; who may do so, and how far a key may reach.
+
+A key made with a key never outreaches it, neither when it is made nor later: see `access.chain`. Rotation gives a key
+another secret; the key itself, with its budgets, its usage and the keys made with it, stays the same.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import re
-import secrets
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from ultimate_lib.access.changes import audited
-from ultimate_lib.access.principal import of_user
-from ultimate_lib.access.roles import PERMISSIONS, permissions_of
+from msgspec import UNSET, Struct, UnsetType
+
+from ultimate_lib.access import chain, key_rules
+from ultimate_lib.access.changes import Changed, audited, expect
+from ultimate_lib.access.key_cache import KeyCache
+from ultimate_lib.access.roles import permissions_of
+from ultimate_lib.access.tokens import PREFIX_SHOWN, SHAPE, digest, new_token
 from ultimate_lib.errors import Denied, Invalid, NotFound
 from ultimate_lib.records import new_call_id
 from ultimate_lib.store import audit, identities
+from ultimate_lib.store import keys as rows
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
 
-    from sqlalchemy import RowMapping
+    from sqlalchemy import Connection
 
     from ultimate_lib.access.principal import Principal
     from ultimate_lib.clock import Clock
     from ultimate_lib.store import Store
 
-SHAPE = re.compile(r"cp_[A-Za-z0-9_-]{43}")
-_PREFIX_SHOWN = 10
-_TTL_S = 5.0
-_VERSION_CHECK_S = 0.5
-_MOST_KEPT = 10_000
+__all__ = [
+    "SHAPE",
+    "KeyCache",
+    "KeyChange",
+    "change",
+    "create_key",
+    "digest",
+    "list_keys",
+    "one",
+    "revoke_key",
+    "rotate",
+]
+
+MOST_OVERLAP_H = 168
+_DEFAULT_SCOPES = ("proxy:call", "analytics:view")
+_HIDDEN = frozenset({"hash", "user_active"})
+_TOLD = (
+    "user_id", "name", "scopes", "models", "team", "project", "cost_center", "app", "tags", "locked", "loopback_only",
+    "expires_at", "parent_id",
+)  # fmt: skip
 
 
-def digest(token: str) -> bytes:
-    """Return what is kept of a token."""
-    return hashlib.sha256(token.encode()).digest()
+class KeyChange(Struct, kw_only=True):
+    """What shall be different about a key; what is unset stays, null takes a value away."""
 
-
-class KeyCache:
-    """Finds the principal of a key: from memory for five seconds, else from the store.
-
-    A key that is revoked, or whose user is deactivated, stops working within these five seconds; sooner when the
-    store can tell that another process has written. Not safe for several threads.
-    """
-
-    def __init__(self, store: Store, clock: Clock) -> None:
-        self._store = store
-        self._clock = clock
-        self._known: dict[str, tuple[float, Principal | None]] = {}
-        self._version = 0
-        self._checked = float("-inf")
-
-    def lookup(self, token: str) -> Principal | None:
-        """Return the caller behind a key, or None. Raises `Unavailable` when the store is needed and away."""
-        now = self._clock.monotonic()
-        if now - self._checked >= _VERSION_CHECK_S:
-            self._drop_if_written(now)
-        kept = self._known.get(token)  # the whole key is the key of the cache
-        if kept is not None and now < kept[0]:
-            principal = kept[1]
-        else:
-            principal = self._read(token) if SHAPE.fullmatch(token) else None
-            if len(self._known) >= _MOST_KEPT:  # wrong keys are kept too, but not without end
-                self._known.clear()
-            self._known[token] = (now + _TTL_S, principal)
-        if principal is not None and principal.expires_at_us is not None:
-            return principal if self._clock.now_us() < principal.expires_at_us else None
-        return principal
-
-    def _drop_if_written(self, now: float) -> None:
-        self._checked = now
-        version = self._store.data_version()
-        if version != self._version:
-            self._version = version
-            self._known.clear()
-
-    def _read(self, token: str) -> Principal | None:
-        with self._store.begin() as connection:
-            row = identities.key_by_hash(connection, digest(token))
-            if row is None or row["revoked_at"] is not None or not row["user_active"]:
-                return None
-            roles = identities.roles_of(connection, row["user_id"])
-            teams = identities.teams_of(connection, row["user_id"])
-        return _principal(row, roles, teams)
-
-
-def _principal(row: RowMapping, roles: dict[str, str], teams: dict[str, bool]) -> Principal:
-    expires_at = row["expires_at"]
-    return of_user(
-        row["user_id"],
-        row["user_name"],
-        roles,
-        teams,
-        permissions=permissions_of(roles) & frozenset(row["scopes"]),  # a role taken away takes the key's share along
-        key_id=row["id"],
-        team=row["team"] or next(iter(teams), None),
-        project=row["project"],
-        cost_center=row["cost_center"],
-        app=row["app"],
-        models=tuple(row["models"]) if row["models"] is not None else None,
-        loopback_only=row["loopback_only"],
-        expires_at_us=int(expires_at.timestamp() * 1_000_000) if expires_at is not None else None,
-    )
+    name: str | UnsetType = UNSET
+    models: list[str] | None | UnsetType = UNSET
+    expires_at: datetime | None | UnsetType = UNSET
+    team: str | None | UnsetType = UNSET
+    project: str | None | UnsetType = UNSET
+    cost_center: str | None | UnsetType = UNSET
+    app: str | None | UnsetType = UNSET
+    tags: list[str] | UnsetType = UNSET
+    locked: list[str] | UnsetType = UNSET
 
 
 def create_key(
@@ -109,75 +73,246 @@ def create_key(
     maker: Principal,
     *,
     name: str,
+    user_id: str | None = None,
     scopes: Sequence[str] | None = None,
     models: Sequence[str] | None = None,
+    team: str | None = None,
     project: str | None = None,
+    cost_center: str | None = None,
+    app: str | None = None,
+    tags: Sequence[str] | None = None,
+    locked: Sequence[str] = (),
     expires_in_days: int | None = None,
     loopback_only: bool = False,
     address: str = "",
 ) -> tuple[str, dict[str, Any]]:
-    """Make a key for its maker and return (the key, shown this once; its row without the hash).
+    """Make a key and return (the key, shown this once; its row without the hash).
 
-    Scopes are permissions, by default what an API user has; they may not exceed the maker's (`Denied`).
+    It is its maker's own, or with `keys:manage` another user's. Scopes are permissions, by default what an API user
+    has; they may exceed neither the maker's nor the user's. What a key makes inherits what it does not name, ends
+    no later, and keeps to its models and locks. Raises `Invalid`, `Denied`, `NotFound`.
     """
-    name = name.strip()
-    if not name or len(name) > 100:  # noqa: PLR2004 - long enough for a name
-        raise Invalid("A key needs a name of 1 to 100 characters.", code="key_name")
-    wanted = frozenset(scopes if scopes is not None else {"proxy:call", "analytics:view"})
-    unknown = wanted - PERMISSIONS.keys()
-    if unknown:
-        raise Invalid(f"There is no permission '{min(unknown)}'.", hint=f"Known: {', '.join(PERMISSIONS)}.")
-    excess = wanted - maker.permissions
-    if excess:
-        raise Denied(f"A key cannot hold '{min(excess)}', which its maker does not have.", code="key_scopes")
-    if expires_in_days is not None and not 1 <= expires_in_days <= 3650:  # noqa: PLR2004 - ten years
-        raise Invalid("A key lives 1 to 3650 days.", code="key_expiry")
-    token = "cp_" + secrets.token_urlsafe(32)
+    wanted = key_rules.scopes(scopes if scopes is not None else _DEFAULT_SCOPES, maker.permissions, "its maker")
+    asked = {"team": team, "project": project, "cost_center": cost_center, "app": app, "tags": tags}
     now = clock.now()
     row: dict[str, Any] = {
         "id": f"key_{new_call_id(clock.now_us())[-12:]}",
-        "user_id": maker.user_id,
-        "name": name,
-        "prefix": token[:_PREFIX_SHOWN],
-        "scopes": sorted(wanted),
-        "models": list(models) if models is not None else None,
-        "project": project,
-        "loopback_only": loopback_only,
+        "user_id": user_id if user_id is not None else maker.user_id,
+        "name": key_rules.name(name),
+        "scopes": wanted,
+        "models": key_rules.models_of(maker, models),
+        **key_rules.attribution(maker, asked, locked),
+        "loopback_only": loopback_only or (maker.loopback_only and "keys:manage" not in maker.permissions),
         "created_at": now,
-        "expires_at": now + timedelta(days=expires_in_days) if expires_in_days is not None else None,
+        "expires_at": key_rules.expiry(maker, now, expires_in_days),
+        "parent_id": maker.key_id,
+        "version": 1,
     }
+    token = new_token()
+    row["prefix"] = token[:PREFIX_SHOWN]
     with store.begin() as connection:
-        identities.add_key(connection, {**row, "hash": digest(token)})
-        audit.append(
-            connection, audited(now, maker.user_name, "key.create", row["id"], address, {"scopes": row["scopes"]})
-        )
+        _check_holder(connection, maker, row)
+        _check_depth(connection, maker)
+        rows.add(connection, {**row, "hash": digest(token)})
+        audit.append(connection, audited(now, maker.user_name, "key.create", row["id"], address, _told(row)))
     return token, row
 
 
-def revoke_key(store: Store, clock: Clock, actor: Principal, key_id: str, *, address: str = "") -> None:
-    """End a key: one's own, or anyone's with `keys:manage`. Raises `NotFound`.
+def _check_holder(connection: Connection, maker: Principal, row: Mapping[str, Any]) -> None:
+    """Raise unless the user of a new key is there and holds what the key shall."""
+    user_id = row["user_id"]
+    if user_id != maker.user_id:
+        maker.require("keys:manage")
+    user = rows.holder(connection, user_id)
+    if user is None or not user["active"]:
+        raise NotFound(f"There is no active user '{user_id}'.", code="user_unknown")
+    key_rules.scopes(row["scopes"], permissions_of(identities.roles_of(connection, user_id)), f"'{user['name']}'")
+    key_rules.check_team(row["team"], identities.teams_of(connection, user_id))
 
-    A key that acts without `keys:manage` ends none that may do more than itself (`Denied`).
+
+def _check_depth(connection: Connection, maker: Principal) -> None:
+    if maker.key_id is None:
+        return
+    above = rows.by_id(connection, maker.key_id)
+    found = chain.read(connection, above) if above is not None else None
+    if found is None or len(found) >= chain.MOST_DEPTH or chain.principal(found) is None:
+        raise Invalid(
+            f"At most {chain.MOST_DEPTH} keys stand one above the other, and this one has ended or is the last.",
+            hint="Make the key with one further up, or signed in.",
+            code="key_depth",
+        )
+
+
+def change(  # noqa: PLR0917 - who changes what
+    store: Store,
+    clock: Clock,
+    actor: Principal,
+    key_id: str,
+    told: KeyChange,
+    *,
+    version: int | None = None,
+    address: str = "",
+) -> dict[str, Any]:
+    """Change a key and return its row: one's own, or anyone's with `keys:manage`.
+
+    With a key that lacks `keys:manage`, a key can only be narrowed. What was made with it expires no later than it.
+    Raises `Invalid` (412 when its version is another), `Denied`, `NotFound`.
     """
     now = clock.now()
-    owner = None if "keys:manage" in actor.permissions else actor.user_id
     with store.begin() as connection:
-        if owner is not None and actor.key_id is not None:
-            rows = identities.keys_of(connection, owner)
-            if any(row["id"] == key_id and not actor.permissions >= set(row["scopes"]) for row in rows):
-                raise Denied(
-                    "A key cannot end one that may do more than itself.",
-                    hint="Sign in, or ask with a key that has keys:manage.",
-                    code="key_scopes",
-                )
-        if not identities.revoke_key(connection, key_id, owner, now):
-            raise NotFound(f"There is no live key '{key_id}' of yours.", code="key_unknown")
-        audit.append(connection, audited(now, actor.user_name, "key.revoke", key_id, address, None))
+        row = _to_change(connection, actor, key_id)
+        expect(version, row)
+        values = key_rules.changed(actor, row, told, identities.teams_of(connection, row["user_id"]))
+        if not values:
+            return _shown(row)
+        if not rows.change(connection, key_id, row["version"], values):
+            raise Changed(
+                "This has changed meanwhile.", hint="Read it again, and repeat the change if it still holds."
+            )
+        if values.get("expires_at") is not None:
+            rows.end_no_later(connection, _below(connection, key_id), values["expires_at"])
+        before = _told({name: row[name] for name in values})
+        audit.append(connection, audited(now, actor.user_name, "key.change", key_id, address, _told(values), before))
+        changed = rows.by_id(connection, key_id)
+    assert changed is not None  # noqa: S101 - keys are never deleted
+    return _shown(changed)
 
 
-def list_keys(store: Store, user_id: str) -> list[dict[str, Any]]:
-    """Return a user's keys without hashes, newest first."""
+def rotate(
+    store: Store,
+    clock: Clock,
+    actor: Principal,
+    key_id: str,
+    *,
+    overlap_hours: int = 0,
+    version: int | None = None,
+    address: str = "",
+) -> tuple[str, dict[str, Any], datetime]:
+    """Give a key another secret; return (it, shown this once; the key's row; until when the former one works too).
+
+    Raises `Invalid`, `Denied` for a key that may do more than the actor, `NotFound`.
+    """
+    if not 0 <= overlap_hours <= MOST_OVERLAP_H:
+        raise Invalid(f"An overlap lasts 0 to {MOST_OVERLAP_H} hours.", code="key_overlap")
+    token, now = new_token(), clock.now()
+    retires_at = now + timedelta(hours=overlap_hours)
     with store.begin() as connection:
-        rows = identities.keys_of(connection, user_id)
-    hidden = {"hash", "user_name", "user_active"}
-    return [{name: value for name, value in row.items() if name not in hidden} for row in rows]
+        row = _to_change(connection, actor, key_id)
+        expect(version, row)
+        key_rules.scopes(row["scopes"], actor.permissions, f"'{actor.user_name}' here")
+        key_rules.check_reach(actor, row, chain.read(connection, row) or [])
+        values = {"hash": digest(token), "prefix": token[:PREFIX_SHOWN]}
+        if not rows.change(connection, key_id, row["version"], values):
+            raise Changed("This has changed meanwhile.", hint="Read it again, and rotate it if that is still wanted.")
+        if overlap_hours:
+            former = {name: row[name] for name in (*_TOLD, "hash", "prefix", "created_at")}
+            former |= {"id": f"key_{new_call_id(clock.now_us())[-12:]}", "retires_at": retires_at}
+            rows.add(connection, {**former, "parent_id": key_id, "rotated_from": key_id, "version": 1})
+        after = {"prefix": values["prefix"], "former_until": retires_at.isoformat()}
+        before = {"prefix": row["prefix"]}
+        audit.append(connection, audited(now, actor.user_name, "key.rotate", key_id, address, after, before))
+        changed = rows.by_id(connection, key_id)
+    assert changed is not None  # noqa: S101 - keys are never deleted
+    return token, _shown(changed), retires_at
+
+
+def revoke_key(
+    store: Store, clock: Clock, actor: Principal, key_id: str, *, version: int | None = None, address: str = ""
+) -> list[str]:
+    """End a key and all that were made with it: one's own, or anyone's with `keys:manage`; return what ended.
+
+    A key that acts without `keys:manage` ends none that may do more than itself (`Denied`). Raises `NotFound`.
+    """
+    now = clock.now()
+    with store.begin() as connection:
+        row = _to_change(connection, actor, key_id, former=True)
+        expect(version, row)
+        ended = [key_id, *_below(connection, key_id)]
+        if not rows.end(connection, ended, now):
+            raise _unknown(key_id)
+        audit.append(
+            connection,
+            audited(now, actor.user_name, "key.revoke", key_id, address, {"ended": ended}, {"name": row["name"]}),
+        )
+    return ended
+
+
+def list_keys(
+    store: Store,
+    user_id: str | None = None,
+    *,
+    team: str | None = None,
+    live_at: datetime | None = None,
+    ended_at: datetime | None = None,
+    before: tuple[datetime, str] | None = None,
+    limit: int = 500,
+) -> list[dict[str, Any]]:
+    """Return keys without hashes, newest first: everyone's, a user's or a team's; who may see them decides the caller.
+
+    `live_at` and `ended_at` leave those that live, or have ended, at a moment; `before` is a place in the list.
+    """
+    with store.begin() as connection:
+        found = rows.listed(
+            connection, user_id=user_id, team=team, live_at=live_at, ended_at=ended_at, before=before, limit=limit
+        )
+    return [_shown(row) for row in found]
+
+
+def one(store: Store, who: Principal, key_id: str) -> dict[str, Any]:
+    """Return a key that the caller may see: its own, with `keys:manage` anyone's, those of a team that it leads."""
+    with store.begin() as connection:
+        row = rows.by_id(connection, key_id)
+        if row is None:
+            raise _unknown(key_id)
+        teams = identities.teams_of(connection, row["user_id"])
+    led = row["team"] in who.leads if row["team"] is not None else bool(set(teams) & set(who.leads))
+    if row["user_id"] != who.user_id and "keys:manage" not in who.permissions and not led:
+        raise _unknown(key_id)
+    return _shown(row)
+
+
+def _to_change(connection: Connection, actor: Principal, key_id: str, *, former: bool = False) -> Mapping[str, Any]:
+    """Return the row of a live key that the actor may change. Raises `NotFound`, `Denied`, `Invalid`."""
+    row = rows.by_id(connection, key_id)
+    manages = "keys:manage" in actor.permissions
+    if row is None or row["revoked_at"] is not None or not (manages or row["user_id"] == actor.user_id):
+        raise _unknown(key_id)
+    if row["rotated_from"] is not None and not former:
+        raise Invalid(
+            f"This is a former secret of '{row['rotated_from']}'.",
+            hint="Change that key, or end this.",
+            code="former",
+        )
+    if actor.key_id is not None and not manages and not actor.permissions >= set(row["scopes"]):
+        raise Denied(
+            "A key cannot end or change one that may do more than itself.",
+            hint="Sign in, or ask with a key that has keys:manage.",
+            code="key_scopes",
+        )
+    return row
+
+
+def _below(connection: Connection, key_id: str) -> list[str]:
+    """Return the ids of all keys below one."""
+    found: list[str] = []
+    level = [key_id]
+    while level:
+        level = [one for one in rows.made_with(connection, level) if one not in found]
+        found += level
+    return found
+
+
+def _unknown(key_id: str) -> NotFound:
+    return NotFound(f"There is no live key '{key_id[:60]}' of yours.", code="key_unknown")
+
+
+def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name not in _HIDDEN}
+
+
+def _told(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the audit keeps of a key's row."""
+    told = {name: row[name] for name in _TOLD if name in row}
+    if told.get("expires_at") is not None:
+        told["expires_at"] = told["expires_at"].isoformat()
+    return told

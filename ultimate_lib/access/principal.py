@@ -24,7 +24,9 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     project: str | None = None
     cost_center: str | None = None
     app: str | None = None
-    models: tuple[str, ...] | None = None  # allow-list; None: all
+    tags: tuple[str, ...] = ()  # "name=value", of its calls
+    locked: frozenset[str] = frozenset()  # which of these its calls cannot change
+    models: tuple[str, ...] | None = None  # allow-list: names, and beginnings with a star; None: all
     loopback_only: bool = False
     expires_at_us: int | None = None
     view: Literal["own", "team", "all"] = "own"  # whose calls it sees

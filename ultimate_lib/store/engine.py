@@ -7,6 +7,7 @@ import fcntl
 import random
 import sqlite3
 import time
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +57,7 @@ class Store:
         if self._is_sqlite:
             sa.event.listen(self.engine, "connect", _prepare_sqlite)
         self._file: tuple[int, int] | None = None  # which file it is that connections have open
+        self._joined: ContextVar[sa.Connection | None] = ContextVar("joined", default=None)
 
     @property
     def path(self) -> Path | None:
@@ -70,7 +72,15 @@ class Store:
 
     @contextlib.contextmanager
     def begin(self) -> Iterator[sa.Connection]:
-        """Open a transaction; database errors become sentences. What has failed is never run a second time."""
+        """Open a transaction; database errors become sentences. Inside `together`, a part of that one transaction.
+
+        What has failed is never run a second time.
+        """
+        outer = self._joined.get()
+        if outer is not None:
+            with self._sentences(), outer.begin_nested():
+                yield outer
+            return
         with self._sentences():
             self._check_file()
             with self._connected() as connection, connection.begin():
@@ -103,6 +113,19 @@ class Store:
         if self._file not in {None, found}:  # a backup was put in its place
             self.engine.dispose()
         self._file = found
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[sa.Connection]:
+        """Make every `begin` of this thread part of one transaction until the block ends: all of it, or nothing.
+
+        The block writes first, so that SQLite has begun before anything inside it does.
+        """
+        with self.begin() as connection:
+            token = self._joined.set(connection)
+            try:
+                yield connection
+            finally:
+                self._joined.reset(token)
 
     @contextlib.contextmanager
     def _sentences(self) -> Iterator[None]:

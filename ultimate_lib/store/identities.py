@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from ultimate_lib.store.tables import keys, role_grants, sessions, sign_in_links, team_members, teams, users
+from ultimate_lib.store.tables import role_grants, sessions, sign_in_links, team_members, teams, users
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -42,35 +42,6 @@ def teams_of(connection: Connection, user_id: str) -> dict[str, bool]:
         .order_by(teams.c.name)
     )
     return {row.name: row.lead for row in connection.execute(query)}
-
-
-def add_key(connection: Connection, row: Mapping[str, Any]) -> None:
-    """Insert a key."""
-    connection.execute(sa.insert(keys).values(**row))
-
-
-_KEY_WITH_USER = sa.select(keys, users.c.name.label("user_name"), users.c.active.label("user_active")).join(
-    users, users.c.id == keys.c.user_id
-)
-
-
-def key_by_hash(connection: Connection, digest: bytes) -> RowMapping | None:
-    """Return a key's row with its user's name and state."""
-    return connection.execute(_KEY_WITH_USER.where(keys.c.hash == digest)).mappings().first()
-
-
-def keys_of(connection: Connection, user_id: str) -> list[RowMapping]:
-    """Return a user's keys, newest first."""
-    query = _KEY_WITH_USER.where(keys.c.user_id == user_id).order_by(keys.c.created_at.desc(), keys.c.id)
-    return list(connection.execute(query).mappings())
-
-
-def revoke_key(connection: Connection, key_id: str, user_id: str | None, at: datetime) -> bool:
-    """Mark a key revoked (only a certain user's when one is given); say whether there was one to revoke."""
-    query = sa.update(keys).where(keys.c.id == key_id, keys.c.revoked_at.is_(None))
-    if user_id is not None:
-        query = query.where(keys.c.user_id == user_id)
-    return connection.execute(query.values(revoked_at=at)).rowcount == 1
 
 
 def add_session(connection: Connection, row: Mapping[str, Any]) -> None:

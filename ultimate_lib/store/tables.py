@@ -120,9 +120,9 @@ keys = sa.Table(
     _made(),
     sa.Column("expires_at", Instant),
     sa.Column("revoked_at", Instant),
-    sa.Column("rotated_from", sa.Text, sa.ForeignKey("keys.id")),
+    sa.Column("rotated_from", sa.Text, sa.ForeignKey("keys.id")),  # this is a former secret of that key
     sa.Column("parent_id", sa.Text, sa.ForeignKey("keys.id")),  # the key that made it; ends with it
-    sa.Column("retires_at", Instant),  # end of a rotated key's overlap with its successor
+    sa.Column("retires_at", Instant),  # end of a former secret's overlap with its successor
     sa.Column("tags", sa.JSON),  # defaults of its calls' tags
     sa.Column("locked", sa.JSON),  # names of attribution fields that its calls cannot change
     _version(),
