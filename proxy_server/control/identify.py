@@ -118,9 +118,14 @@ class Identify:
             )
         return principal
 
-    def check_browser(self, request: HTTPServerRequest, caller: Caller, form_token: str) -> None:
-        """Let a change that a cookie carries pass only from a page of ours. Raises `Denied`."""
-        if caller.session is None or request.method in SAFE_METHODS:
+    def check_browser(
+        self, request: HTTPServerRequest, caller: Caller, form_token: str, *, form: bool = False
+    ) -> None:
+        """Let a form, and a change that a cookie carries, pass only from a page of ours. Raises `Denied`.
+
+        A form without a session is the one that signs in: no page elsewhere may sign a browser in as somebody else.
+        """
+        if request.method in SAFE_METHODS or (caller.session is None and not form):
             return
         origin = request.headers.get("Origin", "null")
         ours = {caller.origin.lower()}
@@ -133,6 +138,8 @@ class Identify:
         )
         if not from_us:
             raise Denied("This did not come from a page of this server.", hint="Reload the page.", code="origin")
+        if caller.session is None:
+            return
         told = request.headers.get("X-CSRF-Token") or form_token
         if not hmac.compare_digest(told.encode(), sessions.csrf_token(caller.session).encode()):
             raise Denied("The page's token is missing or old.", hint="Reload the page and try again.", code="csrf")
