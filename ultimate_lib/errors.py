@@ -23,6 +23,7 @@ class UltimateError(Exception):
 
     code: str = "error"
     http_status: int = 500
+    retry_after_s: float | None = None  # when waiting helps
 
     def __init__(self, message: str, *, hint: str = "", code: str | None = None) -> None:
         super().__init__(message)

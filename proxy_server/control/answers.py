@@ -19,6 +19,7 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
 
     principal: Principal | None = None
     address: str = ""  # the client's own, as the gateway tells it
+    agent: str = ""  # how its program calls itself
     loopback: bool = False  # a program on this computer, and no proxy from elsewhere in between
     secure: bool = False  # the client speaks TLS to whoever it reached
     origin: str = ""  # scheme, host and port by which the client reached us

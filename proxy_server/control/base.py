@@ -292,9 +292,8 @@ class Handler(RequestHandler):
         self.set_status(error.http_status)
         if isinstance(error, Denied) and error.http_status == HTTPStatus.UNAUTHORIZED:
             self.set_header("WWW-Authenticate", 'Bearer realm="ultimate-proxy"')
-        wait = getattr(error, "retry_after_s", None)
-        if wait is not None:
-            self.set_header("Retry-After", str(math.ceil(wait)))
+        if error.retry_after_s is not None:
+            self.set_header("Retry-After", str(math.ceil(error.retry_after_s)))
         if page:
             told = {"message": error.message, "hint": error.hint, "request_id": self._request_id}
             self._write_page(Page("error.html", "That did not work", told))

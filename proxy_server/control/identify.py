@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _LONGEST_TOKEN = 200
+_LONGEST_AGENT = 300
 
 
 class Identify:
@@ -47,7 +48,9 @@ class Identify:
         session = _cookie(request, cookie_name(caller))
         if session is None:
             return caller
-        principal = sessions.lookup(self._store, self._clock, session)
+        principal = sessions.lookup(
+            self._store, self._clock, session, idle_minutes=self._settings.server.session_idle_minutes
+        )
         return caller if principal is None else replace(caller, principal=principal, session=session)
 
     def _place(self, request: HTTPServerRequest) -> Caller:
@@ -66,6 +69,7 @@ class Identify:
         self._check_host(host, loopback=loopback)
         return Caller(
             address=address,
+            agent=headers.get("User-Agent", "")[:_LONGEST_AGENT],
             loopback=loopback,
             secure=secure,
             origin=f"{'https' if secure else 'http'}://{host}",

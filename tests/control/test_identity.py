@@ -323,6 +323,7 @@ def test_roles_and_permissions(control: Alone) -> None:
         "moderator": 11,
         "admin": 17,
         "api_user": 2,
+        "finance": 5,
     }
     assert set(control.get("/api/permissions").json) == set(roles["admin"])
 

@@ -19,7 +19,7 @@ class Changed(Invalid):
     http_status = 412
 
 
-def expect(version: int | None, row: Mapping[str, Any]) -> None:
+def expect(version: int | None, row: Mapping[Any, Any]) -> None:
     """Raise `Changed` (412) unless a row has the version that the caller names; None expects nothing."""
     if version is not None and row["version"] != version:
         raise Changed(

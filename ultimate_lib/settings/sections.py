@@ -32,6 +32,7 @@ class Server(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     tls_cert: str = ""
     tls_key: str = ""
     local_key: bool = True  # write local.json with a key for this OS user (loopback only)
+    session_idle_minutes: Annotated[int, Meta(ge=0, le=1440)] = 0  # a session ends when unused so long; 0: off
     drain_s: Positive = 120.0  # how long a draining process waits for open calls
 
 

@@ -94,6 +94,7 @@ team_members = sa.Table(
     sa.Column("team_id", sa.Text, sa.ForeignKey("teams.id"), primary_key=True),
     sa.Column("user_id", sa.Text, sa.ForeignKey("users.id"), primary_key=True),
     sa.Column("lead", sa.Boolean, nullable=False, default=False),
+    sa.Column("added_at", Instant),
 )
 role_grants = sa.Table(
     "role_grants",
@@ -155,6 +156,7 @@ sign_in_links = sa.Table(
     _made(),
     sa.Column("expires_at", Instant, nullable=False),
     sa.Column("used_at", Instant),
+    sa.Column("sets_password", sa.Boolean, nullable=False, server_default=sa.false()),  # instead of signing in
 )
 audit = sa.Table(
     "audit",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ultimate_lib.access.roles import PERMISSIONS, ROLES
+from ultimate_lib.access.roles import GRANTABLE, PERMISSIONS
 
 if TYPE_CHECKING:
     from proxy_server.control.answers import Caller, Nothing
@@ -17,5 +17,5 @@ def permissions(_bench: Workbench, _caller: Caller, _: Nothing) -> dict[str, str
 
 
 def roles(_bench: Workbench, _caller: Caller, _: Nothing) -> dict[str, list[str]]:
-    """Return each role's permissions, in the order of the table of permissions."""
-    return {role: [name for name in PERMISSIONS if name in held] for role, held in ROLES.items()}
+    """Return the permissions of each role and preset, in the order of the table of permissions."""
+    return {role: [name for name in PERMISSIONS if name in held] for role, held in GRANTABLE.items()}

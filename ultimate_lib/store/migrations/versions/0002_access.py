@@ -19,6 +19,8 @@ def upgrade() -> None:
     """Add them."""
     _add("users", _instant("password_changed_at"), _instant("deactivated_at"), _version())
     _add("teams", _text("title"), _instant("archived_at"), _version())
+    _add("team_members", _instant("added_at"))
+    _add("sign_in_links", sa.Column("sets_password", sa.Boolean(), server_default=sa.false(), nullable=False))
     _add("sessions", _instant("last_seen_at"), _text("address"), _text("agent"))
     with op.batch_alter_table("keys") as keys:
         keys.add_column(sa.Column("parent_id", sa.Text(), nullable=True))
