@@ -263,7 +263,7 @@ class Handler(RequestHandler):
     def _write_json(self, value: object) -> None:
         self.set_header("Content-Type", "application/json; charset=utf-8")
         self._version = conditions.etag(value)
-        if self._version is not None:
+        if self._version is not None and self.request.method in CHANGING:  # for a read Tornado sets it, and compares
             self.set_header("ETag", self._version)
         self.write(msgspec.json.encode(value))
 

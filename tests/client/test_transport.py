@@ -47,16 +47,34 @@ def test_what_another_try_does_not_mend_is_asked_once(fake: Fake, client: Claude
 
 @pytest.mark.parametrize("script", [refusal(503), dropped])
 def test_what_changes_something_is_sent_once(fake: Fake, client: ClaudeProxyClient, script: object) -> None:
-    for route in ("POST /api/keys", "PUT /api/providers/x/key", "DELETE /api/keys/k1"):
+    for route in ("POST /api/auth/logout", "PUT /api/providers/x/key", "DELETE /api/keys/k1"):
         fake.on(route, script)  # type: ignore[arg-type] # both are scripts
     for change in (
-        lambda: client.create_api_key("a"),
+        client.logout,
         lambda: client.set_provider_key("x", "sk-1"),
         lambda: client.revoke_api_key("k1"),
     ):
         with pytest.raises(ProxyError):
             change()
     assert len(fake.asked) == 4, "the version once, and each change once"
+
+
+def test_what_makes_something_is_tried_again_as_the_same_request(fake: Fake, client: ClaudeProxyClient) -> None:
+    busy = refusal(409, "Under way.", "retry-after: 0", code="idempotency_busy")
+    fake.on("POST /api/keys", dropped, busy, told({"key": "cp_x"}, 201))
+    assert client.create_api_key("a").key == "cp_x"
+    tries = fake.asked_for("POST /api/keys")
+    names = {one.header("idempotency-key") for one in tries}
+    assert len(tries) == 3
+    assert len(names) == 1
+    assert len(names.pop() or "") == 36
+    fake.on("POST /api/keys", told({"key": "cp_y"}, 201))
+    client.create_api_key("a")
+    assert len({one.header("idempotency-key") for one in fake.asked_for("POST /api/keys")}) == 2
+    fake.on("POST /api/keys", refusal(409, code="name_taken"))
+    with pytest.raises(BadRequest):
+        client.create_api_key("a")
+    assert len(fake.asked_for("POST /api/keys")) == 5, "a conflict that does not ask to wait is an answer"
 
 
 def test_a_wait_that_is_asked_for_is_kept(fake: Fake, client: ClaudeProxyClient) -> None:

@@ -62,6 +62,8 @@ def test_examples_are_answered_by_the_server_and_the_document_is_served(tmp_path
         for route in TABLE:
             if route.page or route.gives is None or route.heavy or route.method != "GET" or route.path == "/readyz":
                 continue
+            if "{" in route.path:  # which one is there is for tests of its own
+                continue
             reply = control.get(f"{route.path}{route.example}")
             assert reply.status == route.status, route.path
             given = DOCUMENT["paths"][route.path]["get"]["responses"]["200"]["content"]["application/json"]["schema"]

@@ -24,6 +24,8 @@ OPEN_TO_KNOWN = {
     "/api/auth/logout",
     "/api/keys",
     "/api/keys/{id}",
+    "/api/keys/{id}/rotate",
+    "/api/keys/{id}/usage",
     "/api/permissions",
     "/api/roles",
 }

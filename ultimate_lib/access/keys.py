@@ -247,7 +247,7 @@ def list_keys(
     before: tuple[datetime, str] | None = None,
     limit: int = 500,
 ) -> list[dict[str, Any]]:
-    """Return keys without hashes, newest first: everyone's, a user's or a team's; who may see them decides the caller.
+    """Return keys without hashes, newest first: everyone's, a user's or a team's; the caller decides who may.
 
     `live_at` and `ended_at` leave those that live, or have ended, at a moment; `before` is a place in the list.
     """

@@ -42,7 +42,7 @@ def take_turn(connection: Connection) -> None:
 
 
 def last(connection: Connection) -> int:
-    """Return the number of the last row, 0 when there is none: whoever has read it knows of all changes until then."""
+    """Return the number of the last row, 0 when there is none: it grows with every change."""
     return connection.execute(sa.select(sa.func.max(audit.c.number))).scalar() or 0
 
 

@@ -72,9 +72,9 @@ class Store:
 
     @contextlib.contextmanager
     def begin(self) -> Iterator[sa.Connection]:
-        """Open a transaction; database errors become sentences. Inside `together`, a part of that one transaction.
+        """Open a transaction; database errors become sentences. What has failed is never run a second time.
 
-        What has failed is never run a second time.
+        Inside `together` it is a part of that one transaction.
         """
         outer = self._joined.get()
         if outer is not None:
@@ -96,7 +96,7 @@ class Store:
         return self.engine.connect()
 
     def _check_file(self) -> None:
-        """Raise `Unavailable` when the SQLite file is gone: SQLite itself would go on in the file that nobody sees."""
+        """Raise `Unavailable` when the SQLite file is gone: SQLite would go on in one that nobody else sees."""
         if self.path is None:
             return
         try:

@@ -20,7 +20,7 @@ def claim(connection: Connection, user_id: str, name: str, request_hash: bytes, 
     dialect: Any = sqlite if connection.dialect.name == "sqlite" else postgresql
     values = {"user_id": user_id, "name": name, "request_hash": request_hash, "created_at": at}
     query = dialect.insert(kept_answers).values(**values).on_conflict_do_nothing()
-    return bool(connection.execute(query).rowcount == 1)
+    return connection.execute(query.returning(kept_answers.c.name)).first() is not None
 
 
 def one(connection: Connection, user_id: str, name: str) -> RowMapping | None:

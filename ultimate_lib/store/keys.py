@@ -55,7 +55,7 @@ def listed(
     before: tuple[datetime, str] | None = None,
     limit: int = 500,
 ) -> list[RowMapping]:
-    """Return keys, newest first: of a user, of a team, that live or have ended at a moment, older than the place `before`.
+    """Return keys, newest first: of a user, of a team, alive or ended at a moment, older than the place `before`.
 
     A team's keys are those booked on it, and those of its members that name no team.
     """

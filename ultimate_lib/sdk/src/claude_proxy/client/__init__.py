@@ -5,13 +5,14 @@ from __future__ import annotations
 from claude_proxy.client.access import Access
 from claude_proxy.client.analytics import Analytics
 from claude_proxy.client.calls import SingleCalls
+from claude_proxy.client.keys import Keys
 from claude_proxy.client.providers import Providers
 from claude_proxy.client.system import System
 
 __all__ = ["ROUTES", "ClaudeProxyClient"]
 
 
-class ClaudeProxyClient(Analytics, SingleCalls, Access, Providers, System):
+class ClaudeProxyClient(Analytics, SingleCalls, Access, Keys, Providers, System):
     """A client of one proxy.
 
         client = ClaudeProxyClient(base_url="http://localhost:8082")
@@ -35,7 +36,11 @@ ROUTES: dict[str, str] = {
     "POST /api/auth/logout": "logout",
     "GET /api/keys": "list_api_keys",
     "POST /api/keys": "create_api_key",
+    "GET /api/keys/{id}": "get_api_key",
+    "PATCH /api/keys/{id}": "update_api_key",
     "DELETE /api/keys/{id}": "revoke_api_key",
+    "POST /api/keys/{id}/rotate": "rotate_api_key",
+    "GET /api/keys/{id}/usage": "get_api_key_usage",
     "GET /api/permissions": "list_permissions",
     "GET /api/roles": "list_roles",
     "GET /api/providers": "list_providers",

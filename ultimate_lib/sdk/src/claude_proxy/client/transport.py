@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import uuid
 from datetime import date
 from functools import cached_property
 from http import HTTPStatus
@@ -88,9 +89,21 @@ class Transport:
         """POST a JSON object, once, and return the JSON that comes back."""
         return self._json(self._send("POST", path, body=body or {}))
 
+    def create(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        """POST what makes something, and return the JSON that comes back; tried again when that may help.
+
+        An Idempotency-Key says that the tries are one: the proxy makes one thing and tells each try the same.
+        """
+        headers = {"Idempotency-Key": str(uuid.uuid4())}
+        return self._json(self._send("POST", path, body=body or {}, headers=headers))
+
     def put(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """PUT a JSON object, once, and return the JSON that comes back."""
         return self._json(self._send("PUT", path, body=body or {}))
+
+    def patch(self, path: str, body: Mapping[str, Any]) -> Any:
+        """PATCH a path with a JSON object, once, and return the JSON that comes back."""
+        return self._json(self._send("PATCH", path, body=body))
 
     def delete(self, path: str, **params: Any) -> Any:
         """DELETE a path, once, and return the JSON that comes back."""
@@ -105,16 +118,21 @@ class Transport:
         *,
         params: Mapping[str, Any] | None = None,
         body: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
         expected: Iterable[int] = (),
     ) -> requests.Response:
-        """Return a good answer, or one whose status is expected; a GET is tried again when that may help."""
+        """Return a good answer, or one whose status is expected.
+
+        What may be asked twice, a GET or a request with an Idempotency-Key, is tried again when that may help.
+        """
         if path.startswith("/api/") and path != _VERSION_PATH:
             self.check_api()
-        tries = _TRIES if method == "GET" else 1
+        made_once = "Idempotency-Key" in (headers or {})
+        tries = _TRIES if method == "GET" or made_once else 1
         for number in range(1, tries + 1):
             pause = _pause_s(number)
             try:
-                response = self.once(method, path, params=params, body=body)
+                response = self.once(method, path, params=params, body=body, headers=headers)
             except Unreachable as error:
                 if number == tries or error.code != "connection_lost":
                     raise
@@ -122,7 +140,9 @@ class Transport:
                 if response.ok or response.status_code in expected:
                     return response
                 wanted = _wait_s(response)
-                hopeless = response.status_code not in _MOMENTARY or (wanted or 0) > _LONGEST_PAUSE_S
+                under_way = made_once and response.status_code == HTTPStatus.CONFLICT and wanted is not None
+                momentary = under_way or response.status_code in _MOMENTARY
+                hopeless = not momentary or (wanted or 0) > _LONGEST_PAUSE_S
                 if number == tries or hopeless:
                     raise self.error(response)
                 pause = max(pause, wanted or 0)
