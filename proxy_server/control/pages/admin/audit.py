@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from ultimate_lib.workbench import Workbench
 
 _A_PAGE = 50
+_LONG = timedelta(days=366 * 10)  # only in a span without a beginning, which is not told then
 
 
 class Asked(Struct, kw_only=True):
@@ -58,7 +60,7 @@ def audit(bench: Workbench, caller: Caller, asked: Asked) -> Page:
 def _limits(bench: Workbench, asked: Asked, zone: ZoneInfo) -> tuple[datetime | None, datetime | None]:
     if not asked.start and not asked.end:
         return None, None
-    told = span.read(asked.start or "2000-01-01", asked.end, zone.key, clock=bench.clock, default=span.LONGEST)
+    told = span.read(asked.start or "2000-01-01", asked.end, zone.key, clock=bench.clock, default=_LONG)
     return (told.start if asked.start else None), (told.end if asked.end else None)
 
 

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from proxy_server.control.api import keys as keys_api
 from proxy_server.control.api import span
-from proxy_server.control.pages import admin, budgets
+from proxy_server.control.pages import admin
 from proxy_server.control.pages.admin.keys import row_of
 from ultimate_lib.access import teams as access
 from ultimate_lib.access import users
@@ -62,7 +62,6 @@ def team(bench: Workbench, caller: Caller, asked: One) -> Page:
         "others": [one for one in users.listed(bench.store) if one["active"] and one["id"] not in members],
         "keys": [row_of(key, bench.clock.now(), zone) for key in found.keys] if found is not None else None,
         "more_keys": found is not None and found.next is not None,
-        "budgets": [one for one in budgets.bars(bench, caller) if one.subject == "team" and one.subject_id in {row["id"], row["name"]}],
     }
     return admin.page(caller, "teams", row["title"] or row["name"], values, template="team")
 
