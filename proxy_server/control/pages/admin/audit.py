@@ -73,15 +73,23 @@ def _shown(row: dict[str, Any], zone: ZoneInfo) -> dict[str, Any]:
     return {
         **row,
         "at": f"{shown.aware(row['at']).astimezone(zone):%Y-%m-%d %H:%M:%S}",
-        "before": _told(row["before"]),
-        "after": _told(row["after"]),
+        "lines": _lines(row["before"], row["after"]),
     }
 
 
-def _told(value: dict[str, Any] | None) -> str:
-    """Return what was before or after as `name: value` lines."""
-    if not value:
-        return ""
-    return "\n".join(
-        f"{name}: {one if isinstance(one, str) else msgspec.json.encode(one).decode()}" for name, one in value.items()
-    )
+def _lines(before: dict[str, Any] | None, after: dict[str, Any] | None) -> list[str]:
+    """Return a line a value: what it is, and what it was where that is another."""
+    was, now = before or {}, after or {}
+    found = []
+    for name in dict.fromkeys([*was, *now]):
+        if name not in now:
+            found.append(f"{name}: was {_told(was[name])}")
+        elif name in was and was[name] != now[name]:
+            found.append(f"{name}: {_told(was[name])} → {_told(now[name])}")
+        elif now[name] not in (None, [], {}):
+            found.append(f"{name}: {_told(now[name])}")
+    return found
+
+
+def _told(value: Any) -> str:
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
