@@ -20,10 +20,10 @@ from tornado.web import RequestHandler
 from proxy_server.control import conditions, pages, params
 from proxy_server.control.answers import Answer, Caller, Page, Redirect, Text
 from proxy_server.control.conditions import CHANGING, takes_version, versions
-from proxy_server.control.identify import cookie_name
+from proxy_server.control.identify import SAFE_METHODS, cookie_name
 from proxy_server.control.live import Events
 from proxy_server.control.routes import PUBLIC, Found, allow, permit
-from ultimate_lib.access import once
+from ultimate_lib.access import once, refusals
 from ultimate_lib.access.changes import Changed
 from ultimate_lib.access.keys import digest
 from ultimate_lib.access.sessions import SESSION_LIFE
@@ -119,10 +119,26 @@ class Handler(RequestHandler):
                 log.warning("request %s to %s: %s", self._request_id, self._path, error)
             if page:
                 await self._identify_for_bar()
+            if error.http_status == HTTPStatus.FORBIDDEN:
+                await self._note_refusal(error)
             self._refuse(error, page=page)
         except Exception:
             log.exception("request %s to %s failed", self._request_id, self._path)
             self._refuse(_internal(self._request_id), page=page)
+
+    async def _note_refusal(self, error: UltimateError) -> None:
+        """Write down in the audit which change a known caller was refused."""
+        who, method = self._caller.principal, self.request.method or ""
+        if who is None or method in SAFE_METHODS:
+            return
+        action = "browser.refuse" if error.code in {"csrf", "origin"} else "change.refuse"
+        bench, address = self._control.bench, self._caller.address
+        target = f"{method} {self._path}"
+        await self._in_thread(
+            functools.partial(
+                refusals.note, bench.store, bench.clock, who.user_name, action, target, address, error.code
+            )
+        )
 
     async def _identify_for_bar(self) -> None:
         """Learn who asks for a page that there is not, so that its bar says so too."""

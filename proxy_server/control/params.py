@@ -19,6 +19,8 @@ from ultimate_lib.errors import Invalid
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+SEGMENT = r"[A-Za-z0-9_][A-Za-z0-9_.~-]{0,199}"
+"""What may stand for `{name}` in a path: nothing that is encoded, cleaned or a way up."""
 _MOST_FIELDS = 100
 
 Names = Annotated[tuple[str, ...], Meta(extra={"split": True})]

@@ -33,6 +33,7 @@ from proxy_server.control.pages.admin import keys as keys_page
 from proxy_server.control.pages.admin import providers as providers_page
 from proxy_server.control.pages.admin import teams as teams_page
 from proxy_server.control.pages.admin import users as users_page
+from proxy_server.control.params import SEGMENT
 from ultimate_lib.errors import NotFound
 
 if TYPE_CHECKING:
@@ -46,8 +47,6 @@ PUBLIC = "public"
 """Anyone may ask."""
 KNOWN = "known"
 """Anyone with a key or a session may ask; the function shows and changes what is the caller's own."""
-
-_VALUE = r"[A-Za-z0-9_][A-Za-z0-9_.~-]*"
 
 
 class Route(NamedTuple):
@@ -260,7 +259,7 @@ class Router:
                 by_path.setdefault(path, {})[route.method] = route
         for path, methods in by_path.items():
             if "{" in path:
-                pattern = re.sub(r"\\{(\w+)\\}", rf"(?P<\1>{_VALUE})", re.escape(path))
+                pattern = re.sub(r"\\{(\w+)\\}", rf"(?P<\1>{SEGMENT})", re.escape(path))
                 self._patterns.append((re.compile(pattern), methods))
             else:
                 self._exact[path] = methods

@@ -19,7 +19,7 @@ from tests.fakes.scripted import answer, stream
 
 LIVE_ROUTES = {f"{route.method} {route.path}" for route in TABLE if not route.page}  # pages are for browsers
 WHO = {
-    "user_name": "a", "permissions": [], "sees_all_calls": False, "view": "own", "teams": [], "leads": [],
+    "user_id": "a", "user_name": "a", "permissions": [], "sees_all_calls": False, "view": "own", "teams": [], "leads": [],
     "key_id": None, "team": None, "project": None, "expires_at": None,
 }  # fmt: skip
 SPAN = {"start": "2026-01-01T00:00:00Z", "end": "2026-01-02T00:00:00Z", "time_zone": "UTC", "missing": {}}
@@ -28,6 +28,14 @@ NUMBERS = {"rows": [ROW], "units": {"requests": "calls"}, "unpriced_requests": 0
 STATUS = {
     "ready": True, "reasons": [], "gateways": [], "calls": 0, "journal_written": 0, "journal_dropped": 0,
     "journal_lag_s": 0.0, "ingest_age_s": None, "lake_version": None, "jobs": {},
+}  # fmt: skip
+USER: dict[str, Any] = {
+    "id": "k1", "name": "ann", "email": None, "active": True, "roles": {"viewer": "team"}, "has_password": False,
+    "teams": [{"id": "t1", "name": "search", "lead": True}], "last_sign_in_at": None,
+}  # fmt: skip
+TEAM: dict[str, Any] = {
+    "id": "k1", "name": "search", "title": None, "cost_center": None, "archived_at": None,
+    "members": [{"id": "u1", "name": "ann", "lead": True, "active": True}],
 }  # fmt: skip
 ANSWERS: dict[str, Any] = {
     "GET /api/analytics/aggregate": NUMBERS,
@@ -40,6 +48,26 @@ ANSWERS: dict[str, Any] = {
     "POST /api/keys": {"key": "cp_x", "about": {"id": "k1", "scopes": []}},
     "DELETE /api/keys/{id}": {"id": "k1"},
     "POST /api/keys/{id}/rotate": {"key": "cp_x", "about": {"id": "k1"}, "former_until": "2026-01-01T00:00:00Z"},
+    "GET /api/sessions": {"sessions": []},
+    "DELETE /api/sessions": {"ended": 1},
+    "DELETE /api/sessions/{id}": {"ended": 1},
+    "GET /api/users": {"users": [], "next": None},
+    "POST /api/users": USER,
+    "GET /api/users/{id}": USER,
+    "PATCH /api/users/{id}": USER,
+    "POST /api/users/{id}/deactivate": USER,
+    "POST /api/users/{id}/reactivate": USER,
+    "PUT /api/users/{id}/roles": USER,
+    "POST /api/users/{id}/link": {"link": "http://localhost/login?link=x", "expires_at": SPAN["end"]},
+    "GET /api/teams": {"teams": [], "next": None},
+    "POST /api/teams": TEAM,
+    "GET /api/teams/{id}": TEAM,
+    "PATCH /api/teams/{id}": TEAM,
+    "DELETE /api/teams/{id}": TEAM,
+    "PUT /api/teams/{id}/members/{user_id}": TEAM,
+    "DELETE /api/teams/{id}/members/{user_id}": TEAM,
+    "GET /api/audit": {"audit": [], "next": None},
+    "GET /api/audit/verify": {"whole": True, "rows": 1, "broken_at": None, "last_number": 1, "last_hash": "00"},
     "GET /api/providers": [],
     "GET /api/system/status": STATUS,
     "GET /readyz": {"ready": True, "reasons": []},
@@ -55,6 +83,24 @@ METHODS: dict[str, Callable[[ClaudeProxyClient], Any]] = {
     "revoke_api_key": lambda client: client.revoke_api_key("k1"),
     "rotate_api_key": lambda client: client.rotate_api_key("k1"),
     "get_api_key_usage": lambda client: client.get_api_key_usage("k1"),
+    "login": lambda client: client.login("ann", "p"),
+    "set_first_password": lambda client: client.set_first_password("x", "p"),
+    "end_session": lambda client: client.end_session("k1"),
+    "get_user": lambda client: client.get_user("k1"),
+    "create_user": lambda client: client.create_user("ann", {"viewer": None}),
+    "update_user": lambda client: client.update_user("k1", email=None),
+    "deactivate_user": lambda client: client.deactivate_user("k1"),
+    "reactivate_user": lambda client: client.reactivate_user("k1"),
+    "set_user_roles": lambda client: client.set_user_roles("k1", {"viewer": "own"}),
+    "set_user_password": lambda client: client.set_user_password("k1", "p"),
+    "create_user_link": lambda client: client.create_user_link("k1"),
+    "get_team": lambda client: client.get_team("k1"),
+    "create_team": lambda client: client.create_team("search"),
+    "update_team": lambda client: client.update_team("k1", title="Search"),
+    "archive_team": lambda client: client.archive_team("k1"),
+    "add_team_member": lambda client: client.add_team_member("k1", "u1"),
+    "remove_team_member": lambda client: client.remove_team_member("k1", "u1"),
+    "audit": lambda client: list(client.audit()),
     "set_provider_key": lambda client: client.set_provider_key("p1", "sk-1"),
     "delete_provider_key": lambda client: client.delete_provider_key("p1"),
 }
@@ -68,6 +114,29 @@ COMMANDS: dict[str, str] = {
     "GET /api/live": "tail",
     "GET /api/auth/verify": "whoami",
     "POST /api/auth/logout": "api POST /api/auth/logout",  # sessions are browsers'; a key has none to end
+    "POST /api/auth/login": "api POST /api/auth/login",  # as above
+    "POST /api/auth/password": "api POST /api/auth/password",
+    "GET /api/sessions": "sessions",
+    "DELETE /api/sessions": "sessions end",
+    "DELETE /api/sessions/{id}": "sessions end k1",
+    "GET /api/users": "users list",
+    "POST /api/users": "users create ann --roles viewer",
+    "GET /api/users/{id}": "users show k1",
+    "PATCH /api/users/{id}": "users change k1 --email ann@example.org",
+    "POST /api/users/{id}/deactivate": "users deactivate k1",
+    "POST /api/users/{id}/reactivate": "users reactivate k1",
+    "PUT /api/users/{id}/roles": "users roles k1 --roles viewer:own",
+    "PUT /api/users/{id}/password": "users password k1",
+    "POST /api/users/{id}/link": "users link k1",
+    "GET /api/teams": "teams list",
+    "POST /api/teams": "teams create search",
+    "GET /api/teams/{id}": "teams show k1",
+    "PATCH /api/teams/{id}": "teams change k1 --title Search",
+    "DELETE /api/teams/{id}": "teams archive k1",
+    "PUT /api/teams/{id}/members/{user_id}": "teams add k1 u1 --lead",
+    "DELETE /api/teams/{id}/members/{user_id}": "teams remove k1 u1",
+    "GET /api/audit": "audit",
+    "GET /api/audit/verify": "audit verify",
     "GET /api/keys": "keys list",
     "POST /api/keys": "keys create n",
     "GET /api/keys/{id}": "keys show k1",
@@ -90,7 +159,7 @@ COMMANDS: dict[str, str] = {
 
 
 def concrete(route: str) -> str:
-    return re.sub(r"\{\w+\}", lambda found: {"{id}": "k1", "{name}": "p1"}[found[0]], route)
+    return re.sub(r"\{\w+\}", lambda found: {"{id}": "k1", "{name}": "p1", "{user_id}": "u1"}[found[0]], route)
 
 
 @pytest.fixture

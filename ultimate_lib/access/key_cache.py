@@ -24,7 +24,7 @@ _LOOK_S = 0.5
 _MOST_KEPT = 10_000
 
 
-class Unread(Exception):  # noqa: N818 - a state, no error: the key has to be read
+class Unread(Exception):
     """What is kept does not tell who a key is."""
 
 

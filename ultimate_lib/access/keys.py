@@ -143,7 +143,7 @@ def _check_depth(connection: Connection, maker: Principal) -> None:
         )
 
 
-def change(  # noqa: PLR0917 - who changes what
+def change(
     store: Store,
     clock: Clock,
     actor: Principal,

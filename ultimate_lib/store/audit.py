@@ -59,11 +59,12 @@ def verify(connection: Connection) -> Verified:
     """Look through the whole chain."""
     previous, rows, number = _FIRST, 0, 0
     query = sa.select(audit).order_by(audit.c.number).execution_options(yield_per=1000)
-    for row in connection.execute(query).mappings():
-        rows += 1
-        if row["previous_hash"] != previous or row["hash"] != _hash(previous, dict(row)):
-            return Verified(rows, int(row["number"]), number, previous)
-        previous, number = row["hash"], int(row["number"])
+    with connection.execute(query) as found_rows:
+        for row in found_rows.mappings():
+            rows += 1
+            if row["previous_hash"] != previous or row["hash"] != _hash(previous, dict(row)):
+                return Verified(rows, int(row["number"]), number, previous)
+            previous, number = row["hash"], int(row["number"])
     return Verified(rows, None, number, previous)
 
 

@@ -10,7 +10,6 @@ from ultimate_lib.store.tables import role_grants, team_members, teams, users
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from datetime import datetime
 
     from sqlalchemy import Connection, RowMapping
 

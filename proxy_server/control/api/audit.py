@@ -52,7 +52,7 @@ class AuditPage(Struct):
 
 
 class AuditVerified(Struct, kw_only=True):
-    """Whether the chain of rows holds. AuditPage cut off at the end show when an earlier `last_hash` is kept elsewhere."""
+    """Whether the chain of rows holds. Rows cut off at the end show when an earlier `last_hash` is kept elsewhere."""
 
     whole: bool
     rows: int  # that were looked at

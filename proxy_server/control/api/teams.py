@@ -126,26 +126,39 @@ def change(bench: Workbench, caller: Caller, told: TeamChange) -> Team:
     """Change what is given."""
     given = {"title": told.title, "cost_center": told.cost_center}
     values = {name: value for name, value in given.items() if value is not msgspec.UNSET}
-    row = teams.change(bench.store, bench.clock, caller.known, told.id, values, address=caller.address)
+    row = teams.change(
+        bench.store, bench.clock, caller.known, told.id, values, version=caller.version, address=caller.address
+    )
     return _about(row)
 
 
 def archive(bench: Workbench, caller: Caller, told: OneTeam) -> Team:
     """Archive a team."""
-    return _about(teams.archive(bench.store, bench.clock, caller.known, told.id, address=caller.address))
+    return _about(
+        teams.archive(bench.store, bench.clock, caller.known, told.id, version=caller.version, address=caller.address)
+    )
 
 
 def put_member(bench: Workbench, caller: Caller, told: Membership) -> Team:
     """Add a member, or change whether it leads."""
     row = teams.add_member(
-        bench.store, bench.clock, caller.known, told.id, told.user_id, lead=told.lead, address=caller.address
+        bench.store,
+        bench.clock,
+        caller.known,
+        told.id,
+        told.user_id,
+        lead=told.lead,
+        version=caller.version,
+        address=caller.address,
     )
     return _about(row)
 
 
 def remove_member(bench: Workbench, caller: Caller, told: OneMember) -> Team:
     """Remove a member."""
-    row = teams.remove_member(bench.store, bench.clock, caller.known, told.id, told.user_id, address=caller.address)
+    row = teams.remove_member(
+        bench.store, bench.clock, caller.known, told.id, told.user_id, version=caller.version, address=caller.address
+    )
     return _about(row)
 
 

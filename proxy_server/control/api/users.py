@@ -154,24 +154,42 @@ def change(bench: Workbench, caller: Caller, told: UserChange) -> User:
     """Change what is given."""
     if told.email is msgspec.UNSET:
         return _about(users.one(bench.store, told.id))
-    row = users.change(bench.store, bench.clock, caller.known, told.id, email=told.email, address=caller.address)
+    row = users.change(
+        bench.store,
+        bench.clock,
+        caller.known,
+        told.id,
+        email=told.email,
+        version=caller.version,
+        address=caller.address,
+    )
     return _about(row)
 
 
 def set_roles(bench: Workbench, caller: Caller, told: NewRoles) -> User:
     """Grant roles."""
-    row = users.set_roles(bench.store, bench.clock, caller.known, told.id, told.roles, address=caller.address)
+    row = users.set_roles(
+        bench.store, bench.clock, caller.known, told.id, told.roles, version=caller.version, address=caller.address
+    )
     return _about(row)
 
 
 def deactivate(bench: Workbench, caller: Caller, told: OneUser) -> User:
     """Shut a user out."""
-    return _about(users.deactivate(bench.store, bench.clock, caller.known, told.id, address=caller.address))
+    return _about(
+        users.deactivate(
+            bench.store, bench.clock, caller.known, told.id, version=caller.version, address=caller.address
+        )
+    )
 
 
 def reactivate(bench: Workbench, caller: Caller, told: OneUser) -> User:
     """Let a user in again."""
-    return _about(users.reactivate(bench.store, bench.clock, caller.known, told.id, address=caller.address))
+    return _about(
+        users.reactivate(
+            bench.store, bench.clock, caller.known, told.id, version=caller.version, address=caller.address
+        )
+    )
 
 
 def set_password(bench: Workbench, caller: Caller, told: NewPassword) -> Answer:
@@ -183,6 +201,7 @@ def set_password(bench: Workbench, caller: Caller, told: NewPassword) -> Answer:
         told.id,
         told.password,
         current=told.current,
+        version=caller.version,
         address=caller.address,
     )
     own = caller.session is not None and told.id == caller.known.user_id

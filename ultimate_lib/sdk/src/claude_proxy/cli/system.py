@@ -32,7 +32,7 @@ _JOBS = (
     Column("duration_ms", "took", shown.milliseconds, right=True),
     Column("failure", "failure", colour=lambda _: "red"),
 )
-_METHODS = ("GET", "POST", "PUT", "DELETE")
+_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
 def add(commands: Any) -> None:
@@ -179,7 +179,7 @@ def _api(session: Session) -> int:
         if told:
             raise BadRequest(f"A {asked.method} takes its parameters in --body.", code="parameter")
         body = _body(asked.body)
-        answer = client.post(asked.path, body) if asked.method == "POST" else client.put(asked.path, body)
+        answer = {"POST": client.post, "PUT": client.put, "PATCH": client.patch}[asked.method](asked.path, body)
     session.output.json(answer)
     return 0
 

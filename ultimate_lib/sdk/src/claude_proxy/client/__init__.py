@@ -6,13 +6,14 @@ from claude_proxy.client.access import Access
 from claude_proxy.client.analytics import Analytics
 from claude_proxy.client.calls import SingleCalls
 from claude_proxy.client.keys import Keys
+from claude_proxy.client.people import People
 from claude_proxy.client.providers import Providers
 from claude_proxy.client.system import System
 
 __all__ = ["ROUTES", "ClaudeProxyClient"]
 
 
-class ClaudeProxyClient(Analytics, SingleCalls, Access, Keys, Providers, System):
+class ClaudeProxyClient(Analytics, SingleCalls, Access, People, Keys, Providers, System):
     """A client of one proxy.
 
         client = ClaudeProxyClient(base_url="http://localhost:8082")
@@ -34,6 +35,29 @@ ROUTES: dict[str, str] = {
     "GET /api/live": "live",
     "GET /api/auth/verify": "verify",
     "POST /api/auth/logout": "logout",
+    "POST /api/auth/login": "login",
+    "POST /api/auth/password": "set_first_password",
+    "GET /api/sessions": "list_sessions",
+    "DELETE /api/sessions": "end_sessions",
+    "DELETE /api/sessions/{id}": "end_session",
+    "GET /api/users": "list_users",
+    "POST /api/users": "create_user",
+    "GET /api/users/{id}": "get_user",
+    "PATCH /api/users/{id}": "update_user",
+    "POST /api/users/{id}/deactivate": "deactivate_user",
+    "POST /api/users/{id}/reactivate": "reactivate_user",
+    "PUT /api/users/{id}/roles": "set_user_roles",
+    "PUT /api/users/{id}/password": "set_user_password",
+    "POST /api/users/{id}/link": "create_user_link",
+    "GET /api/teams": "list_teams",
+    "POST /api/teams": "create_team",
+    "GET /api/teams/{id}": "get_team",
+    "PATCH /api/teams/{id}": "update_team",
+    "DELETE /api/teams/{id}": "archive_team",
+    "PUT /api/teams/{id}/members/{user_id}": "add_team_member",
+    "DELETE /api/teams/{id}/members/{user_id}": "remove_team_member",
+    "GET /api/audit": "audit",
+    "GET /api/audit/verify": "verify_audit",
     "GET /api/keys": "list_api_keys",
     "POST /api/keys": "create_api_key",
     "GET /api/keys/{id}": "get_api_key",
