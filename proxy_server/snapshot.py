@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from ultimate_lib.limits.status import Standing
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -48,6 +50,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     journal_failure: str | None
     rows: list[Row]
     stored_keys: str = ""  # mark of the providers' keys that calls go by
+    budgets: list[Standing] = []
+    owning: bool = False  # this process admits calls under hard budgets
 
 
 def take(state: State, connections: int) -> Snapshot:
@@ -68,6 +72,8 @@ def take(state: State, connections: int) -> Snapshot:
         journal_failure=journal.failure,
         rows=[Row(*key, *msgspec.structs.astuple(totals)) for key, totals in state.totals.items()],
         stored_keys=state.stored.mark,
+        budgets=state.admission.counters.standings(),
+        owning=state.admission.counters.owning,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -13,7 +14,7 @@ from proxy_server.gateway.headers import RequestHeaders
 from proxy_server.gateway.relay import Relay
 from proxy_server.gateway.surfaces import ANTHROPIC, OPENAI, other_facts, surface_of
 from ultimate_lib.access.keys import SHAPE
-from ultimate_lib.errors import Denied, Invalid, NotFound, UltimateError, Unavailable
+from ultimate_lib.errors import Denied, Invalid, Limited, NotFound, UltimateError, Unavailable
 from ultimate_lib.protocols.body import MOST_TEXT
 from ultimate_lib.providers import Route
 from ultimate_lib.records import CallRecord, new_call_id
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from proxy_server.gateway.state import State
     from proxy_server.gateway.surfaces import Surface
     from ultimate_lib.access.principal import Principal
+    from ultimate_lib.limits.counters import Hold
     from ultimate_lib.protocols import RequestFacts
 
 log = logging.getLogger(__name__)
@@ -167,11 +169,26 @@ class Exchange(httputil.HTTPMessageDelegate):
             if facts.prefix:
                 record.prefix_hash = _hash(facts.prefix, self.state.hash_key)
             route = self._admit(principal, surface, facts, record)
+            limits = self.state.admission
+            if not limits.idle:
+                limits.enter(self, surface, facts, route, record, told)
+                return
         except UltimateError as error:
-            self._refused(record, error)
+            self.refused(record, error)
             return
-        self.state.journal.intent(record)
-        Relay(self, surface, facts, route, record, told).start()
+        self.go(surface, facts, route, record, told, None)
+
+    def go(  # noqa: PLR0917 - what a call is made of
+        self, surface: Surface, facts: RequestFacts, route: Route, record: CallRecord, told: RequestHeaders,
+        hold: Hold | None,
+    ) -> None:  # fmt: skip
+        """Write that a call is admitted, and send it on."""
+        self.state.journal.intent(record, hold.amounts if hold is not None else None)
+        Relay(self, surface, facts, route, record, told, hold).start()
+
+    def left(self, record: CallRecord) -> None:
+        """Leave the row of a call whose client has gone before it was admitted."""
+        self._never_sent(record, "cut", "client_left")
 
     def _principal(self, told: RequestHeaders, record: CallRecord | None = None) -> Principal:
         """Return the caller, written into the record. Raises `Denied`."""
@@ -233,22 +250,27 @@ class Exchange(httputil.HTTPMessageDelegate):
                 f"This key may not call {named}.", hint=f"It may: {', '.join(allowed)}.", code="model_denied"
             )
 
-    def _refused(self, record: CallRecord, error: UltimateError) -> None:
+    def refused(self, record: CallRecord, error: UltimateError) -> None:
         """Answer in the client's own envelope and leave a row, but for callers that nobody knows."""
         status = error.http_status
         if record.user_id is not None:
-            record.status = "refused" if status < 500 else "error"  # noqa: PLR2004 - the first server error
             record.http_status = status
-            record.error_type = error.code
-            record.input_tokens = None
-            record.usage_source = "none"
-            record.cost_source = "none"
-            now = self.state.clock.monotonic()
-            record.duration_ms = round((now - self.started) * 1000)
-            record.overhead_ms = round((now - self.read_at) * 1000, 3)
-            self.state.journal.call(record)
-            self.state.count(record)
-        self.refuse(status, error.code, str(error), record.call_id)
+            self._never_sent(record, "refused" if status < 500 else "error", error.code)  # noqa: PLR2004 - the first server error
+        after_s = error.retry_after_s if isinstance(error, Limited) else None
+        self.refuse(status, error.code, str(error), record.call_id, after_s)
+
+    def _never_sent(self, record: CallRecord, status: str, error_type: str) -> None:
+        """Write the row of a call that has not gone to its provider."""
+        record.status = status
+        record.error_type = error_type
+        record.input_tokens = None
+        record.usage_source = "none"
+        record.cost_source = "none"
+        now = self.state.clock.monotonic()
+        record.duration_ms = round((now - self.started) * 1000)
+        record.overhead_ms = round((now - self.read_at) * 1000, 3)
+        self.state.journal.call(record)
+        self.state.count(record)
 
     def _models(self, wanted: str) -> None:
         """List the model names that can be called, or tell of one, in the shape of the client's protocol."""
@@ -283,7 +305,9 @@ class Exchange(httputil.HTTPMessageDelegate):
         """The client's address."""
         return str(getattr(self.connection.context, "remote_ip", ""))
 
-    def refuse(self, status: int, code: str, message: str, call_id: str = "") -> None:
+    def refuse(  # noqa: PLR0917 - what an error is made of
+        self, status: int, code: str, message: str, call_id: str = "", retry_after_s: float | None = None
+    ) -> None:
         """Answer with an error in the envelope of the client's protocol."""
         if self.connection.gone:
             return
@@ -292,7 +316,8 @@ class Exchange(httputil.HTTPMessageDelegate):
         body = (ANTHROPIC if anthropic else OPENAI).error_body(status, code, message, request_id)
         head = b"%bX-Ultimate-Call-Id: %b\r\n" % (_JSON, request_id.encode())
         if status in {429, 503}:
-            head += b"Retry-After: %d\r\n" % _RETRY_AFTER_S
+            after_s = _RETRY_AFTER_S if retry_after_s is None else max(math.ceil(retry_after_s), 1)
+            head += b"Retry-After: %d\r\n" % after_s
         self.connection.reply(status, head, body)
 
 

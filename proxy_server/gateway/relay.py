@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from proxy_server.gateway.headers import RequestHeaders
     from proxy_server.gateway.surfaces import Surface
     from proxy_server.gateway.transfer import Transfer
+    from ultimate_lib.limits.counters import Hold
     from ultimate_lib.protocols import RequestFacts, StreamWatch
     from ultimate_lib.providers import Route
     from ultimate_lib.records import CallRecord
@@ -35,6 +36,7 @@ _FIRST_REDIRECT, _FIRST_ERROR, _NOT_MODIFIED = 300, 400, 304
 _MOST_WHOLE_BYTES = 8 * 1024 * 1024  # an answer larger than this is passed on as it comes, its usage unread
 _LINGER_S = 1.0  # for a provider to end its answer once the client has had the terminal event and left
 _BYTES_A_TOKEN = 4
+_NEVER_REACHED = frozenset({"connect", "connect_timeout"})
 
 
 class Relay:
@@ -44,14 +46,16 @@ class Relay:
     """
 
     __slots__ = (
-        "answered", "client_s", "clock", "connection", "encoded", "exchange", "facts", "finished", "heard", "midway",
-        "provider_s", "record", "route", "state", "surface", "task", "told", "waiting_since", "why_cancelled",
+        "answered", "client_s", "clock", "connection", "encoded", "exchange", "facts", "finished", "heard", "hold",
+        "midway", "provider_s", "reached", "record", "route", "state", "surface", "task", "told", "waiting_since", "why_cancelled",
     )  # fmt: skip
 
     def __init__(  # noqa: PLR0917 - what a call is made of, once
         self, exchange: Exchange, surface: Surface, facts: RequestFacts, route: Route, record: CallRecord,
-        told: RequestHeaders,
+        told: RequestHeaders, hold: Hold | None = None,
     ) -> None:  # fmt: skip
+        self.hold = hold
+        self.reached = False  # the provider may have worked on it
         self.exchange = exchange
         self.connection = exchange.connection
         self.state = exchange.state
@@ -124,7 +128,10 @@ class Relay:
         if surface.generates and facts.stream:
             asked = sent is not exchange.body and not facts.asked_usage
             watch = surface.protocol.watch(facts, withhold_usage=asked and provider.stream_usage == "inject")
+        if self.hold is not None and self.hold.output is not None:
+            sent = surface.protocol.with_max_tokens(sent, self.route.model, self.hold.output)
         self.record.attempts = 1
+        self.reached = True
         headers = self.state.upstream.headers(provider, told.passed, told.tokens, told.via)
         self.waiting_since = self.clock.monotonic()
         transfer = self.state.upstream.request(
@@ -187,6 +194,7 @@ class Relay:
         booking.named(record, facts)
         ok = status < _FIRST_ERROR
         if not ok:
+            self.reached = False  # providers bill no errors
             record.error_type = facts.error_type or f"http_{status}"
             booking.unknown(record)
         elif not self.surface.bills:
@@ -206,7 +214,10 @@ class Relay:
             self.connection.reply(status, head, body)
 
     def _head(self, transfer: Transfer) -> bytes:
-        return b"%bX-Ultimate-Call-Id: %b\r\n" % (returned(transfer.lines), self.record.call_id.encode())
+        head = b"%bX-Ultimate-Call-Id: %b\r\n" % (returned(transfer.lines), self.record.call_id.encode())
+        if self.hold is not None and self.hold.remaining_nano_usd is not None:
+            head += b"X-Ultimate-Budget-Remaining-Usd: %.9f\r\n" % (self.hold.remaining_nano_usd / 1e9)
+        return head
 
     # -- the way back, as it comes ------------------------------------------------------------------------------
 
@@ -285,6 +296,7 @@ class Relay:
                 booking.unknown(record)
         self.heard_now()
         if status >= _FIRST_ERROR:
+            self.reached = False
             record.error_type = f"http_{status}"
         self._end("ok" if status < _FIRST_ERROR else "error")
         if self.state.waits_for_sync:
@@ -305,7 +317,8 @@ class Relay:
         record.upstream_ms = round(self.provider_s * 1000)
         record.overhead_ms = round(max(now - exchange.read_at - self.provider_s - self.client_s, 0.0) * 1000, 3)
         self.finished = True
-        self.state.journal.call(record)
+        charge = self.state.admission.settle(self.hold, record, reached=self.reached)
+        self.state.journal.call(record, charge)
         self.state.count(record)
 
     def _cut(self) -> None:
@@ -333,6 +346,8 @@ class Relay:
         ended_before = self.finished
         if not ended_before:
             record.error_type = error.code
+            if error.code in _NEVER_REACHED and not self.heard:
+                self.reached = False
             if not self.answered:
                 record.http_status = error.http_status
             if self.why_cancelled is not None:

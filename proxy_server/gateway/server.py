@@ -129,10 +129,12 @@ async def run(child: Child) -> None:
     state.journal.start()
     gc.freeze()  # prices and keys stay as well; collections look at what calls make
     beat = asyncio.create_task(_beat(state, door))
+    limits = asyncio.create_task(state.admission.keep_up())
     child.ready()
     await child.drain.wait()
     await _drain(child, state, door, server)
     beat.cancel()
+    limits.cancel()
     await forwarder.close()
     await state.close()
     snapshot.leave(settings.run_dir, snapshot.take(state, 0))
@@ -203,6 +205,7 @@ async def _drain(child: Child, state: State, door: Door, server: Server) -> None
     `Connection: close` with its next response; one whose response has begun without it may carry one request more.
     """
     state.draining = True
+    state.admission.leave()
     server.stop()
     server.conn_params.no_keep_alive = True
     for connection in door.connections.values():

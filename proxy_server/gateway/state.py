@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from proxy_server.gateway.admit import Admission
 from proxy_server.gateway.upstream import Upstream
 from proxy_server.prices import kept_table
 from ultimate_lib.access import provider_keys
@@ -72,6 +73,7 @@ class State:
         self.relays: set[Relay] = set()
         self.totals: dict[tuple[str, str, str], Totals] = {}
         self.draining = False
+        self.admission = Admission(self)
 
     def _first_routing(self) -> Routing:
         try:

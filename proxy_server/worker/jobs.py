@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from proxy_server.process import Child
     from ultimate_lib.clock import Clock
     from ultimate_lib.lake import Lake
+    from ultimate_lib.limits.sums import Sums
     from ultimate_lib.settings import Settings
+    from ultimate_lib.store import Store
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +56,7 @@ def jobs(settings: Settings, stop: threading.Event | None = None) -> tuple[Job, 
     demo = settings.data.demo and settings.data.demo_history
     return (
         *((Job("demo", partial(_demo, stop or threading.Event()), _QUARTER_S, 5.0, _MINUTE_S),) if demo else ()),
-        Job("ingest", _ingest, settings.record.commit_interval_s, 1.0, 30.0),
+        Job("ingest", partial(_ingest, Budgets(settings)), settings.record.commit_interval_s, 1.0, 30.0),
         Job("rollup", _rollup, _MINUTE_S, 5.0, 2 * _MINUTE_S),
         Job("maintain", _maintain, 5 * _MINUTE_S, _MINUTE_S, 15 * _MINUTE_S),
         Job("scrub", _scrub, _DAY_S, _MINUTE_S, _HOUR_S),
@@ -62,11 +64,38 @@ def jobs(settings: Settings, stop: threading.Event | None = None) -> tuple[Job, 
     )
 
 
-def _ingest(lake: Lake) -> Told:
+def _ingest(budgets: Budgets, lake: Lake) -> Told:
     from ultimate_lib.lake import ingest  # noqa: PLC0415 - loads polars; the process says "ready" before that
 
-    done = ingest.run_once(lake)
+    done = ingest.run_once(lake, tidy=budgets.update(lake))
     return {"rows": done.rows, "cut": done.cut, "version": lake.calls.snapshot().version}
+
+
+class Budgets:
+    """The budgets' sums, kept beside the lake; while they cannot be written the journal keeps its segments."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._url = settings.store_url
+        self._store: Store | None = None
+        self._sums: Sums | None = None
+        self._failure = ""
+
+    def update(self, lake: Lake) -> bool:
+        """Sum up what is sealed; say whether the journal may be tidied."""
+        from ultimate_lib.limits.sums import Sums  # noqa: PLC0415 - see above
+        from ultimate_lib.store import Store  # noqa: PLC0415 - see above
+
+        if self._store is None or self._sums is None:
+            self._store, self._sums = Store(self._url), Sums()
+        try:
+            self._sums.update(lake, self._store)
+        except UltimateError as error:  # calls go into the lake all the same
+            if str(error) != self._failure:
+                log.warning("The budgets' sums wait, and the journal with them: %s", error)
+            self._failure = str(error)
+            return False
+        self._failure = ""
+        return True
 
 
 def _demo(stop: threading.Event, lake: Lake) -> Told:

@@ -6,7 +6,7 @@
         0000000001.quarantine                   bytes behind the first bad line of segment 1, kept for inspection
 
 A line is `{"k":"call",…,"crc":"xxxxxxxx"}`: the members of a `CallRecord` without its nulls and, last, the CRC-32 of
-everything before it. An `intent` line is written at admission, a `call` line at the end. A new segment repeats the
+everything before it; `charge`, a member that is no column, is for the budgets. An `intent` line is written at admission, a `call` line at the end. A new segment repeats the
 intents that are still open, so that the last segment of a dead process tells which calls it left unfinished.
 
 One `write(2)` a line: a killed process loses nothing it has written. A thread syncs the file to disk every
@@ -22,7 +22,7 @@ from ultimate_lib.journal.reader import (
     segments,
     writer_folders,
 )
-from ultimate_lib.journal.replay import cut_rows, quarantine, seal_dead
+from ultimate_lib.journal.replay import cut_rows, open_intents, quarantine, seal_dead
 from ultimate_lib.journal.writer import JournalWriter
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "Segment",
     "WriterFolder",
     "cut_rows",
+    "open_intents",
     "quarantine",
     "read_segment",
     "seal_dead",

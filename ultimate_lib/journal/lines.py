@@ -7,21 +7,31 @@ import os
 import zlib
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from ultimate_lib import records
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from ultimate_lib.records import CallRecord
 
 CALL = b'{"k":"call",'
 INTENT = b'{"k":"intent",'
+_encode = msgspec.json.Encoder().encode
 _CRC_LENGTH = len(b',"crc":"xxxxxxxx"}')
 
 
-def frame(opening: bytes, record: CallRecord) -> bytes:
-    """Return the line for a record; `opening` is CALL or INTENT."""
+def frame(opening: bytes, record: CallRecord, charge: Mapping[str, int] | None = None) -> bytes:
+    """Return the line for a record; `opening` is CALL or INTENT.
+
+    `charge` (budget's id → amount) is a member of the line alone, no column: on an intent what is held for the call,
+    on a call what it is charged where that is not its plain cost.
+    """
     body = opening + records.encode(record)[1:-1]
+    if charge:
+        body += b',"charge":' + _encode(charge)
     return b'%b,"crc":"%08x"}\n' % (body, zlib.crc32(body))
 
 

@@ -87,8 +87,8 @@ def segments(folder: WriterFolder) -> list[Segment]:
     return [found[number] for number in sorted(found)]
 
 
-def read_segment(path: Path, offset: int = 0) -> Lines:
-    """Read a segment from `offset` (the `end` of an earlier look) and return its good lines.
+def read_segment(path: Path, offset: int = 0, until: int = 1 << 62) -> Lines:
+    """Read a segment from `offset` (the `end` of an earlier look) up to `until` and return its good lines.
 
     Reading stops at the first line whose CRC fails: nothing behind it can be trusted. Raises FileNotFoundError
     when the segment was renamed or removed meanwhile.
@@ -101,7 +101,7 @@ def read_segment(path: Path, offset: int = 0) -> Lines:
         file.seek(offset)
         torn = b""
         good = True
-        while good and (block := file.read(_BLOCK)):  # in blocks that fit the processor's cache: twice as fast
+        while good and (block := file.read(min(_BLOCK, until - file.tell()))):  # in blocks that fit the processor's cache: twice as fast
             lines = (torn + block).split(b"\n")
             torn = lines.pop()
             calls = []

@@ -73,22 +73,25 @@ def cut_rows(folder: WriterFolder) -> list[CallRecord]:
     begins with the intents that were open then, and the head of the very last may be torn. Call it once, with the
     writer's last segment: segments are removed in ascending order, so a call line is never gone before its intent.
     """
-    opened: dict[str, CallRecord] = {}
+    rows = []
+    for line in open_intents(folder):
+        record = _admitted(line)
+        record.status = "cut"
+        record.error_type = record.error_type or "process_ended"
+        record.usage_source = "estimated" if record.input_tokens is not None else "none"
+        rows.append(record)
+    return rows
+
+
+def open_intents(folder: WriterFolder) -> list[bytes]:
+    """Return the intent lines of a writer that no call line answers, each call's once."""
+    opened: dict[str, bytes] = {}
     ended: set[str] = set()
     for segment in segments(folder)[-2:]:
         lines = read_segment(segment.path)
-        for line in lines.intents:
-            record = _admitted(line)
-            opened[record.call_id] = record
+        opened.update((_named.decode(line).call_id, line) for line in lines.intents)
         ended.update(_named.decode(line).call_id for line in lines.calls.split(b"\n") if line)
-    rows = []
-    for call_id, record in opened.items():
-        if call_id not in ended:
-            record.status = "cut"
-            record.error_type = record.error_type or "process_ended"
-            record.usage_source = "estimated" if record.input_tokens is not None else "none"
-            rows.append(record)
-    return rows
+    return [line for call_id, line in opened.items() if call_id not in ended]
 
 
 class _Named(msgspec.Struct):

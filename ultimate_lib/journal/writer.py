@@ -16,6 +16,7 @@ from ultimate_lib.errors import Unavailable
 from ultimate_lib.journal.lines import CALL, INTENT, frame, sync_file, sync_folder
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from ultimate_lib.clock import Clock
@@ -82,16 +83,23 @@ class JournalWriter:
         """Segments with bytes that no sync has covered yet."""
         return len(self._retired) + (1 if self._segment is not None and self._segment.dirty else 0)
 
-    def intent(self, record: CallRecord) -> None:
-        """Write the line that says a call has been admitted."""
-        line = frame(INTENT, record)
+    @property
+    def position(self) -> tuple[int, int]:
+        """The number and the size of the segment that is being written, whose lines so far are whole; (0, 0): none."""
+        with self._guard:
+            segment = self._segment
+            return (self._next_number - 1, 1 << 62) if segment is None else (segment.number, segment.size)
+
+    def intent(self, record: CallRecord, charge: Mapping[str, int] | None = None) -> None:
+        """Write the line that says a call has been admitted, and what is held for it."""
+        line = frame(INTENT, record, charge)
         with self._guard:
             self._append(line)
             self._intents[record.call_id] = line  # afterwards: a segment opened for this line does not repeat it
 
-    def call(self, record: CallRecord) -> None:
+    def call(self, record: CallRecord, charge: Mapping[str, int] | None = None) -> None:
         """Write the call's one line; once this returns, a killed process loses nothing of it."""
-        line = frame(CALL, record)
+        line = frame(CALL, record, charge)
         with self._guard:
             self._intents.pop(record.call_id, None)
             if self._append(line):

@@ -74,8 +74,10 @@ class _Batch:
     cut: int = 0
 
 
-def run_once(lake: Lake) -> Ingested:
+def run_once(lake: Lake, *, tidy: bool = True) -> Ingested:
     """Commit every sealed segment that is not in the table yet, and remove those committed long enough ago.
+
+    Without `tidy` none is removed: somebody else still needs them.
 
     Idempotent and safe to be killed at any point; two at a time do the work once. Raises `Unavailable` when the
     lake cannot be written (the journal then keeps everything).
@@ -98,7 +100,7 @@ def run_once(lake: Lake) -> Ingested:
         cut += batch.cut
         segments += batch.segments
     lake.calls.snapshot()
-    removed = sum(_tidy(lake, folder) for folder in folders)
+    removed = sum(_tidy(lake, folder) for folder in folders) if tidy else 0
     return Ingested(rows, cut, segments, version, removed)
 
 

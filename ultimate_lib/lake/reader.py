@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import polars as pl
 
+from ultimate_lib import journal
 from ultimate_lib.clock import to_us
 from ultimate_lib.errors import Invalid, Unavailable
 from ultimate_lib.lake import schema
@@ -44,17 +45,23 @@ def scan_calls(lake: Lake, start: datetime, end: datetime, columns: Sequence[str
     wanted = (pl.col("started_at") >= start) & (pl.col("started_at") < end)
     frames = [tail.lazy().filter(wanted)]
     if files:
-        committed = pl.scan_parquet(
-            [lake.calls.url(file) for file in files],
-            schema=schema.POLARS,
-            missing_columns="insert",
-            extra_columns="ignore",
-            hive_partitioning=False,
-            glob=False,
-            storage_options=lake.storage.options or None,
-        )
-        frames.insert(0, committed.filter(wanted))
+        frames.insert(0, _scan(lake, files).filter(wanted))
     return pl.concat(frames).select(names)
+
+
+def committed(lake: Lake, start: datetime, columns: Sequence[str]) -> tuple[pl.LazyFrame, dict[str, int]]:
+    """Return the committed calls since an instant, and for each writer of the journal its last segment among them."""
+    names = _known(columns)
+    writers = [folder.writer for folder in journal.writer_folders(lake.journal_dir)]
+    with lake.calls.lock:
+        snapshot = lake.calls.snapshot()
+        numbers = {writer: lake.calls.transaction(writer) for writer in writers}
+    files = [file for file, good in _checked(lake, snapshot, to_us(start), 1 << 62) if good]
+    frame = schema.empty().lazy()
+    if files:
+        frame = _scan(lake, files)
+    frame = frame.filter(pl.col("started_at") >= start).select(names)
+    return frame, {writer: number for writer, number in numbers.items() if number}
 
 
 def missing(lake: Lake, start: datetime, end: datetime) -> Missing:
@@ -74,6 +81,18 @@ def look(lake: Lake) -> tuple[Snapshot, pl.DataFrame]:
             except Gone:
                 continue
     raise Unavailable("The journal's segments vanish while they are read.", hint="Try again.", code="journal_gone")
+
+
+def _scan(lake: Lake, files: Sequence[File]) -> pl.LazyFrame:
+    return pl.scan_parquet(
+        [lake.calls.url(file) for file in files],
+        schema=schema.POLARS,
+        missing_columns="insert",
+        extra_columns="ignore",
+        hive_partitioning=False,
+        glob=False,
+        storage_options=lake.storage.options or None,
+    )
 
 
 def _checked(lake: Lake, snapshot: Snapshot, first: int, last: int) -> list[tuple[File, bool]]:

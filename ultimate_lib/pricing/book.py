@@ -6,7 +6,10 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
+from ultimate_lib.pricing.ceiling import ceiling
+
 if TYPE_CHECKING:
+    from ultimate_lib.pricing.ceiling import Asked, Ceiling
     from ultimate_lib.pricing.table import Dated, Model, PriceTable, Rate
     from ultimate_lib.records import Usage
 
@@ -54,6 +57,24 @@ class PriceBook:
         if usage.cost_nano_usd is None:
             return listed
         return _billed(usage.cost_nano_usd, listed)
+
+    def ceiling(self, price_id: str, model: str, at_us: int, input_tokens: int, about: Asked) -> Ceiling | None:
+        """Return the most that a call with at most so many input tokens can cost; None: a price is not known."""
+        found = self._find(price_id, model)
+        if found is None:
+            return None
+        info = found[1]
+        dated = [_active(info.prices, at_us)]
+        if about.tier not in STANDARD_TIERS:
+            variants = [v for v in info.variants if v.tier == about.tier and v.active(at_us)]
+            if not variants:
+                return None
+            dated += variants
+        return ceiling([one.rates for one in dated], input_tokens, about)
+
+    def sellers(self, model: str) -> list[str]:
+        """Return the price ids under which the list knows a model."""
+        return [name for name in self._table.providers if self._find(name, model) is not None]
 
     def _find(self, price_id: str, model: str) -> tuple[str, Model] | None:
         key = (price_id, model)

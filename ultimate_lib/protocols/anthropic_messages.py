@@ -86,6 +86,8 @@ def read_request(body: bytes) -> RequestFacts:
         model_span=span,
         stream=request.stream is True,
         max_tokens=look.whole(request.max_tokens),
+        most_output=look.whole(request.max_tokens),
+        odd_counts=request.max_tokens is not None and look.whole(request.max_tokens) is None,
         message_count=None if messages is None else len(messages),
         tool_count=None if tools is None else len(tools),
         has_system=len(request.system) > len(b'""'),
@@ -103,6 +105,11 @@ def prepare(body: bytes, facts: RequestFacts, *, model: str, stream_usage: str) 
         return body
     start, end = facts.model_span
     return body[:start] + msgspec.json.encode(model) + body[end:]
+
+
+def with_max_tokens(body: bytes, model: str, tokens: int) -> bytes:  # noqa: ARG001 - one signature for all protocols
+    """Return the body with this max_tokens."""
+    return look.with_number(body, (b"max_tokens",), b"max_tokens", tokens)
 
 
 def read_response(body: bytes) -> ResponseFacts:

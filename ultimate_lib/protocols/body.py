@@ -93,6 +93,27 @@ def value_start(body: bytes, key: bytes) -> int:
     return start
 
 
+def with_number(body: bytes, names: tuple[bytes, ...], otherwise: bytes, number: int) -> bytes:
+    """Return the body with `number` as the value of each of these top-level keys that it has.
+
+    With none of them (null counts as none, and is replaced) it gets the key `otherwise`. Raises `Invalid` for a key
+    that is spelled with escapes.
+    """
+    members = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+    there = [name for name in names if name.decode() in members]
+    told = [name for name in there if members[name.decode()] != b"null"]
+    if not told and otherwise not in there:
+        opening = body.index(b"{") + 1
+        return b'%b"%b":%d,%b' % (body[:opening], otherwise, number, body[opening:])
+    for name in told or [otherwise]:
+        start = value_start(body, name)
+        if start < 0:
+            message = f"The request spells '{name.decode()}' with escapes."
+            raise Invalid(message, hint="Write it plainly.", code="body")
+        body = b"%b%d%b" % (body[:start], number, body[start + len(members[name.decode()]) :])
+    return body
+
+
 def items(raw: msgspec.Raw | None) -> list[msgspec.Raw] | None:
     """Return the members of a JSON array, undecoded; None when it is not an array."""
     if not raw:

@@ -16,6 +16,8 @@ class RequestFacts(msgspec.Struct, kw_only=True, frozen=True):
     stream: bool = False
     max_tokens: int | None = None
     choices: int | None = None  # OpenAI's `n`
+    most_output: int | None = None  # the larger where it says two maxima
+    odd_counts: bool = False  # a maximum or a count stands there and is no number: who knows what a provider reads
     message_count: int | None = None
     tool_count: int | None = None
     has_system: bool = False
@@ -72,6 +74,10 @@ class Protocol(Shape):
 
     def prepare(self, body: bytes, facts: RequestFacts, *, model: str, stream_usage: str) -> bytes:
         """Return the body to send upstream: the very same object unless the model or the usage option changes."""
+        ...
+
+    def with_max_tokens(self, body: bytes, model: str, tokens: int) -> bytes:
+        """Return the body with this maximum of output tokens a choice, in place of those that stand there."""
         ...
 
     def read_response(self, body: bytes) -> ResponseFacts:

@@ -24,6 +24,7 @@ _DONE = re.compile(rb"(?:^|[\r\n])data: ?\[DONE\]")
 _USAGE = re.compile(rb'"usage"\s*:\s*\{')
 _FINISH = re.compile(rb'"finish_reason"\s*:\s*"')
 _CONTENT = re.compile(rb'"(?:content|reasoning_content|reasoning|arguments|refusal|name)"\s*:\s*"[^"]')
+_NEWER = re.compile(r"o\d|gpt-(?:[5-9]|\d\d)")  # models that take max_completion_tokens alone
 _NANO = 1_000_000_000
 _MOST_USD = 10**9  # a call that costs more is a mistake, and its nano-dollars would not fit their column
 
@@ -75,6 +76,8 @@ def read_request(body: bytes) -> RequestFacts:
     images, documents = look.media(body)
     first = bytes(messages[0]) if messages else b""
     system = first if _SYSTEM.search(first) else b""
+    maxima = [told for told in (request.max_completion_tokens, request.max_tokens) if told is not None]
+    counts = [look.whole(told) for told in (*maxima, *(() if request.n is None else (request.n,)))]
     most = request.max_completion_tokens if request.max_completion_tokens is not None else request.max_tokens
     return RequestFacts(
         model=request.model,
@@ -82,6 +85,8 @@ def read_request(body: bytes) -> RequestFacts:
         stream=request.stream is True,
         max_tokens=look.whole(most),
         choices=look.whole(request.n),
+        most_output=max((look.whole(told) or 0 for told in maxima), default=None),
+        odd_counts=None in counts,
         message_count=None if messages is None else len(messages),
         tool_count=None if tools is None else len(tools),
         has_system=bool(system),
@@ -119,6 +124,13 @@ def prepare(body: bytes, facts: RequestFacts, *, model: str, stream_usage: str) 
     if start < 0:
         raise Invalid("The request spells 'stream_options' with escapes.", hint="Write it plainly.", code="body")
     return body[:start] + msgspec.json.encode(asked) + body[start + len(options) :]
+
+
+def with_max_tokens(body: bytes, model: str, tokens: int) -> bytes:
+    """Return the body with this maximum under the name that the call or, in its silence, its model goes by."""
+    newer = _NEWER.match(model.rpartition("/")[2].lower()) is not None
+    name = b"max_completion_tokens" if newer else b"max_tokens"
+    return look.with_number(body, (b"max_tokens", b"max_completion_tokens"), name, tokens)
 
 
 def read_response(body: bytes) -> ResponseFacts:

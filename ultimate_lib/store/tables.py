@@ -210,8 +210,8 @@ budget_sums = sa.Table(
     metadata,
     sa.Column("budget_id", sa.Text, sa.ForeignKey("budgets.id"), primary_key=True),
     sa.Column("period_at", Instant, primary_key=True),  # start of the period
-    sa.Column("writer", sa.Text, primary_key=True),  # empty: of the lake, when the budget was made
-    sa.Column("segment", sa.BigInteger, primary_key=True),
+    sa.Column("writer", sa.Text, primary_key=True),  # empty: of the lake, when the period was first summed
+    sa.Column("segment", sa.BigInteger, nullable=False),  # the writer's last that is in the sum
     sa.Column("spent", sa.BigInteger, nullable=False),  # in the budget's unit
 )
 rate_limits = sa.Table(

@@ -63,7 +63,7 @@ def _budget_sums() -> None:
         sa.Column("segment", sa.BigInteger(), nullable=False),
         sa.Column("spent", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(["budget_id"], ["budgets.id"], name=op.f("fk_budget_sums_budget_id")),
-        sa.PrimaryKeyConstraint("budget_id", "period_at", "writer", "segment", name=op.f("pk_budget_sums")),
+        sa.PrimaryKeyConstraint("budget_id", "period_at", "writer", name=op.f("pk_budget_sums")),
     )
 
 

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from claude_proxy.cli.session import Session
 
 PROGRAM = "claude-proxy"
-_GROUPS = ("numbers", "calls", "spending", "env", "configure", "keys", "people", "providers", "system", "completion")
+_GROUPS = (
+    "numbers", "calls", "spending", "env", "configure", "keys", "people", "budgets", "limits", "providers", "system",
+    "completion",
+)  # fmt: skip
 _EPILOG = """\
 exit status: 0 well, 1 an error, 2 wrong usage, 3 not allowed, 4 `cost` is above its limit.
 address and key: --url and --key-file, then CLAUDE_PROXY_URL and CLAUDE_PROXY_API_KEY, then

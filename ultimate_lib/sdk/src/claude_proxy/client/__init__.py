@@ -6,6 +6,7 @@ from claude_proxy.client.access import Access
 from claude_proxy.client.analytics import Analytics
 from claude_proxy.client.calls import SingleCalls
 from claude_proxy.client.keys import Keys
+from claude_proxy.client.limits import Limits
 from claude_proxy.client.people import People
 from claude_proxy.client.providers import Providers
 from claude_proxy.client.system import System
@@ -13,7 +14,7 @@ from claude_proxy.client.system import System
 __all__ = ["ROUTES", "ClaudeProxyClient"]
 
 
-class ClaudeProxyClient(Analytics, SingleCalls, Access, People, Keys, Providers, System):
+class ClaudeProxyClient(Analytics, SingleCalls, Access, People, Keys, Limits, Providers, System):
     """A client of one proxy.
 
         client = ClaudeProxyClient(base_url="http://localhost:8082")
@@ -65,6 +66,17 @@ ROUTES: dict[str, str] = {
     "DELETE /api/keys/{id}": "revoke_api_key",
     "POST /api/keys/{id}/rotate": "rotate_api_key",
     "GET /api/keys/{id}/usage": "get_api_key_usage",
+    "GET /api/budgets": "list_budgets",
+    "POST /api/budgets": "create_budget",
+    "GET /api/budgets/status": "budget_status",
+    "GET /api/budgets/{id}": "get_budget",
+    "PATCH /api/budgets/{id}": "update_budget",
+    "DELETE /api/budgets/{id}": "delete_budget",
+    "GET /api/rate-limits": "list_rate_limits",
+    "POST /api/rate-limits": "create_rate_limit",
+    "GET /api/rate-limits/{id}": "get_rate_limit",
+    "PATCH /api/rate-limits/{id}": "update_rate_limit",
+    "DELETE /api/rate-limits/{id}": "delete_rate_limit",
     "GET /api/permissions": "list_permissions",
     "GET /api/roles": "list_roles",
     "GET /api/providers": "list_providers",

@@ -1,0 +1,264 @@
+"""The limits of one gateway process: asked before each call, told at its end, kept up with the store and the journal.
+
+Order of an admission: rates, then the worst case reserved under every hard budget, then the intent line, which says
+what is held. Of two processes that run while one replaces the other, only the holder of `run/limits.lock` admits calls
+under hard budgets: the predecessor lets go of it when it begins to drain, the successor then reads what is still held
+there and goes on. Until then its calls wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import os
+from typing import TYPE_CHECKING
+
+from ultimate_lib.errors import Invalid, UltimateError, Unavailable
+from ultimate_lib.limits import spent
+from ultimate_lib.limits.counters import Ask, Hold, Refusal, Wait
+from ultimate_lib.limits.memory import MemoryCounters
+from ultimate_lib.limits.worst import WorstCase
+from ultimate_lib.pricing.ceiling import UNSAID_OUTPUT
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from proxy_server.gateway.exchange import Exchange
+    from proxy_server.gateway.headers import RequestHeaders
+    from proxy_server.gateway.state import State
+    from proxy_server.gateway.surfaces import Surface
+    from ultimate_lib.limits.calls import Budget
+    from ultimate_lib.limits.spent import Limits, Seen
+    from ultimate_lib.protocols import RequestFacts
+    from ultimate_lib.providers import Route
+    from ultimate_lib.records import CallRecord
+
+log = logging.getLogger(__name__)
+
+_BEAT_S = 1.0
+_CLAIM_S = 0.05
+
+
+class Admission:
+    """Admits calls. `idle` is True while there is no limit at all."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        settings = state.settings
+        self.counters = MemoryCounters(settings, state.clock)
+        self.waiting: set[Waiting] = set()
+        self.idle = False  # until the limits are known
+        self._alone = settings.server.gateways == 1
+        self._elsewhere = spent.Elsewhere(settings, state.store, state.clock, state.journal.writer)
+        self._mark: tuple[object, ...] | None = None
+        self._lock: int | None = None
+        self._leaving = False
+        self._failure = ""
+        self.counters.own(owning=False)
+        self._first_look()
+
+    def _first_look(self) -> None:
+        try:
+            limits = spent.read(self._state.store)
+            assert limits is not None  # noqa: S101 - nothing is known yet that could be the same
+            self._check(limits)
+            self._claim()
+            self._set(limits)
+            self._add(self._elsewhere.look(limits.budgets))
+            self.counters.own(owning=self._lock is not None or not self._alone)
+        except Unavailable as error:  # calls are refused until they can be read
+            log.warning("The limits cannot be read yet: %s", error)
+
+    def _check(self, limits: Limits) -> None:
+        hard = [budget for budget in limits.budgets if budget.hard and budget.enabled]
+        if hard and not self._alone:
+            raise Invalid(
+                f"The budget {hard[0].title} is a hard one, which several gateway processes cannot keep.",
+                hint="Set server.gateways = 1, or make the budget soft or disable it.",
+                code="gateways_budget",
+            )
+
+    def _claim(self) -> bool:
+        """Try to become the process that admits under hard budgets; say whether it is now and was not before."""
+        if self._lock is not None or not self._alone or self._leaving:
+            return False
+        run = self._state.settings.run_dir
+        run.mkdir(parents=True, exist_ok=True, mode=0o700)
+        fd = os.open(run / "limits.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            return False
+        self._lock = fd
+        return True
+
+    def _set(self, limits: Limits) -> None:
+        self.counters.set(limits.budgets, limits.rates)
+        self._mark = limits.mark
+        self.idle = self.counters.idle
+
+    def _add(self, seen: Seen) -> None:
+        self.counters.add(seen.spent, seen.held)
+
+    # -- keeping up ---------------------------------------------------------------------------------------------
+
+    async def keep_up(self) -> None:
+        """Each second: take what has changed in the store and in other writers' segments. Ends when cancelled."""
+        while True:
+            owning, claimed = self.counters.owning, False
+            await asyncio.sleep(_BEAT_S if owning else _CLAIM_S)
+            try:
+                claimed = not owning and self._claim()
+                if claimed or owning or self._mark is None:
+                    await self._look()
+                if claimed and self._lock is not None and self._mark is not None:
+                    self.counters.own(owning=True)
+                self._failure = ""
+            except (UltimateError, OSError) as error:
+                if claimed:
+                    self._let_go()
+                if str(error) != self._failure:  # told once, not each second
+                    log.warning("Limits stay as they were: %s", error)
+                self._failure = str(error)
+                await asyncio.sleep(_BEAT_S)
+            except Exception:
+                log.exception("Limits could not be renewed; it is tried again.")
+                await asyncio.sleep(_BEAT_S)
+
+    async def _look(self) -> None:
+        limits = await asyncio.to_thread(spent.read, self._state.store, self._mark)
+        if limits is not None:
+            self._set(limits)
+        # from this instant on the calls of a new budget are counted here; what was before is read from the journal
+        position = self._state.journal.position
+        budgets: list[Budget] = [account.budget for account in self.counters.accounts.values()]
+        if budgets:
+            self._add(await asyncio.to_thread(self._elsewhere.look, budgets, position))
+        self.counters.expire()
+
+    def leave(self) -> None:
+        """Cease to admit calls under hard budgets, for a successor does now."""
+        self._leaving = True
+        self.counters.own(owning=False)
+        self._let_go()
+        for waiting in list(self.waiting):
+            waiting.refuse(_replaced())
+
+    def _let_go(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    # -- calls --------------------------------------------------------------------------------------------------
+
+    def enter(  # noqa: PLR0917 - what a call is made of
+        self, exchange: Exchange, surface: Surface, facts: RequestFacts, route: Route, record: CallRecord,
+        told: RequestHeaders,
+    ) -> None:  # fmt: skip
+        """Let a call go on, now or when others have made room. Raises `Limited`, `Unavailable`."""
+        if self._mark is None:
+            raise Unavailable("The limits cannot be read yet.", hint="Try again in a few seconds.", code="limits")
+        answer = self.counters.admit(self._ask(exchange, surface, facts, route, record))
+        if answer is None or isinstance(answer, Hold):
+            exchange.go(surface, facts, route, record, told, answer)
+        elif isinstance(answer, Refusal):
+            raise answer.error
+        elif self._leaving:
+            self.counters.forget(answer)
+            raise _replaced()
+        else:
+            Waiting(self, answer, exchange, surface, facts, route, record, told).start()
+
+    def _ask(
+        self, exchange: Exchange, surface: Surface, facts: RequestFacts, route: Route, record: CallRecord
+    ) -> Ask:
+        worst = WorstCase(
+            exchange.body, facts, record, exchange.method, self._state.book, route.provider.price_id, route.model,
+            read=surface.bills,
+        )  # fmt: skip
+        output, asked = 0, True
+        if surface.generates:
+            most = worst.most_output()
+            asked = facts.most_output is not None
+            output = facts.most_output or 0 if asked else most or UNSAID_OUTPUT
+            if most is not None and output > most:
+                output = most
+        tokens = facts.input_estimate + (facts.max_tokens or 0)
+        return Ask(record, output, asked, surface.generates, tokens, worst.need, worst.true)
+
+    def settle(self, hold: Hold | None, record: CallRecord, *, reached: bool) -> Mapping[str, int] | None:
+        """Charge a call that has ended; return what its line says beside its cost."""
+        if hold is None and self.idle:
+            return None
+        return self.counters.settle(hold, record, reached=reached)
+
+
+class Waiting:
+    """A call that waits for others' holds: let in, refused when its time is over, forgotten when its client leaves."""
+
+    def __init__(  # noqa: PLR0917 - what a call is made of
+        self, admission: Admission, wait: Wait, exchange: Exchange, surface: Surface, facts: RequestFacts,
+        route: Route, record: CallRecord, told: RequestHeaders,
+    ) -> None:  # fmt: skip
+        self._admission = admission
+        self._wait = wait
+        self._exchange = exchange
+        self._call = (surface, facts, route, record, told)
+        self._record = record
+        self._loop = asyncio.get_running_loop()
+        self._began = exchange.state.clock.monotonic()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Begin to wait."""
+        self._admission.waiting.add(self)
+        self._timer = self._loop.call_later(self._wait.seconds, self._time_out)
+        self._wait.ready = self._ready
+        self._exchange.connection.set_close_callback(self._left)
+
+    def _ready(self, answer: Hold | Refusal) -> None:
+        """Take the answer, given while another call ends: what follows has its own turn on the loop."""
+        self._end()
+        self._loop.call_soon(self._go_on, answer)
+
+    def _time_out(self) -> None:
+        self._end()
+        self._go_on(self._admission.counters.give_up(self._wait))
+
+    def refuse(self, error: UltimateError) -> None:
+        """Send the call away."""
+        self._end()
+        self._admission.counters.forget(self._wait)
+        self._exchange.refused(self._record, error)
+
+    def _end(self) -> None:
+        self._admission.waiting.discard(self)
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _go_on(self, answer: Hold | Refusal) -> None:
+        exchange = self._exchange
+        exchange.read_at += exchange.state.clock.monotonic() - self._began  # the wait is no work of ours
+        if exchange.connection.gone:
+            if isinstance(answer, Hold):
+                self._admission.counters.settle(answer, self._record, reached=False)
+            exchange.left(self._record)
+            return
+        exchange.connection.set_close_callback(None)
+        if isinstance(answer, Refusal):
+            exchange.refused(self._record, answer.error)
+        else:
+            exchange.go(*self._call, answer)
+
+    def _left(self) -> None:
+        if self in self._admission.waiting:
+            self._end()
+            self._admission.counters.forget(self._wait)
+            self._exchange.left(self._record)
+
+
+def _replaced() -> Unavailable:
+    return Unavailable("This process is being replaced.", hint="Try again; another one answers.", code="replaced")
+

@@ -1,0 +1,124 @@
+"""The protocol of counters: admit a call or say why not, and settle it at its end.
+
+    answer = counters.admit(ask)
+    Hold     the worst case is reserved: go on, and `settle` at the end, however it ends
+    Wait     only others' holds stand in the way (or the answer comes from elsewhere): `wait.ready` is called once
+             with a Hold or a Refusal; `give_up` ends the wait when its time is over, `forget` when nobody waits
+    Refusal  it cannot be now: the reason, and when asking again may help
+
+Nothing here awaits: counters in a store answer with a Wait at once and call `ready` when they know.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from ultimate_lib.errors import Limited
+    from ultimate_lib.records import CallRecord
+
+MILLIONTHS = 1_000_000
+
+
+class Need(NamedTuple):
+    """The worst case under one unit and price: `base` for the input, `each` millionths for an output token."""
+
+    base: int
+    each: int
+
+    def at(self, output: int) -> int:
+        """Return what is needed for so many output tokens, rounded up."""
+        return self.base + -(-output * self.each // MILLIONTHS)
+
+    def fits(self, free: int) -> int:
+        """Return for how many output tokens `free` pays; below 0 when not even for the input."""
+        left = free - self.base
+        if left < 0:
+            return -1
+        return left * MILLIONTHS // self.each if self.each else 1 << 62
+
+
+TrueCost: TypeAlias = "Callable[[str, CallRecord], int | None]"
+"""(rule for unknown prices, ended call) → its cost in nano-dollars where the list has none, if the rule gives one."""
+
+
+class Ask(NamedTuple):
+    """A call that wants in. `price` returns its worst case under a budget's rules, or why there is none."""
+
+    record: CallRecord
+    output: int  # tokens that it may write at most, each choice
+    asked: bool  # its own max_tokens says so; False: it has none, and takes what there is
+    spliceable: bool  # its body can be given another max_tokens
+    tokens: int  # estimate for the rates
+    price: Callable[[str, str], Need | str]  # (unit, rule for unknown prices)
+    true: TrueCost
+
+
+class Part(NamedTuple):
+    """What a hold takes of one account; `rule` is the budget's for prices that are not known."""
+
+    account: Any
+    ledger: Any
+    amount: int
+    rule: str
+
+
+class Hold:
+    """A reserved worst case. `amounts` stands on the intent line; `output` is what max_tokens becomes, if anything."""
+
+    __slots__ = ("amounts", "call_id", "expired", "expires", "output", "parts", "rates", "remaining_nano_usd", "true")
+
+    def __init__(self, call_id: str, true: TrueCost) -> None:
+        self.call_id = call_id
+        self.true = true
+        self.amounts: dict[str, int] = {}
+        self.output: int | None = None
+        self.expires = 0.0
+        self.expired = False
+        self.remaining_nano_usd: int | None = None
+        self.parts: list[Part] = []
+        self.rates: list[Any] = []
+
+
+class Refusal(NamedTuple):
+    """Why a call is not admitted."""
+
+    error: Limited
+
+
+class Wait:
+    """A call in a queue; `seconds` is how long it may stay there."""
+
+    __slots__ = ("ask", "hold", "needs", "ready", "seconds")
+
+    def __init__(self, ask: Ask, hold: Hold, needs: list[Any], seconds: float) -> None:
+        self.ask = ask
+        self.hold = hold
+        self.needs = needs
+        self.seconds = seconds
+        self.ready: Callable[[Hold | Refusal], None] | None = None
+
+
+class Counters(Protocol):
+    """Counts calls against limits."""
+
+    def admit(self, ask: Ask) -> Hold | Wait | Refusal | None:
+        """Reserve a call's worst case; None: no limit concerns it."""
+        ...
+
+    def give_up(self, wait: Wait) -> Hold | Refusal:
+        """End a wait whose time is over: with less output where that is allowed, else with the reason."""
+        ...
+
+    def forget(self, wait: Wait) -> None:
+        """End a wait for a call that nobody wants any more."""
+        ...
+
+    def settle(self, hold: Hold | None, record: CallRecord, *, reached: bool) -> Mapping[str, int]:
+        """Charge an ended call and free what it held; return the charges that are not its plain cost.
+
+        `reached` says that its provider may have worked on it; otherwise it costs nothing.
+        """
+        ...

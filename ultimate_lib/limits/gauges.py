@@ -1,0 +1,94 @@
+"""One rate limit and what calls take of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ultimate_lib.errors import Limited
+from ultimate_lib.limits.rates import Window
+
+if TYPE_CHECKING:
+    from ultimate_lib.limits.calls import RateLimit
+    from ultimate_lib.limits.rates import Entry
+
+_BUSY_RETRY_S = 1.0
+
+
+class Gauge:
+    """A rate limit with its windows and the number of calls that are under way."""
+
+    __slots__ = ("_concurrent", "_requests", "_tokens", "limit", "now", "requests", "tokens", "under_way")
+
+    limit: RateLimit
+
+    def __init__(self) -> None:
+        self._requests = Window()
+        self._tokens = Window()
+        self.under_way = 0
+        self.now = 0.0
+        self.requests: int | None = None
+        self.tokens: int | None = None
+        self._concurrent: int | None = None
+
+    def set(self, limit: RateLimit, gateways: int) -> None:
+        """Go by this limit, of which each of several gateways takes its share."""
+        self.limit = limit
+        self.requests = _share(limit.requests_per_minute, gateways)
+        self.tokens = _share(limit.tokens_per_minute, gateways)
+        self._concurrent = _share(limit.concurrent, gateways)
+
+    def refusal(self, now: float, tokens: int) -> Limited | None:
+        """Return why a call must not begin now, or None."""
+        self.now = now
+        if self._concurrent is not None and self.under_way >= self._concurrent:
+            return _limited(self, f"{self._concurrent} calls at a time", _BUSY_RETRY_S)
+        if self.requests is not None:
+            wait = self._requests.wait_s(now, 1, self.requests)
+            if wait:
+                return _limited(self, f"{self.requests} requests a minute", wait)
+        if self.tokens is not None:
+            wait = self._tokens.wait_s(now, min(tokens, self.tokens), self.tokens)
+            if wait:
+                return _limited(self, f"{self.tokens} tokens a minute", wait)
+        return None
+
+    def take(self, now: float, tokens: int) -> Taken:
+        """Count a call that begins. One that alone is larger than the limit takes all of it."""
+        self.under_way += 1
+        if self.requests is not None:
+            self._requests.take(now, 1)
+        entry = self._tokens.take(now, min(tokens, self.tokens)) if self.tokens is not None else None
+        return Taken(self, entry)
+
+    def end(self, entry: Entry | None, tokens: int | None) -> None:
+        """Count a call that has ended, with its true tokens if they are known."""
+        self.under_way -= 1
+        if entry is not None and tokens is not None:
+            self._tokens.correct(self.now, entry, tokens)
+
+
+class Taken:
+    """What one call has taken of a gauge."""
+
+    __slots__ = ("_entry", "_gauge")
+
+    def __init__(self, gauge: Gauge, entry: Entry | None) -> None:
+        self._gauge = gauge
+        self._entry = entry
+
+    def end(self, tokens: int | None) -> None:
+        """Give back the place, and correct the tokens if they are known."""
+        self._gauge.end(self._entry, tokens)
+
+
+def _share(limit: int | None, gateways: int) -> int | None:
+    return None if limit is None else max(limit // gateways, 1)
+
+
+def _limited(gauge: Gauge, what: str, wait_s: float) -> Limited:
+    return Limited(
+        f"The limit of {what} for {gauge.limit.title} is reached.",
+        hint=f"Try again in {max(round(wait_s + 0.5), 1)} s.",
+        code="rate_limit",
+        retry_after_s=wait_s,
+    )

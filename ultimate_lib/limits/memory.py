@@ -1,0 +1,376 @@
+"""Exact counters in the memory of the one gateway process. Not safe for several threads.
+
+Hard budgets need every call to pass here. With several gateway processes each counts its own calls alone, so a hard
+budget is not enforced half-way: a gateway of several refuses to start while there is one, and refuses the calls of
+one that is made later; shares of amount / N would refuse calls that the budget pays for, and a restart would not know
+whose share was spent. Rates and calls at a time, where a little more does no harm, are divided by the number of
+gateways; soft budgets refuse nothing. Counters in a store will lift this.
+
+While a reload replaces this process, two run for a moment: `owning` says which of them may admit calls under hard
+budgets (a lock decides, see proxy_server/gateway/admit.py); the calls of the other one wait.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from ultimate_lib.limits import words
+from ultimate_lib.limits.accounts import Account
+from ultimate_lib.limits.calls import Index, amount, counts
+from ultimate_lib.limits.counters import Hold, Need, Part, Refusal, Wait
+from ultimate_lib.limits.gauges import Gauge
+from ultimate_lib.limits.status import Standing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from ultimate_lib.clock import Clock
+    from ultimate_lib.errors import Limited
+    from ultimate_lib.limits.accounts import Ledger
+    from ultimate_lib.limits.calls import Budget, RateLimit
+    from ultimate_lib.limits.counters import Ask
+    from ultimate_lib.records import CallRecord
+    from ultimate_lib.settings import Settings
+
+LEAST_OUTPUT = 16  # tokens; an answer cut shorter than this helps nobody
+MARGIN_S = 60.0  # a hold expires so long after the longest call
+_MOST_WAITING = 1000
+_OWNED_WAIT_S = 10.0
+
+
+class _Want(NamedTuple):
+    """What a call needs of one account."""
+
+    account: Account
+    ledger: Ledger
+    need: Need
+    rule: str
+
+    @property
+    def left(self) -> int:
+        return self.account.budget.amount - self.ledger.spent
+
+    @property
+    def free(self) -> int:
+        return self.left - self.ledger.held - self.ledger.others
+
+
+class MemoryCounters:
+    """Counts the calls of this process. `idle` is True while no limit exists: then nothing needs to be asked."""
+
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._gateways = settings.server.gateways
+        self._total_s = settings.limits.total_s
+        self.accounts: dict[str, Account] = {}
+        self._gauges: dict[str, Gauge] = {}
+        self._budgets: Index[Account] = Index.of(())
+        self._rates: Index[Gauge] = Index.of(())
+        self._holds: dict[str, Hold] = {}
+        self.waiting = 0
+        self.owning = True
+        self.idle = True
+
+    def set(self, budgets: Iterable[Budget], rates: Iterable[RateLimit]) -> None:
+        """Go by these limits from now on; what was counted under one that stays is kept."""
+        now_us = self._clock.now_us()
+        before, self.accounts = self.accounts, {}
+        for budget in budgets:
+            account = before.pop(budget.id, None)
+            if account is None:
+                account = Account(budget, self._settings.billing, now_us)
+            account.budget = budget
+            self.accounts[budget.id] = account
+        gauges, self._gauges = self._gauges, {}
+        for limit in rates:
+            gauge = gauges.get(limit.id) or Gauge()
+            gauge.set(limit, self._gateways if isinstance(self._gateways, int) else 1)
+            self._gauges[limit.id] = gauge
+        self._budgets = Index.of((a.budget.subject, a.budget.subject_id, a) for a in self.accounts.values())
+        self._rates = Index.of((g.limit.subject, g.limit.subject_id, g) for g in self._gauges.values())
+        self.idle = not self.accounts and not self._gauges
+        self._pump(*before.values(), *self.accounts.values())
+
+    # -- admitting ----------------------------------------------------------------------------------------------
+
+    def admit(self, ask: Ask) -> Hold | Wait | Refusal | None:
+        """Reserve a call's worst case; None: no limit concerns it."""
+        record = ask.record
+        gauges = self._rates.of_call(record)
+        hard = []
+        if record.billing != "subscription":
+            hard = [a for a in self._budgets.of_call(record) if a.budget.hard and a.budget.enabled and a.loaded]
+        if not gauges and not hard:
+            return None
+        hold = Hold(record.call_id, ask.true)
+        now = self._clock.monotonic()
+        refused = self._take_rates(gauges, ask, hold, now)
+        if refused is not None:
+            return refused
+        wants = self._wants(hard, ask) if hard else []
+        if isinstance(wants, Refusal):
+            self._return_rates(hold)
+            return wants
+        if not wants:
+            return hold
+        answer: Hold | Wait | Refusal | None = None
+        if self.owning and not any(want.account.queue for want in wants):
+            answer = self._decide(wants, ask, hold)
+        if answer is None:
+            answer = self._queue(Wait(ask, hold, wants, self._wait_s(wants)))
+        if isinstance(answer, Refusal):
+            self._return_rates(hold)
+        return answer
+
+    def _wants(self, hard: list[Account], ask: Ask) -> list[_Want] | Refusal:
+        """Return what a call needs of each hard budget; those of which it needs nothing are left out."""
+        wants = []
+        default = self._settings.billing.unpriced
+        for account in hard:
+            budget = account.budget
+            if self._gateways != 1:
+                return Refusal(words.several_gateways(budget))
+            rule = budget.unpriced or default
+            need = ask.price(budget.unit, rule)
+            if isinstance(need, str):
+                return Refusal(words.unpriced(budget, need))
+            if need.base or need.each:
+                ledger = account.ledger(ask.record.started_at) or account.current
+                wants.append(_Want(account, ledger, need, rule))
+        return wants
+
+    def _decide(self, wants: list[_Want], ask: Ask, hold: Hold, *, last: bool = False) -> Hold | Refusal | None:
+        """Take what a call needs; None: others' holds stand in the way. `last`: what is free now has to do."""
+        output = ask.output
+        for want in wants:
+            can = want.need.fits(want.free if last else want.left)
+            if can < output:
+                flexible = ask.spliceable and (not ask.asked or want.account.budget.when_short == "clamp")
+                if not flexible or can < min(LEAST_OUTPUT, ask.output):
+                    return Refusal(self._short(want, ask))
+                output = can
+        if not all(want.need.at(output) <= want.free for want in wants):
+            return None
+        self._take(wants, ask, hold, output)
+        return hold
+
+    def _take(self, wants: list[_Want], ask: Ask, hold: Hold, output: int) -> None:
+        for want in wants:
+            held = want.need.at(output)
+            want.ledger.held += held
+            hold.parts.append(Part(want.account, want.ledger, held, want.rule))
+            hold.amounts[want.account.budget.id] = held
+        if ask.spliceable and (not ask.asked or output < ask.output):
+            hold.output = output
+        hold.remaining_nano_usd = min(
+            (max(want.free, 0) for want in wants if want.account.budget.unit == "nano_usd"), default=None
+        )
+        hold.expires = self._clock.monotonic() + self._total_s + MARGIN_S
+        self._holds[hold.call_id] = hold
+
+    def _short(self, want: _Want, ask: Ask) -> Limited:
+        ledger = want.ledger
+        if want.account.budget.period == "total" or want.need.at(ask.output) <= want.left:
+            after = None
+        else:
+            after = (ledger.end_us - self._clock.now_us()) / 1e6
+        return words.short(
+            want.account.budget,
+            need=want.need.at(ask.output),
+            left=want.left,
+            held=ledger.held + ledger.others,
+            fits=max(want.need.fits(want.free), 0) if ask.spliceable else None,
+            after_s=after,
+        )
+
+    # -- waiting ------------------------------------------------------------------------------------------------
+
+    def _wait_s(self, wants: list[_Want]) -> float:
+        default = self._settings.limits.hold_wait_s
+        own = [want.account.budget.hold_wait_s for want in wants]
+        seconds = min(default if one is None else one for one in own)
+        return seconds if self.owning else max(seconds, _OWNED_WAIT_S)
+
+    def _queue(self, wait: Wait) -> Wait | Refusal:
+        if self.waiting >= _MOST_WAITING or wait.seconds <= 0:
+            return Refusal(self._short(self._worst(wait), wait.ask))
+        self.waiting += 1
+        for want in wait.needs:
+            want.account.queue.append(wait)
+        return wait
+
+    @staticmethod
+    def _worst(wait: Wait) -> _Want:
+        """Return the budget that stands most in the way."""
+        worst: _Want = min(wait.needs, key=lambda want: want.free - want.need.at(wait.ask.output))
+        return worst
+
+    def _leave(self, wait: Wait) -> None:
+        for want in wait.needs:
+            want.account.queue.remove(wait)
+        self.waiting -= 1
+
+    def give_up(self, wait: Wait) -> Hold | Refusal:
+        """End a wait whose time is over: with less output where that is allowed, else with the reason."""
+        self._leave(wait)
+        answer: Hold | Refusal | None = None
+        if self.owning:
+            answer = self._decide(wait.needs, wait.ask, wait.hold, last=True)
+        if answer is None:
+            answer = Refusal(self._short(self._worst(wait), wait.ask))
+        if isinstance(answer, Refusal):
+            self._return_rates(wait.hold)
+        self._pump(*(want.account for want in wait.needs))
+        return answer
+
+    def forget(self, wait: Wait) -> None:
+        """End a wait for a call that nobody wants any more."""
+        self._leave(wait)
+        self._return_rates(wait.hold)
+        self._pump(*(want.account for want in wait.needs))
+
+    def own(self, *, owning: bool) -> None:
+        """Begin or cease to admit calls under hard budgets."""
+        self.owning = owning
+        if owning:
+            self._pump(*self.accounts.values())
+
+    def _pump(self, *accounts: Account) -> None:
+        """Let in who waits first, as long as there is room: in the order of arrival, so that all get their turn."""
+        pending = list(accounts) if self.waiting and self.owning else []
+        while pending:
+            queue = pending[-1].queue
+            wait = queue[0] if queue else None
+            if wait is None or any(want.account.queue[0] is not wait for want in wait.needs):
+                pending.pop()
+                continue
+            answer = self._decide(wait.needs, wait.ask, wait.hold)
+            if answer is None:
+                pending.pop()
+                continue
+            self._leave(wait)
+            if isinstance(answer, Refusal):
+                self._return_rates(wait.hold)
+            pending += [want.account for want in wait.needs]
+            if wait.ready is not None:
+                wait.ready(answer)
+
+    # -- settling -----------------------------------------------------------------------------------------------
+
+    def settle(self, hold: Hold | None, record: CallRecord, *, reached: bool) -> Mapping[str, int]:
+        """Charge an ended call and free what it held; return the charges that are not its plain cost.
+
+        `reached` says that its provider may have worked on it; otherwise what it held comes back. What is not known,
+        or only estimated, is charged as it was held.
+        """
+        charges: dict[str, int] = {}
+        if hold is not None:
+            self._free(hold)
+            self._settle_rates(hold, record)
+        if self.accounts and counts(record):
+            rules = {part.account.budget.id: part.rule for part in hold.parts} if hold is not None else {}
+            for account in self._budgets.of_call(record):
+                budget = account.budget
+                cost = plain = amount(record, budget.unit)
+                if hold is not None and budget.id in hold.amounts:
+                    cost = _charge(hold, budget, record, rules[budget.id], plain) if reached else 0
+                    if cost != plain:
+                        charges[budget.id] = cost
+                ledger = account.ledger(record.started_at)
+                if ledger is not None:
+                    ledger.spent += cost
+        if hold is not None and hold.parts:
+            left = [
+                part.account.budget.amount - part.ledger.spent - part.ledger.held - part.ledger.others
+                for part in hold.parts
+                if part.account.budget.unit == "nano_usd"
+            ]
+            hold.remaining_nano_usd = max(min(left), 0) if left else None
+            self._pump(*(part.account for part in hold.parts))
+        return charges
+
+    def _free(self, hold: Hold) -> None:
+        if self._holds.pop(hold.call_id, None) is None:
+            return
+        for part in hold.parts:
+            if hold.expired:
+                part.ledger.spent -= part.amount
+            else:
+                part.ledger.held -= part.amount
+
+    def expire(self) -> None:
+        """Charge holds that nobody has settled in time; a settlement that comes late corrects it."""
+        now = self._clock.monotonic()
+        for hold in self._holds.values():
+            if hold.expires <= now and not hold.expired:
+                hold.expired = True
+                for part in hold.parts:
+                    part.ledger.held -= part.amount
+                    part.ledger.spent += part.amount
+
+    def add(self, spent: Mapping[tuple[str, int], int], held: Mapping[tuple[str, int], int]) -> None:
+        """Add what was spent elsewhere (budget, start of its period → amount); `held` takes the place of the last."""
+        for name, account in self.accounts.items():
+            account.loaded = True
+            for ledger in (account.current, account.last):
+                if ledger is not None:
+                    ledger.others = 0
+            for found in (spent, held):
+                for (budget_id, start_us), value in found.items():
+                    ledger = account.ledger(start_us) if budget_id == name and value else None
+                    if ledger is None:
+                        continue
+                    if found is spent:
+                        ledger.spent += value
+                    else:
+                        ledger.others += value
+        self._pump(*self.accounts.values())
+
+    def standings(self) -> list[Standing]:
+        """Return how each budget stands now, of those whose past is known."""
+        now_us = self._clock.now_us()
+        found = []
+        for name, account in self.accounts.items():
+            ledger = account.ledger(now_us) if account.loaded else None
+            if ledger is not None:
+                found.append(Standing(name, ledger.start_us, ledger.spent, ledger.held + ledger.others))
+        return found
+
+    # -- rates --------------------------------------------------------------------------------------------------
+
+    def _take_rates(self, gauges: list[Gauge], ask: Ask, hold: Hold, now: float) -> Refusal | None:
+        for gauge in gauges:
+            error = gauge.refusal(now, ask.tokens)
+            if error is not None:
+                return Refusal(error)
+        hold.rates = [gauge.take(now, ask.tokens) for gauge in gauges]
+        return None
+
+    @staticmethod
+    def _return_rates(hold: Hold) -> None:
+        """A call that is not admitted frees its place and its tokens; that it asked still counts as a request."""
+        taken, hold.rates = hold.rates, []
+        for one in taken:
+            one.end(0)
+
+    def _settle_rates(self, hold: Hold, record: CallRecord) -> None:
+        if hold.rates:
+            taken, hold.rates = hold.rates, []
+            known = record.usage_source == "provider"
+            tokens = (record.input_tokens or 0) + (record.output_tokens or 0) if known else None
+            for one in taken:
+                one.end(tokens)
+
+
+def _charge(hold: Hold, budget: Budget, record: CallRecord, rule: str, plain: int) -> int:
+    """Return what a call that held something is charged: its true cost, or what it held where that is not known."""
+    if budget.unit == "tokens":
+        known = record.usage_source == "provider"
+    else:
+        known = record.cost_nano_usd is not None and record.cost_source != "estimated"
+        if not known and record.usage_source == "provider" and record.cost_nano_usd is None:
+            told = hold.true(rule, record)
+            if told is not None:
+                return told
+    return plain if known else max(plain, hold.amounts[budget.id])

@@ -1,0 +1,199 @@
+"""What was spent and is held elsewhere: by processes before this one, beside it, and before a budget was made.
+
+1 The sum of a budget's period in the store is complete up to a segment of each writer: the lake's own sum (writer
+  ''), made once with the segments that were in it, and what the worker has added since, segment by segment.
+2 A gateway that learns of a budget takes that sum and adds the call lines of all segments behind the writers' marks:
+  those of the journal at its start, its own up to the instant at which it learnt of a budget made later.
+3 From then on it reads each second what other writers add: a predecessor that drains, until its end.
+4 An intent of another writer without its call line is held at its `charge`; of a dead writer for ever, for the worker
+  charges just that when it replays the writer's end (unless it already has: the mark is behind the last segment).
+5 Segments stay until the worker has summed them, so that what is not in the sum is in the journal.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ultimate_lib import journal
+from ultimate_lib.clock import to_datetime
+from ultimate_lib.limits.calendar import span
+from ultimate_lib.limits.calls import Budget, Index, RateLimit, charged, counted, counts
+from ultimate_lib.store import limits as rows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from ultimate_lib.clock import Clock
+    from ultimate_lib.journal import Segment
+    from ultimate_lib.limits.calls import Counted
+    from ultimate_lib.settings import Settings
+    from ultimate_lib.store import Store
+    from ultimate_lib.store.limits import Mark
+
+Amounts = dict[tuple[str, int], int]
+"""(budget's id, start of the period) → amount."""
+
+
+class Limits(NamedTuple):
+    """All limits as the store has them, and a mark that changes with them."""
+
+    mark: tuple[object, ...]
+    budgets: list[Budget]
+    rates: list[RateLimit]
+
+
+def read(store: Store, known: tuple[object, ...] | None = None) -> Limits | None:
+    """Return the limits, or None when they still have the known mark. Raises `Unavailable`."""
+    with store.begin() as connection:
+        mark = rows.mark(connection)
+        if mark == known:
+            return None
+        budgets = [_budget(row) for row in rows.rows(connection, "budget")]
+        rates = [_rate(row) for row in rows.rows(connection, "rate_limit")]
+    return Limits(mark, budgets, rates)
+
+
+def _budget(row: Mapping[Any, Any]) -> Budget:
+    told = {name: row[name] for name in Budget.__struct_fields__}
+    return Budget(**{**told, "subject_id": told["subject_id"] or ""})
+
+
+def _rate(row: Mapping[Any, Any]) -> RateLimit:
+    return RateLimit(**{name: row[name] for name in RateLimit.__struct_fields__})
+
+
+class Seen(NamedTuple):
+    """What a look found: to be added to what is spent, and all that other processes hold now."""
+
+    spent: Amounts
+    held: Amounts
+
+
+class Elsewhere:
+    """Reads other writers' segments as they grow. For one thread at a time, and never that of the event loop."""
+
+    def __init__(self, settings: Settings, store: Store, clock: Clock, own: str) -> None:
+        self._settings = settings
+        self._store = store
+        self._clock = clock
+        self._own = own  # this process's writer; empty: none
+        self._offsets: dict[tuple[str, int], int] = {}
+        self._open: dict[str, dict[str, Counted]] = {}
+        self._known: dict[str, Budget] = {}
+        self._marks: dict[tuple[str, int], dict[str, Mark]] = {}
+
+    def look(self, budgets: Iterable[Budget], own_until: tuple[int, int] = (0, 0)) -> Seen:
+        """Read on; `own_until` is where this process's journal stood when it learnt of the newest of these budgets.
+
+        For a budget seen for the first time everything is added that was spent before.
+        """
+        wanted = {budget.id: budget for budget in budgets}
+        fresh = [budget for budget in wanted.values() if budget.id not in self._known]
+        spent: Amounts = defaultdict(int)
+        if fresh:
+            self._begin(fresh, spent)
+        self._known = wanted
+        before = dict(self._offsets)
+        folders = journal.writer_folders(self._settings.journal_dir)
+        for folder in folders:
+            segments = journal.segments(folder)
+            last = max((segment.number for segment in segments), default=0)
+            for segment in segments:
+                if folder.writer == self._own:
+                    number, size = own_until
+                    if fresh and segment.number <= number:
+                        self._add(segment, fresh, spent, until=size if segment.number == number else None)
+                    continue
+                known = before.get((segment.writer, segment.number), 0)
+                if fresh and known:
+                    self._add(segment, fresh, spent, until=known)
+                self._follow(segment, wanted.values(), spent)
+            if not folder.alive and folder.writer in self._open:
+                self._drop_replayed(folder.writer, last)
+        return Seen(spent, self._held(wanted))
+
+    def _begin(self, fresh: list[Budget], spent: Amounts) -> None:
+        """Take the stored sums of budgets that are new here."""
+        now_us = self._clock.now_us()
+        starts = {one.id: span(one.period, now_us, self._settings.billing).start_us for one in fresh}
+        with self._store.begin() as connection:
+            sums = rows.sums(connection, {name: to_datetime(start) for name, start in starts.items()})
+        for name, start in starts.items():
+            marks = sums.get(name, {})
+            self._marks[name, start] = marks
+            spent[name, start] += sum(mark.spent for mark in marks.values())
+
+    def _follow(self, segment: Segment, budgets: Iterable[Budget], spent: Amounts) -> None:
+        key = (segment.writer, segment.number)
+        opened = self._open.setdefault(segment.writer, {})
+        lines = _read(segment, self._offsets.get(key, 0))
+        if lines is None:
+            return
+        self._offsets[key] = lines.end
+        for line in lines.intents:
+            call = counted(line)
+            if call is not None and call.charge:
+                opened[call.call_id] = call
+        index = Index.of((one.subject, one.subject_id, one) for one in budgets)
+        for line in lines.calls.split(b"\n") if lines.calls else ():
+            call = counted(line)
+            if call is not None:
+                opened.pop(call.call_id, None)
+                self._count(call, segment, index, spent)
+
+    def _add(self, segment: Segment, budgets: list[Budget], spent: Amounts, *, until: int | None) -> None:
+        """Add what was read, or written by this process, before these budgets were known."""
+        lines = _read(segment, 0, 1 << 62 if until is None else until)
+        if lines is None:
+            return
+        index = Index.of((one.subject, one.subject_id, one) for one in budgets)
+        for line in lines.calls.split(b"\n") if lines.calls else ():
+            call = counted(line)
+            if call is not None:
+                self._count(call, segment, index, spent)
+
+    def _count(self, call: Counted, segment: Segment, index: Index[Budget], spent: Amounts) -> None:
+        if not counts(call):
+            return
+        for budget in index.of_call(call):
+            start = self._start(budget, call)
+            mark = self._marks.get((budget.id, start), {}).get(segment.writer)
+            if mark is None or mark.segment < segment.number:
+                spent[budget.id, start] += charged(call, budget)
+
+    def _start(self, budget: Budget, call: Counted) -> int:
+        return span(budget.period, call.started_at, self._settings.billing).start_us
+
+    def _drop_replayed(self, writer: str, last: int) -> None:
+        """Forget what a dead writer held when its replay is in the sum of the budget already."""
+        for call in self._open[writer].values():
+            for name in list(call.charge):
+                budget = self._known.get(name)
+                if budget is not None:
+                    mark = self._marks.get((name, self._start(budget, call)), {}).get(writer)
+                    if mark is not None and mark.segment > last:
+                        del call.charge[name]
+
+    def _held(self, budgets: dict[str, Budget]) -> Amounts:
+        held: Amounts = defaultdict(int)
+        for opened in self._open.values():
+            for call in opened.values():
+                for name, value in call.charge.items():
+                    budget = budgets.get(name)
+                    if budget is not None:
+                        held[name, self._start(budget, call)] += value
+        return held
+
+
+def _read(segment: Segment, offset: int, until: int = 1 << 62) -> journal.Lines | None:
+    """Read on in a segment, also when it is sealed at this moment; None: it is gone, or there is nothing new."""
+    for path in (segment.path, segment.path.with_suffix(".seg")):
+        try:
+            if path.stat().st_size <= offset:
+                return None
+            return journal.read_segment(path, offset, until)
+        except FileNotFoundError:
+            continue
+    return None
+

@@ -1,0 +1,94 @@
+"""How budgets stand now: the gateways' own word, or without one what store and journal say."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ultimate_lib.clock import to_datetime
+from ultimate_lib.limits import spent
+from ultimate_lib.limits.calendar import span
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ultimate_lib.clock import Clock
+    from ultimate_lib.settings import Settings
+    from ultimate_lib.store import Store
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """One budget as one gateway sees it."""
+
+    id: str
+    start_us: int
+    spent: int
+    held: int
+
+
+class BudgetState(msgspec.Struct, kw_only=True):
+    """One budget with what is spent and held of it in its present period; null is unknown."""
+
+    id: str
+    name: str
+    subject: str
+    subject_id: str | None
+    unit: str
+    amount: int
+    period: str
+    period_start: datetime | None  # null: it has no beginning
+    period_end: datetime | None  # null: it has no end
+    hard: bool
+    enabled: bool
+    spent: int | None
+    held: int | None
+    left: int | None
+    used_ratio: float | None
+
+
+def status(store: Store, clock: Clock, settings: Settings, standings: Iterable[Standing]) -> list[BudgetState]:
+    """Return every budget's state. `standings` are those of the gateways that have spoken within the last seconds.
+
+    With one gateway its word is exact to the second. Otherwise the sums of store and journal tell what is spent; what
+    is held are the journal's open intents.
+    """
+    limits = spent.read(store)
+    assert limits is not None  # noqa: S101 - no mark is given that could be the same
+    now_us = clock.now_us()
+    told: dict[tuple[str, int], Standing] = {}
+    if settings.server.gateways == 1:
+        told = {(one.id, one.start_us): one for one in standings}
+    starts = {one.id: span(one.period, now_us, settings.billing) for one in limits.budgets}
+    silent = [one for one in limits.budgets if (one.id, starts[one.id].start_us) not in told]
+    if silent:
+        seen = spent.Elsewhere(settings, store, clock, "").look(silent)
+        for one in silent:
+            key = (one.id, starts[one.id].start_us)
+            told[key] = Standing(*key, seen.spent.get(key, 0), seen.held.get(key, 0))
+    found = []
+    for one in limits.budgets:
+        period = starts[one.id]
+        now = told[one.id, period.start_us]
+        found.append(
+            BudgetState(
+                id=one.id,
+                name=one.name,
+                subject=one.subject,
+                subject_id=one.subject_id or None,
+                unit=one.unit,
+                amount=one.amount,
+                period=one.period,
+                period_start=None if one.period == "total" else to_datetime(period.start_us),
+                period_end=period.end,
+                hard=one.hard,
+                enabled=one.enabled,
+                spent=now.spent,
+                held=now.held,
+                left=one.amount - now.spent - now.held,
+                used_ratio=now.spent / one.amount,
+            )
+        )
+    return found
+

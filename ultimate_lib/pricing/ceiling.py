@@ -1,0 +1,112 @@
+"""The most that a call can cost, before it is made; and how much a model can write. Pure.
+
+Every input token is taken at the dearest of the prices that it may fall under (uncached, written to the cache for
+minutes or an hour, sound), at the dearest tier that so many tokens can reach, and the sum is rounded up.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from ultimate_lib.pricing.table import Rate
+
+_FEMTO_A_NANO = 1_000_000
+_ROUNDINGS = 5  # a cost is the sum of five parts, each rounded to a nano-dollar
+
+# Most output tokens of one answer, by the beginning of a model's name, the longest first. Vendors' pages, read in
+# November 2026: docs.anthropic.com (Models overview), platform.openai.com (Models), ai.google.dev (Models).
+_MOST_OUTPUT = (
+    ("claude-3-5-haiku", 8_192),
+    ("claude-3-5-sonnet", 8_192),
+    ("claude-3-7-sonnet", 128_000),  # with its beta for long output
+    ("claude-3-haiku", 4_096),
+    ("claude-3-opus", 4_096),
+    ("claude-haiku-4", 64_000),
+    ("claude-sonnet-4", 64_000),
+    ("claude-opus-4-5", 64_000),
+    ("claude-opus-4-0", 32_000),
+    ("claude-opus-4-1", 32_000),
+    ("claude-opus-4-20", 32_000),
+    ("gpt-3.5-turbo", 4_096),
+    ("gpt-4o-2024-05-13", 4_096),
+    ("gpt-4o-64k", 64_000),
+    ("gpt-4o", 16_384),
+    ("gpt-4.1", 32_768),
+    ("gpt-4-turbo", 4_096),
+    ("gpt-5-chat", 16_384),
+    ("gpt-5", 128_000),
+    ("o1-mini", 65_536),
+    ("o1", 100_000),
+    ("o3", 100_000),
+    ("o4-mini", 100_000),
+    ("gemini-2.5", 65_536),
+    ("gemini-2.0", 8_192),
+    ("gemini-1.5", 8_192),
+)
+UNSAID_OUTPUT = 4_096  # what a call without max_tokens gets where the model's limit is not known: no model takes less
+
+
+def most_output(model: str) -> int | None:
+    """Return how many tokens one answer of a model can have, or None when that is not known."""
+    name = model.lower().rpartition("/")[2]
+    for beginning, tokens in _MOST_OUTPUT:
+        if name.startswith(beginning):
+            return tokens
+    return None
+
+
+class Asked(NamedTuple):
+    """What of a request decides which prices it may fall under."""
+
+    tier: str | None = None  # service tier
+    caches: bool = True  # tokens may be written to the cache
+    caches_hour: bool = True  # for an hour
+    sound: bool = False
+
+
+class Ceiling(NamedTuple):
+    """Nano-dollars of the input and of the request itself, femto-dollars of each output token."""
+
+    base: int
+    each: int
+
+
+def ceiling(rates: Iterable[Mapping[str, Rate]], input_tokens: int, about: Asked) -> Ceiling | None:
+    """Return the most under any of these rates, or None where a rate that it needs is missing."""
+    most = Ceiling(0, 0)
+    for one in rates:
+        if about.sound and not ("input_audio_mtok" in one and "output_audio_mtok" in one):
+            return None
+        if "input_mtok" not in one:
+            return None
+        inputs = [_dearest(one.get("input_mtok"), input_tokens)]
+        if about.caches:
+            write = _dearest(one.get("cache_write_mtok"), input_tokens)
+            inputs.append(write)
+            if about.caches_hour:
+                stated = one.get("cache_write_1h_mtok")
+                hour = max(2 * inputs[0], write) if write else 0
+                inputs.append(hour if stated is None else _dearest(stated, input_tokens))
+        outputs = [_dearest(one.get("output_mtok"), input_tokens)]
+        if about.sound:
+            inputs.append(_dearest(one.get("input_audio_mtok"), input_tokens))
+            outputs.append(_dearest(one.get("output_audio_mtok"), input_tokens))
+        femto = input_tokens * max(inputs) + _dearest(one.get("requests_kcount"), input_tokens)
+        base = -(-femto // _FEMTO_A_NANO)
+        each = max(outputs)
+        most = Ceiling(max(most.base, base), max(most.each, each))
+    if most.base or most.each:
+        return Ceiling(most.base + _ROUNDINGS, most.each)
+    return most
+
+
+def _dearest(rate: Rate | None, input_tokens: int) -> int:
+    """Return the highest price of the tiers that a call with at most so many input tokens can fall under."""
+    if rate is None:
+        return 0
+    if not rate.tiers:
+        return rate.base
+    return max(rate.base, *(price for above, price in rate.tiers if input_tokens > above), 0)
