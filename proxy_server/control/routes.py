@@ -30,6 +30,7 @@ from proxy_server.control.conditions import versioned
 from proxy_server.control.pages import admin, call, docs, home, login
 from proxy_server.control.pages import calls as calls_page
 from proxy_server.control.pages.admin import audit as audit_page
+from proxy_server.control.pages.admin import budgets as budgets_page
 from proxy_server.control.pages.admin import keys as keys_page
 from proxy_server.control.pages.admin import providers as providers_page
 from proxy_server.control.pages.admin import teams as teams_page
@@ -109,6 +110,10 @@ TABLE: tuple[Route, ...] = (
           takes=teams_page.One, page="admin_team"),
     Route("GET", "/admin/keys", keys_page.keys, KNOWN, "Keys: one's own, or everyone's.", "",
           takes=keys_page.Asked, page="admin_keys"),
+    Route("GET", "/admin/budgets", budgets_page.budgets, KNOWN, "Budgets, and how much of them is spent.", "",
+          takes=budgets_page.Asked, page="admin_budgets"),
+    Route("GET", "/admin/budgets/{id}", budgets_page.budget, "settings:manage", "One budget, to change it.", "",
+          takes=budgets_page.One, page="admin_budget"),
     Route("GET", "/admin/providers", providers_page.providers, "settings:manage",
           "Providers, their keys, and which serves which model.", "", takes=providers_page.Asked,
           page="admin_providers"),

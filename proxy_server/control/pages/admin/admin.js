@@ -12,6 +12,10 @@ function value(field) {
   switch (field.dataset.as) {
     case "number": return text === "" ? null : Number(text);
     case "usd": return text === "" ? null : Math.round(Number(text) * 1e9);
+    case "amount": {  // in the unit that the form says
+      const scale = field.form.elements.unit.value === "nano_usd" ? 1e9 : 1;
+      return text === "" ? null : Math.round(Number(text) * scale);
+    }
     case "list": return text === "" ? null : text.split(/[,\n]/).map((one) => one.trim()).filter(Boolean);
     case "bool": return field.value === "true";
     case "as-is": return field.value;
@@ -146,6 +150,14 @@ document.addEventListener("submit", async (event) => {
     for (const one of buttons) { one.removeAttribute("aria-disabled"); }
   }
 });
+function fit(select) {  // one choice needs no more said
+  select.form.elements[select.dataset.other].disabled = select.value === select.dataset.alone;
+}
+document.addEventListener("change", (event) => { if (event.target.dataset.other) { fit(event.target); } });
+document.addEventListener("reset", (event) => {
+  setTimeout(() => event.target.querySelectorAll("[data-other]").forEach(fit));
+});
+document.querySelectorAll("[data-other]").forEach(fit);
 document.addEventListener("click", (event) => {
   const button = event.target.closest("button");
   if (button?.getAttribute("aria-disabled") === "true") { event.preventDefault(); }

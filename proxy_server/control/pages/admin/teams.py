@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from proxy_server.control.api import keys as keys_api
 from proxy_server.control.api import span
-from proxy_server.control.pages import admin
+from proxy_server.control.pages import admin, budgets
 from proxy_server.control.pages.admin.keys import row_of
 from ultimate_lib.access import teams as access
 from ultimate_lib.access import users
@@ -57,6 +57,9 @@ def team(bench: Workbench, caller: Caller, asked: One) -> Page:
     members = {one["id"] for one in row["members"]}
     values = {
         "team": row,
+        "budgets": [one for one in budgets.bars(bench, caller) if (one.subject, one.subject_id) == ("team", row["name"])],
+        "may_change": "settings:manage" in who.permissions,
+        "zone": zone.key,
         "manages": manages,
         "own_id": who.user_id,
         "others": [one for one in users.listed(bench.store) if one["active"] and one["id"] not in members],
