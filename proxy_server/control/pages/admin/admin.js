@@ -55,7 +55,11 @@ function clear(form) {
   form.querySelector(".error").textContent = "";
   for (const field of form.querySelectorAll("[aria-invalid]")) {
     field.removeAttribute("aria-invalid");
-    field.removeAttribute("aria-describedby");
+    if (field.dataset.described) {
+      field.setAttribute("aria-describedby", field.dataset.described);
+    } else {
+      field.removeAttribute("aria-describedby");
+    }
   }
   for (const note of form.querySelectorAll(".field-error")) { note.remove(); }
 }
@@ -74,9 +78,10 @@ function refuse(form, error) {
   note.className = "field-error";
   note.id = `error-${++notes}`;
   note.textContent = text;
-  field.insertAdjacentElement("afterend", note);
+  (field.closest("label") ?? field).insertAdjacentElement("afterend", note);  // in the label it would be of its name
+  field.dataset.described ??= field.getAttribute("aria-describedby") ?? "";
   field.setAttribute("aria-invalid", "true");
-  field.setAttribute("aria-describedby", note.id);
+  field.setAttribute("aria-describedby", `${note.id} ${field.dataset.described}`.trim());
   field.focus();
 }
 

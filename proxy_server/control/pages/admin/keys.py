@@ -66,7 +66,10 @@ def keys(bench: Workbench, caller: Caller, asked: Asked) -> Page:
         "choices": choices,
         "next": found.next,
         "zone": zone.key,
-        "scopes": [(name, told, name in _USUAL) for name, told in PERMISSIONS.items() if name in who.permissions],
+        "scopes": {
+            "usual": [one for one in PERMISSIONS.items() if one[0] in _USUAL & who.permissions],
+            "others": [one for one in PERMISSIONS.items() if one[0] in who.permissions - _USUAL],
+        },
         "teams": who.teams,
         "manages": "keys:manage" in who.permissions,
         "own_id": who.user_id,
