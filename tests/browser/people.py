@@ -26,7 +26,9 @@ def as_owner(browser: Browser, proxy: Running, *, dark: bool = False, width: int
         link = sessions.make_link(store, SystemClock(), proxy.get("/api/auth/verify")["user_id"])
     finally:
         store.close()
-    with watched(browser, proxy.url, dark=dark, width=width, ignore=["400 (Bad", "401 (Unauth", "403 (Forb", "412 (Pre"]) as seen:
+    with watched(
+        browser, proxy.url, dark=dark, width=width, ignore=["400 (Bad", "401 (Unauth", "403 (Forb", "412 (Pre"]
+    ) as seen:
         seen.page.goto(f"{proxy.url}/login?link={link}")
         seen.page.get_by_role("navigation", name="Main").wait_for()
         yield seen

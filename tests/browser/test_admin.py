@@ -32,6 +32,18 @@ def go(page: Page, place: str) -> None:
     page.get_by_role("heading", level=1, name=place).wait_for()
 
 
+def check_refused(page: Page, url: str) -> None:
+    """Check that pages and keys of others are refused, and that none of their calls is shown."""
+    page.goto(f"{url}/admin/users")
+    page.get_by_text("This needs the permission 'users:manage'").wait_for()
+    page.goto(f"{url}/admin/keys?whose=all")
+    page.get_by_text("Another's keys need the permission").wait_for()
+    page.goto(f"{url}/admin/teams")
+    page.get_by_text("This needs the permission 'users:manage'").wait_for()
+    page.goto(f"{url}/calls?span=30d")
+    page.get_by_text("No call in this time.").wait_for()
+
+
 def sign_in_by_link(page: Page, link: str) -> None:
     page.goto(link)
     page.get_by_label("Password", exact=True).fill(PASSWORD)
@@ -89,14 +101,7 @@ def test_a_new_person_gets_a_link_a_password_and_a_key_of_its_own(
         page.on("dialog", lambda dialog: dialog.accept())
         page.get_by_role("button", name="End the key my notebook").click()
         expect(page.locator("#list")).to_contain_text("No key yet.")
-        page.goto(f"{proxy.url}/admin/users")
-        page.get_by_text("This needs the permission 'users:manage'").wait_for()
-        page.goto(f"{proxy.url}/admin/keys?whose=all")
-        page.get_by_text("Another's keys need the permission").wait_for()
-        page.goto(f"{proxy.url}/admin/teams")
-        page.get_by_text("This needs the permission 'users:manage'").wait_for()
-        page.goto(f"{proxy.url}/calls?span=30d")
-        page.get_by_text("No call in this time.").wait_for()
+        check_refused(page, proxy.url)
 
 
 def test_a_lead_adds_and_removes_members_of_its_own_team_alone(browser: Browser, proxy: Running) -> None:
@@ -173,7 +178,12 @@ def test_every_page_can_be_read_by_everyone(
     browser: Browser, proxy: Running, tmp_path: Path, dark: bool, width: int
 ) -> None:
     if not any(one["name"] == "Calls of all" for one in proxy.get("/api/budgets/status")["budgets"]):
-        ask(proxy, "POST", "/api/budgets", {"name": "Calls of all", "subject": "global", "amount": 10**9, "period": "month"})
+        ask(
+            proxy,
+            "POST",
+            "/api/budgets",
+            {"name": "Calls of all", "subject": "global", "amount": 10**9, "period": "month"},
+        )
     ids = {
         "users": proxy.get("/api/users")["users"][0]["id"],
         "budgets": proxy.get("/api/budgets/status")["budgets"][0]["id"],
@@ -188,10 +198,7 @@ def test_every_page_can_be_read_by_everyone(
             seen.page.goto(f"{proxy.url}/admin/{place}")
             seen.page.get_by_role("heading", level=1).wait_for()
             check_page(seen)
-            cut = seen.page.evaluate(
-                "[...document.querySelectorAll('.scroll')].filter((one) => one.scrollWidth > one.clientWidth + 1).length"
-            )
-            assert width < 1000 or cut == 0, f"{place}: a table is cut"
+            assert width < 1000 or cut(seen.page) == 0, f"{place}: a table is cut"
             seen.picture(tmp_path, place.partition("?")[0].replace("/", "-"))
 
 
@@ -214,6 +221,12 @@ def test_the_audit_tells_what_was_changed_page_by_page(browser: Browser, proxy: 
         page.get_by_label("From day").fill("some day")
         page.keyboard.press("Enter")
         expect(page.get_by_role("alert")).to_contain_text("no day and no instant")
+
+
+def cut(page: Page) -> int:
+    """Return how many tables are wider than their place."""
+    wide = "[...document.querySelectorAll('.scroll')].filter((one) => one.scrollWidth > one.clientWidth + 1).length"
+    return int(page.evaluate(wide))
 
 
 def ask_states(proxy: Running) -> dict[str, dict[str, object]]:

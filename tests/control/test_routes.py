@@ -19,7 +19,11 @@ from ultimate_lib.errors import NotFound
 
 OPEN_TO_ALL = {"/", "/login", "/docs", "/api/version", "/api/openapi.json", "/readyz", "/healthz"}
 OPEN_TO_KNOWN = {
-    "/api/budgets", "/api/budgets/status", "/api/budgets/{id}", "/api/rate-limits", "/api/rate-limits/{id}",  # reads
+    "/api/budgets",
+    "/api/budgets/status",
+    "/api/budgets/{id}",
+    "/api/rate-limits",
+    "/api/rate-limits/{id}",  # reads
     "/logout",
     "/api/auth/verify",
     "/api/auth/logout",

@@ -1,4 +1,4 @@
-"""Budgets as bars: what is spent and held of each, in numbers, words and a picture. For Home and the pages of admin."""
+"""Budgets as bars: what is spent and held of each, in numbers, words and a picture."""
 
 from __future__ import annotations
 

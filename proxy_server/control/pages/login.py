@@ -44,9 +44,7 @@ def sign_in(bench: Workbench, caller: Caller, told: SignIn) -> Answer:
     whose = sessions.link_user(bench.store, bench.clock, told.link)
     if whose is not None and whose[1]:
         return _first(told.to, told.link, whose[0])
-    session = sessions.exchange_link(
-        bench.store, bench.clock, told.link, address=caller.address, agent=caller.agent
-    )
+    session = sessions.exchange_link(bench.store, bench.clock, told.link, address=caller.address, agent=caller.agent)
     if session is None:
         return _form(told.to, used=True, status=HTTPStatus.FORBIDDEN)
     return Answer(Redirect(told.to), sign_in=session)

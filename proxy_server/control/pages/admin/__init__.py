@@ -39,7 +39,9 @@ PLACES = (
     Place("users", "/admin/users", "Users", _held("users:manage")),
     Place("teams", "/admin/teams", "Teams", lambda who: "users:manage" in who.permissions or bool(who.leads)),
     Place("keys", "/admin/keys", "Keys", lambda _: True),
-    Place("budgets", "/admin/budgets", "Budgets", lambda who: "settings:manage" in who.permissions or bool(who.leads)),
+    Place(
+        "budgets", "/admin/budgets", "Budgets", lambda who: "settings:manage" in who.permissions or bool(who.leads)
+    ),
     Place("providers", "/admin/providers", "Providers & routes", _held("settings:manage")),
     Place("audit", "/admin/audit", "Audit", _held("audit:view")),
 )

@@ -59,16 +59,18 @@ def budgets(bench: Workbench, caller: Caller, asked: Asked) -> Page:
 def budget(bench: Workbench, caller: Caller, asked: One) -> Page:
     """Return the page on which a budget is changed. Raises `NotFound`."""
     told = limits.budget(bench, caller, limits.One(asked.id))
+    shown = [one for one in bars(bench, caller) if one.id == told.id]
+    name = shown[0].name if shown else "Budget"
     values = {
+        "name": name,
         "budget": told,
-        "budgets": [one for one in bars(bench, caller) if one.id == told.id],
+        "budgets": shown,
         "may_change": False,
         "zone": bench.settings.billing.time_zone,
         "amount": f"{told.amount / 1e9:.9f}".rstrip("0").rstrip(".") if told.unit == "nano_usd" else str(told.amount),
         "amount_told": amount_of(told.amount, told.unit),
     }
-    name = values["budgets"][0].name if values["budgets"] else "Budget"
-    return admin.page(caller, "budgets", name, values | {"name": name}, template="budget")
+    return admin.page(caller, "budgets", name, values, template="budget")
 
 
 def _text(one: Bar) -> str:

@@ -54,8 +54,7 @@ def keys(bench: Workbench, caller: Caller, asked: Asked) -> Page:
     )
     found = api.listed(bench, caller, listing)
     zone = span.zone_of(bench.settings.billing.time_zone)
-    rows = [row_of(key, bench.clock.now(), zone) for key in found.keys]
-    rows, _ = admin.matching(rows, asked.q, _text)
+    rows, _ = admin.matching((row_of(key, bench.clock.now(), zone) for key in found.keys), asked.q, _text)
     choices = [("own", "My keys")]
     if "keys:manage" in who.permissions:
         choices.append(("all", "Everyone's"))
@@ -96,4 +95,6 @@ def row_of(key: api.Key, now: datetime, zone: ZoneInfo) -> Row:
 
 def _text(row: Row) -> str:
     key = row.key
-    return " ".join([key.name, key.prefix, key.user_name or "", key.project or "", key.team or "", *(key.models or ())])
+    return " ".join(
+        [key.name, key.prefix, key.user_name or "", key.project or "", key.team or "", *(key.models or ())]
+    )

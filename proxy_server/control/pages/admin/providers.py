@@ -54,12 +54,18 @@ def _ways(bench: Workbench, told: list[ProviderTold]) -> list[Way]:
     """Return the configuration's names, then the models of the price list that have a provider with a key."""
     settings = bench.settings
     ways = [
-        Way(alias, f"{one.provider}/{one.model}", "configured" if len(entry.deployments) == 1 else "configured, in turn")
+        Way(
+            alias,
+            f"{one.provider}/{one.model}",
+            "configured" if len(entry.deployments) == 1 else "configured, in turn",
+        )
         for alias, entry in settings.models.items()
         for one in sorted(entry.deployments, key=lambda one: (one.priority, -one.weight))
     ]
     inforce = [one for one in told if one.in_force]
-    known = api.offered_now(bench, demo_url="http://localhost")  # a name may lead there; where it is matters to no route
+    known = api.offered_now(
+        bench, demo_url="http://localhost"
+    )  # a name may lead there; where it is matters to no route
     routes = Routes(settings, known, PriceBook(prices.whole_table(settings.run_dir)))
     seen = set(settings.models)
     for one in inforce:

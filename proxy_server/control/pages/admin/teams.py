@@ -53,11 +53,17 @@ def team(bench: Workbench, caller: Caller, asked: One) -> Page:
         raise Denied("Only those who lead a team see its members.", hint="Ask one of its leads.", code="team_lead")
     zone = span.zone_of(bench.settings.billing.time_zone)
     shows_keys = row["name"] in who.leads or "keys:manage" in who.permissions
-    found = keys_api.listed(bench, caller, keys_api.Listing(team=row["name"], state="live", limit=_MOST_KEYS)) if shows_keys else None
+    found = (
+        keys_api.listed(bench, caller, keys_api.Listing(team=row["name"], state="live", limit=_MOST_KEYS))
+        if shows_keys
+        else None
+    )
     members = {one["id"] for one in row["members"]}
     values = {
         "team": row,
-        "budgets": [one for one in budgets.bars(bench, caller) if (one.subject, one.subject_id) == ("team", row["name"])],
+        "budgets": [
+            one for one in budgets.bars(bench, caller) if (one.subject, one.subject_id) == ("team", row["name"])
+        ],
         "may_change": "settings:manage" in who.permissions,
         "zone": zone.key,
         "manages": manages,
@@ -78,4 +84,6 @@ def _check(who: Principal) -> bool:
 
 
 def _text(row: dict[str, Any]) -> str:
-    return " ".join([row["name"], row["title"] or "", row["cost_center"] or "", *(one["name"] for one in row["members"])])
+    return " ".join(
+        [row["name"], row["title"] or "", row["cost_center"] or "", *(one["name"] for one in row["members"])]
+    )

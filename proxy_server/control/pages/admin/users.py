@@ -96,7 +96,8 @@ def _shown(row: dict[str, Any], zone: ZoneInfo) -> dict[str, Any]:
         **row,
         "made": shown.day(row["created_at"], zone),
         "last": shown.minute(last, zone) if last is not None else "never",
-        "teams_told": ", ".join(team["name"] + (" (lead)" if team["lead"] else "") for team in row["teams"]) or "none",
+        "teams_told": ", ".join(team["name"] + (" (lead)" if team["lead"] else "") for team in row["teams"])
+        or "none",
         "roles_told": ", ".join(f"{role} ({scope})" for role, scope in row["roles"].items()) or "none",
     }
 
