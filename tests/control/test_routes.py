@@ -19,6 +19,11 @@ from ultimate_lib.errors import NotFound
 
 OPEN_TO_ALL = {"/", "/login", "/docs", "/api/version", "/api/openapi.json", "/readyz", "/healthz"}
 OPEN_TO_KNOWN = {
+    "/admin",
+    "/admin/budgets",
+    "/admin/keys",
+    "/admin/teams",  # for leads; the function looks
+    "/admin/teams/{id}",
     "/api/budgets",
     "/api/budgets/status",
     "/api/budgets/{id}",
