@@ -46,6 +46,7 @@ bench: install ## all benchmarks, quick form (ARGS="" for the full form: see tes
 	$(BIN)/python -m tests.bench.gateway --quick $(ARGS)
 	$(BIN)/python -m tests.bench.lake --quick $(ARGS)
 	$(BIN)/python -m tests.bench.workbench --quick $(ARGS)
+	$(BIN)/python -m tests.bench.sign_in
 
 lock: install ## resolve requirements.lock anew from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --extra lab --extra voila --extra reports --extra dev --universal --python-version 3.11 \

@@ -22,6 +22,7 @@ COMMANDS = {
     "stop": "proxy_server.commands.signals",
     "status": "proxy_server.commands.signals",
     "link": "proxy_server.commands.link",
+    "secrets": "proxy_server.commands.secrets",
     "audit": "proxy_server.commands.audit",
     "replay": "proxy_server.replay",
     "import": "proxy_server.importing",

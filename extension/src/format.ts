@@ -17,6 +17,15 @@ export function usd(value: number | null | undefined): string {
   return `$${(Number(nano.toPrecision(3)) / 1e9).toFixed(9).replace(/0+$/, '')}`;
 }
 
+/** Dollars to the nano-dollar, for whoever wants to know exactly. */
+export function whole(value: number | null | undefined): string {
+  if (value === null || value === undefined) {
+    return UNKNOWN;
+  }
+  const digits = { minimumFractionDigits: 2, maximumFractionDigits: 9 };
+  return `$${value.toLocaleString('en-US', digits)}`;
+}
+
 /** A count; millions from ten million on. */
 export function count(value: number | null | undefined): string {
   if (value === null || value === undefined) {
@@ -26,6 +35,11 @@ export function count(value: number | null | undefined): string {
     return `${(value / 1_000_000).toLocaleString('en-US', { maximumFractionDigits: 1 })} M`;
   }
   return value.toLocaleString('en-US', { maximumFractionDigits: 0 });
+}
+
+/** A count to its last digit. */
+export function plain(value: number | null | undefined): string {
+  return value === null || value === undefined ? UNKNOWN : value.toLocaleString('en-US');
 }
 
 /** A duration in milliseconds. */

@@ -67,6 +67,6 @@ def has_version(kind: Any) -> bool:
 
 def takes_version(route: Route, paths: frozenset[str]) -> bool:
     """Say whether a change by this row is one of an object with a version."""
-    if route.method not in CHANGING:
+    if route.method not in CHANGING or route.apart:
         return False
     return any(route.path == path or route.path.startswith(f"{path}/") for path in paths if "{" in path)

@@ -87,7 +87,8 @@ class Identify:
     def _check_host(self, host: str, *, loopback: bool) -> None:
         """Refuse a foreign name for this computer: a page elsewhere may have let its own name point here."""
         try:
-            name = urlsplit(f"//{host}").hostname or ""
+            parts = urlsplit(f"//{host}")
+            name = parts.hostname or "" if parts.port != 0 else ""  # a port that is none raises
         except ValueError:
             name = ""
         public = urlsplit(self._settings.server.public_url).hostname
@@ -125,11 +126,14 @@ class Identify:
     def check_browser(
         self, request: HTTPServerRequest, caller: Caller, form_token: str, *, form: bool = False
     ) -> None:
-        """Let a form, and a change that a cookie carries, pass only from a page of ours. Raises `Denied`.
+        """Let a change that a cookie carries, or that a browser asks for without any, pass only from a page of ours.
 
-        A form without a session is the one that signs in: no page elsewhere may sign a browser in as somebody else.
+        A sign-in brings no cookie yet; another site must not sign its visitors in here as somebody else. Programs
+        send no Origin, and no forms. Raises `Denied`.
         """
-        if request.method in SAFE_METHODS or (caller.session is None and not form):
+        by_key = caller.principal is not None and caller.session is None
+        program = caller.session is None and not form and "Origin" not in request.headers
+        if request.method in SAFE_METHODS or by_key or program:
             return
         origin = request.headers.get("Origin", "null")
         ours = {caller.origin.lower()}

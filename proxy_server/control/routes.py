@@ -68,6 +68,7 @@ class Route(NamedTuple):
     page: str = ""  # a page's name; links and redirects go by it
     loopback: bool = False  # open without credentials to programs on this computer
     heavy: bool = False  # reads the lake for known callers; only a few of these run at a time
+    apart: bool = False  # what it makes is no change of the object in its path, which may have any version
     head: bool = True  # HEAD asks the same as GET; False where GET changes something
 
     @property
@@ -181,7 +182,7 @@ TABLE: tuple[Route, ...] = (
           '{"password": "…", "current": "…"}', takes=users.NewPassword, gives=users.PasswordChanged),
     Route("POST", "/api/users/{id}/link", users.link, "users:manage",
           "Make a link under which a user sets a password, once, within a day.", "{}",
-          takes=users.OneUser, gives=users.Link, status=201),
+          takes=users.OneUser, gives=users.Link, status=201, apart=True),
     Route("GET", "/api/teams", teams.listed, KNOWN, "The caller's teams, or all with users:manage, by name.", "",
           takes=teams.TeamListing, gives=teams.Teams),
     Route("POST", "/api/teams", teams.create, "users:manage", "Make a team.",

@@ -261,4 +261,3 @@ class Waiting:
 
 def _replaced() -> Unavailable:
     return Unavailable("This process is being replaced.", hint="Try again; another one answers.", code="replaced")
-

@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from tornado import httputil
 
+from proxy_server.gateway.aside import Waiting
 from proxy_server.gateway.headers import RequestHeaders
 from proxy_server.gateway.relay import Relay
 from proxy_server.gateway.surfaces import ANTHROPIC, OPENAI, other_facts, surface_of
-from ultimate_lib.access.keys import SHAPE
+from ultimate_lib.access import models
+from ultimate_lib.access.tokens import SHAPE
 from ultimate_lib.errors import Denied, Invalid, Limited, NotFound, UltimateError, Unavailable
 from ultimate_lib.protocols.body import MOST_TEXT
 from ultimate_lib.providers import Route
@@ -41,8 +43,8 @@ class Exchange(httputil.HTTPMessageDelegate):
     """A request below `/v1` or one that the gateway answers itself. Times are of the state's clock."""
 
     __slots__ = (
-        "_chunks", "_size", "_too_large", "body", "connection", "endpoint", "headers", "method", "query", "read_at",
-        "started", "started_at", "state",
+        "_caller", "_chunks", "_size", "_too_large", "body", "connection", "endpoint", "headers", "method", "query",
+        "read_at", "started", "started_at", "state",
     )  # fmt: skip
 
     def __init__(self, state: State, connection: Connection, method: str, path: str, query: str) -> None:
@@ -55,6 +57,7 @@ class Exchange(httputil.HTTPMessageDelegate):
         self.started = self.read_at = state.clock.monotonic()
         self.body = b""
         self.headers: httputil.HTTPHeaders = httputil.HTTPHeaders()
+        self._caller: Any = Waiting  # who calls, once it had to be read
         self._chunks: list[bytes] = []
         self._size = 0
         self._too_large = False
@@ -93,13 +96,24 @@ class Exchange(httputil.HTTPMessageDelegate):
         chunks = self._chunks
         self.body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         self._chunks = []
+        self._serve()
+
+    def _serve(self) -> None:
         try:
             self._answer()
+        except Waiting:
+            return  # `_known` goes on
         except UltimateError as error:
             self.refuse(error.http_status, error.code, str(error))
         except Exception:
             log.exception("A request to %s failed before it was sent on.", self.endpoint)
             self.refuse(500, "internal", "The proxy failed; its log tells why.")
+
+    def _known(self, caller: Any) -> None:
+        """Answer, now that the caller has been read."""
+        self._caller = caller
+        if not self.connection.gone:
+            self._serve()
 
     def on_connection_close(self) -> None:
         """Forget a request whose client left before it was complete."""
@@ -199,7 +213,7 @@ class Exchange(httputil.HTTPMessageDelegate):
                 hint="Send a cp_ key of this proxy as x-api-key or as a bearer token; x-ultimate-key takes it too.",
                 authenticated=False,
             )
-        principal = self.state.keys.lookup(key) if SHAPE.fullmatch(key) else None
+        principal = self._find(key) if SHAPE.fullmatch(key) else None
         if principal is None:
             raise Denied("This key is unknown, ended or expired.", hint="Make a new one.", authenticated=False)
         if principal.loopback_only and not self.address.startswith(_LOOPBACK):
@@ -212,9 +226,17 @@ class Exchange(httputil.HTTPMessageDelegate):
             record.key_id, record.user_id = principal.key_id, principal.user_id
             record.team, record.cost_center = principal.team, principal.cost_center
             record.project, record.app = principal.project, principal.app
-            told.fill(record)
+            told.fill(record, principal)
         principal.require("proxy:call")
         return principal
+
+    def _find(self, key: str) -> Principal | None:
+        if self._caller is Waiting:
+            return self.state.callers.find(key, self._known)
+        if isinstance(self._caller, UltimateError):
+            raise self._caller
+        found: Principal | None = self._caller
+        return found
 
     def _admit(self, principal: Principal, surface: Surface, facts: RequestFacts, record: CallRecord) -> Route:
         if len(facts.model) > MOST_TEXT:
@@ -243,11 +265,11 @@ class Exchange(httputil.HTTPMessageDelegate):
 
     @staticmethod
     def _check_model(allowed: tuple[str, ...] | None, model: str) -> None:
-        """Raise `Denied` for a model that is not on the key's list."""
-        if allowed is not None and model not in allowed:
+        """Raise `Denied` for a model that is not on the key's list, or for none where there is a list."""
+        if not models.allows(allowed, model):
             named = f"'{model}'" if model else "what names no model"
             raise Denied(
-                f"This key may not call {named}.", hint=f"It may: {', '.join(allowed)}.", code="model_denied"
+                f"This key may not call {named}.", hint=f"It may: {', '.join(allowed or ())}.", code="model_denied"
             )
 
     def refused(self, record: CallRecord, error: UltimateError) -> None:
@@ -283,7 +305,7 @@ class Exchange(httputil.HTTPMessageDelegate):
             routes.find(protocol, wanted)  # raises NotFound that names the known routes
             names = [wanted]
         else:
-            names = [name for name in routes.models(protocol) if allowed is None or name in allowed]
+            names = [name for name in routes.models(protocol) if models.allows(allowed, name)]
         if anthropic:
             rows = [
                 {"type": "model", "id": name, "display_name": name, "created_at": "2025-01-01T00:00:00Z"}
@@ -305,7 +327,7 @@ class Exchange(httputil.HTTPMessageDelegate):
         """The client's address."""
         return str(getattr(self.connection.context, "remote_ip", ""))
 
-    def refuse(  # noqa: PLR0917 - what an error is made of
+    def refuse(
         self, status: int, code: str, message: str, call_id: str = "", retry_after_s: float | None = None
     ) -> None:
         """Answer with an error in the envelope of the client's protocol."""

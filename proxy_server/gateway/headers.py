@@ -6,9 +6,12 @@ import contextlib
 import re
 from typing import TYPE_CHECKING, Final
 
+from ultimate_lib.access.chain import merged_tags
+
 if TYPE_CHECKING:
     from tornado.httputil import HTTPHeaders
 
+    from ultimate_lib.access.principal import Principal
     from ultimate_lib.records import CallRecord
 
 MOST_TAGS = 10
@@ -106,11 +109,17 @@ class RequestHeaders:
         key = tokens.get("X-Api-Key") or tokens.get("Api-Key") or ""
         return key.strip() if key.startswith("cp_") else ""
 
-    def fill(self, record: CallRecord) -> None:
-        """Write what describes the call into its record; the key's own defaults give way."""
+    def fill(self, record: CallRecord, principal: Principal) -> None:
+        """Write what describes the call into its record; the key's own defaults give way unless it locks them."""
+        locked = principal.locked
         for column, value in self.columns.items():
-            setattr(record, column, value)
-        if self.tags:
+            if column not in locked:
+                setattr(record, column, value)
+        if principal.tags:
+            own, told = principal.tags, self.tags
+            first, then = (own, told) if "tags" in locked else (told, own)
+            record.tags = list(merged_tags(first, then))[:MOST_TAGS]
+        elif self.tags:
             record.tags = self.tags[:MOST_TAGS]
 
     def _described(self, kind: int, pair: tuple[str, str]) -> None:

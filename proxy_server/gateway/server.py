@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import random
 import ssl
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _SWEEP_S = 1.0
+_LOOK_S = (0.5, 0.6)
 _IDLE_CONNECTION_S = 3600.0
 _LAST_WORDS_S = 0.1
 _PAGES_S = 10.0  # how long pages, which may be endless streams, hold up a stop
@@ -128,13 +130,13 @@ async def run(child: Child) -> None:
     server.add_socket(child.listener)
     state.journal.start()
     gc.freeze()  # prices and keys stay as well; collections look at what calls make
-    beat = asyncio.create_task(_beat(state, door))
-    limits = asyncio.create_task(state.admission.keep_up())
+    loops = (_beat(state, door), _watch(state), state.admission.keep_up())
+    tasks = [asyncio.create_task(loop) for loop in loops]
     child.ready()
     await child.drain.wait()
     await _drain(child, state, door, server)
-    beat.cancel()
-    limits.cancel()
+    for task in tasks:
+        task.cancel()
     await forwarder.close()
     await state.close()
     snapshot.leave(settings.run_dir, snapshot.take(state, 0))
@@ -155,17 +157,20 @@ def _tls(child: Child) -> ssl.SSLContext | None:
     return context
 
 
+async def _watch(state: State) -> None:
+    """Look at the store twice a second, at moments that other gateways do not share; not waited for: it may hang."""
+    while True:
+        state.look()
+        await asyncio.sleep(random.uniform(*_LOOK_S))  # noqa: S311 - jitter is no secret
+
+
 async def _beat(state: State, door: Door) -> None:
-    """Once a second: end what has waited too long, look for other keys, and tell how this process does."""
+    """Once a second: end what has waited too long, and tell how this process does."""
     while True:
         await asyncio.sleep(_SWEEP_S)
         try:
             _sweep(state)
             _close_idle(state, door)
-            renewed = await asyncio.to_thread(state.renewed)
-            if renewed is not None:
-                state.adopt(renewed)
-                log.info("Providers go by the keys that are stored now.")
             told = snapshot.take(state, len(door.connections))
             await asyncio.to_thread(snapshot.write, state.settings.run_dir, told)
         except OSError as error:

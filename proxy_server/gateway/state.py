@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from proxy_server.gateway.admit import Admission
+from proxy_server.gateway.aside import Aside, Callers
 from proxy_server.gateway.upstream import Upstream
 from proxy_server.prices import kept_table
 from ultimate_lib.access import provider_keys
-from ultimate_lib.access.keys import KeyCache
+from ultimate_lib.access.key_cache import KeyCache
 from ultimate_lib.access.provider_keys import StoredKeys
 from ultimate_lib.clock import SystemClock
 from ultimate_lib.errors import UltimateError, Unavailable
@@ -59,6 +60,9 @@ class State:
         self.clock = SystemClock()
         self.store = Store(settings.store_url)
         self.keys = KeyCache(self.store, self.clock)
+        self.aside = Aside()
+        self.callers = Callers(self.keys, self.aside)
+        self._looking = False
         self._demo_url = demo_url
         self._master = master = MasterKey.load(settings)
         self._failure = ""  # of the last look at the stored keys
@@ -92,6 +96,24 @@ class State:
     def adopt(self, routing: Routing) -> None:
         """Let calls from now on go by other keys; those on their way keep the ones they have."""
         self.stored, self.providers, self.book, self.routes = routing
+
+    def look(self) -> None:
+        """Look, beside the loop, at what the store says now of keys and providers, unless that is under way."""
+        if not self._looking:
+            self._looking = True
+            self.aside.run(self._look, self._looked)
+
+    def _look(self) -> Routing | None:
+        self.keys.look()
+        return self.renewed()
+
+    def _looked(self, found: Routing | UltimateError | None) -> None:
+        self._looking = False
+        if isinstance(found, Routing):
+            self.adopt(found)
+            log.info("Providers go by the keys that are stored now.")
+        elif isinstance(found, Unavailable):
+            self.keys.away = True
 
     def renewed(self) -> Routing | None:
         """Return another routing when the stored keys have changed. Reads the store: not for the loop."""

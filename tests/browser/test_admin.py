@@ -90,7 +90,8 @@ def test_a_new_person_gets_a_link_a_password_and_a_key_of_its_own(
         key = page.locator("#the-key").inner_text()
         assert key.startswith("cp_")
         assert f"ANTHROPIC_AUTH_TOKEN={key}" in page.locator("#paste-anthropic").inner_text()
-        assert proxy.url in page.locator("#paste-openai").inner_text()
+        lines = [f"export OPENAI_BASE_URL={proxy.url}/v1", f"export OPENAI_API_KEY={key}"]
+        assert page.locator("#paste-openai").inner_text().splitlines() == lines
         expect(page.locator("#list tbody tr")).to_have_count(1)
         expect(page.locator("#list")).to_contain_text("my notebook")
         expect(page.get_by_label("Whose")).to_have_count(0)

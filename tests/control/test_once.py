@@ -27,6 +27,7 @@ CREATE_NOTHING = {
     "/logout": "ends a session",
     "/api/auth/login": "starts a session; each sign-in is one of its own",
     "/api/auth/logout": "ends a session",
+    "/api/auth/password": "uses its link up",
     "/login": "starts a session; each sign-in is one of its own",
     "/api/users/{id}/deactivate": "the same twice changes nothing",
     "/api/users/{id}/reactivate": "the same twice changes nothing",

@@ -1,4 +1,4 @@
-"""Stores for tests, each test on both databases: `from tests.store.stores import postgres, store, store_url` in a conftest."""
+"""Stores for tests, each test on both databases: a conftest imports what its folder needs."""
 
 from __future__ import annotations
 

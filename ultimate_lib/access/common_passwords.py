@@ -58,8 +58,8 @@ def is_common(password: str) -> bool:
 def _rest(text: str) -> str:
     """Return what is left: each character counts once however often it stands in a row, and years do not count."""
     text = "".join(c for c in text if c.isalnum() or ord(c) > 0x7F)  # noqa: PLR2004 - ASCII's punctuation alone
-    text = re.sub(r"(.+?)\1+", r"\1", text)
     text = _WORD.sub("", text)
+    text = _WORD.sub("", re.sub(r"(.+?)\1+", r"\1", text))
     text = re.sub(r"(19|20)\d\d", "", text)
     return _without_runs(text)
 

@@ -18,9 +18,9 @@ FRESH_S = 5.0
 """How long what was read is gone by: a key that has ended is refused within these seconds."""
 GRACE_S = 60.0
 """How long, since it was read, a known key goes on working when the store is away."""
-RENEW_S = 3.0
+RENEW_S = 2.5
 """From which age on what is kept should be read anew by whoever can do so beside its work."""
-_LOOK_S = 0.5
+_LOOK_S = 0.4
 _MOST_KEPT = 10_000
 
 
@@ -58,14 +58,15 @@ class KeyCache:
         if kept is None:
             raise Unread
         age = self._monotonic() - kept.read_at
-        if age >= FRESH_S and not (self.away and age < GRACE_S and kept.principal is not None):
+        most = GRACE_S if self.away and kept.principal is not None else FRESH_S
+        if age >= most or (kept.known < self._changes and not self.away):
             raise Unread
         return self._unexpired(kept.principal)
 
     def ages(self, token: str) -> bool:
         """Say whether what is kept of a key should be read anew, though it may still be gone by."""
         kept = self._kept.get(token)
-        return kept is None or kept.known != self._changes or self._monotonic() - kept.read_at >= RENEW_S
+        return kept is None or self._monotonic() - kept.read_at >= RENEW_S
 
     def read(self, token: str) -> Principal | None:
         """Return the caller behind a key as the store knows it now. Waits for the store; not for an event loop.
@@ -94,16 +95,13 @@ class KeyCache:
     def lookup(self, token: str) -> Principal | None:
         """Return the caller behind a key, or None. May wait for the store; raises `Unavailable` like `read`."""
         self.look()
-        kept = self._kept.get(token)
-        if kept is None or (kept.known != self._changes and not self.away):
-            return self.read(token)
         try:
             return self.kept(token)
         except Unread:
             return self.read(token)
 
     def look(self) -> None:
-        """See, twice a second at most, whether anything was changed, and whether the store answers. May wait for it."""
+        """See, some times a second at most, whether anything was changed and the store answers. May wait for it."""
         now = self._monotonic()
         if now - self._looked < _LOOK_S:
             return

@@ -111,6 +111,22 @@ def check_reach(actor: Principal, row: Mapping[str, Any], above: Sequence[chain.
 def changed(actor: Principal, row: Mapping[str, Any], told: KeyChange, teams: Collection[str]) -> dict[str, Any]:
     """Return the columns of a key that become different. Raises `Invalid` and `Denied`."""
     wide = actor.key_id is None or "keys:manage" in actor.permissions
+    values = {**_limits(actor, row, told, wide=wide), **_booked(told)}
+    different = {field: value for field, value in values.items() if value != row[field]}
+    locked = set(row["locked"] or ())
+    if not wide:
+        if not locked <= set(values.get("locked", locked) or ()):
+            raise Denied("A key cannot take a lock away.", hint=_SIGN_IN, code="key_locked")
+        for field in chain.LOCKABLE:
+            if field in different and field in locked | actor.locked:
+                raise _locked(field)
+    if "team" in different:
+        check_team(different["team"], teams)
+    return different
+
+
+def _limits(actor: Principal, row: Mapping[str, Any], told: KeyChange, *, wide: bool) -> dict[str, Any]:
+    """Return what is asked of a key's name, models and end."""
     values: dict[str, Any] = {}
     if told.name is not UNSET:
         values["name"] = name(told.name)
@@ -120,24 +136,18 @@ def changed(actor: Principal, row: Mapping[str, Any], told: KeyChange, teams: Co
             _check_models(told.models, patterns.meet(row["models"], actor.models))
     if told.expires_at is not UNSET:
         values["expires_at"] = _expires(row["expires_at"], told.expires_at, wide=wide)
-    locked = set(row["locked"] or ())
-    if told.locked is not UNSET:
-        if not wide and not locked <= set(told.locked):
-            raise Denied("A key cannot take a lock away.", hint=_SIGN_IN, code="key_locked")
-        values["locked"] = _locks(told.locked) or None
-    for field in ("team", "project", "cost_center", "app"):
-        wanted = getattr(told, field)
-        if wanted is not UNSET:
-            values[field] = _text(field, wanted)
+    return values
+
+
+def _booked(told: KeyChange) -> dict[str, Any]:
+    """Return what is asked of where a key's calls are booked."""
+    asked = {field: getattr(told, field) for field in ("team", "project", "cost_center", "app")}
+    values: dict[str, Any] = {field: _text(field, value) for field, value in asked.items() if value is not UNSET}
     if told.tags is not UNSET:
         values["tags"] = _tags(told.tags) or None
-    different = {field: value for field, value in values.items() if value != row[field]}
-    for field in chain.LOCKABLE:
-        if field in different and not wide and field in locked | actor.locked:
-            raise _locked(field)
-    if "team" in different:
-        check_team(different["team"], teams)
-    return different
+    if told.locked is not UNSET:
+        values["locked"] = _locks(told.locked) or None
+    return values
 
 
 def _expires(now_at: datetime | None, wanted: datetime | None, *, wide: bool) -> datetime | None:

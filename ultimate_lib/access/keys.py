@@ -6,7 +6,7 @@ another secret; the key itself, with its budgets, its usage and the keys made wi
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET, Struct, UnsetType
@@ -23,7 +23,6 @@ from ultimate_lib.store import keys as rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from datetime import datetime
 
     from sqlalchemy import Connection
 
@@ -57,12 +56,12 @@ class KeyChange(Struct, kw_only=True):
     """What shall be different about a key; what is unset stays, null takes a value away."""
 
     name: str | UnsetType = UNSET
-    models: list[str] | None | UnsetType = UNSET
-    expires_at: datetime | None | UnsetType = UNSET
-    team: str | None | UnsetType = UNSET
-    project: str | None | UnsetType = UNSET
-    cost_center: str | None | UnsetType = UNSET
-    app: str | None | UnsetType = UNSET
+    models: list[str] | UnsetType | None = UNSET
+    expires_at: datetime | UnsetType | None = UNSET
+    team: str | UnsetType | None = UNSET
+    project: str | UnsetType | None = UNSET
+    cost_center: str | UnsetType | None = UNSET
+    app: str | UnsetType | None = UNSET
     tags: list[str] | UnsetType = UNSET
     locked: list[str] | UnsetType = UNSET
 

@@ -65,7 +65,7 @@ def sign_in_link(settings: Settings, store: Store, clock: Clock) -> str:
 
 
 def _administrator(store: Store, clock: Clock) -> Principal:
-    name = _login_name()
+    name = login_name()
     with store.begin() as connection:
         row = identities.user_by_name(connection, name)
         if row is None:
@@ -86,7 +86,8 @@ def _administrator(store: Store, clock: Clock) -> Principal:
     return Principal(user_id=user_id, user_name=name, permissions=permissions_of(roles), view="all")
 
 
-def _login_name() -> str:
+def login_name() -> str:
+    """Return how the operating system calls this user."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container without a user database

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _PREFIX = "provider:"
-_PURPOSE = "provider-key"
+PURPOSE = "provider-key"
 
 
 class StoredKeys:
@@ -53,7 +53,7 @@ class StoredKeys:
         if ciphertext is None:
             return ""
         try:
-            return self._master.open(_PURPOSE, name, ciphertext)
+            return self._master.open(PURPOSE, name, ciphertext)
         except Corrupt as error:
             self.problems[provider] = f"The stored key of '{provider}' does not open: {error}"
             log.warning("The stored key of '%s' does not open: %s", provider, error)
@@ -71,7 +71,7 @@ def put(  # noqa: PLR0917 - who stores what for whom
 ) -> None:
     """Seal and keep a provider's key in place of any other of that provider."""
     name, now = _named(provider.name, provider.base_url), clock.now()
-    ciphertext = master.seal(_PURPOSE, name, key)
+    ciphertext = master.seal(PURPOSE, name, key)
     with store.begin() as connection:
         sealed.remove(connection, _of(sealed.beginning(connection, _PREFIX), provider.name))
         sealed.put(connection, name, ciphertext, now)

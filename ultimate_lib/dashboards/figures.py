@@ -13,12 +13,10 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from bokeh.models import (
-    BasicTicker,
     ColumnDataSource,
     FixedTicker,
     GlobalInlineStyleSheet,
     HoverTool,
-    NumeralTickFormatter,
     Range1d,
 )
 from bokeh.plotting import figure
@@ -26,6 +24,7 @@ from bokeh.plotting import figure
 from ultimate_lib.dashboards import palette, units
 from ultimate_lib.dashboards.places import style
 from ultimate_lib.dashboards.shapes import OTHER
+from ultimate_lib.dashboards.ticks import ticks
 
 if TYPE_CHECKING:
     from ultimate_lib.dashboards.shapes import Steps
@@ -34,10 +33,7 @@ _HEIGHT_PX = 250
 _BAR = 0.84
 _RUNNING_ALPHA = 0.5
 _ROOM = 1.08  # above the highest value
-_FORMATS = {"tokens": "0.[0]a", "calls": "0.[0]a", "ms": "0,0"}
-_USD = ((20, "$0,0"), (0.1, "$0.00"), (0.01, "$0.000"), (0.001, "$0.0000"), (0.0001, "$0.00000"))
 _TIP = 'style="font:13px/1.5 system-ui,sans-serif;padding:2px 4px"'
-_TINY_USD = "$0.0000000"
 
 
 class StepsFigure:
@@ -51,7 +47,7 @@ class StepsFigure:
         self._source = ColumnDataSource(_columns(picture))
         self._x, self._y = Range1d(), Range1d(start=0)
         # Changed and never replaced: with a new model Bokeh walks the whole document, 50 ms each time.
-        self._ticks, self._digits = FixedTicker(), NumeralTickFormatter()
+        self._ticks, self._marks = FixedTicker(), FixedTicker()
         self.figure = figure(
             height=_HEIGHT_PX, sizing_mode="stretch_width", x_range=self._x, y_range=self._y, tools="",
             toolbar_location=None, background_fill_alpha=0, border_fill_alpha=0, outline_line_color=None,
@@ -79,20 +75,25 @@ class StepsFigure:
         top = max((value for value in columns["top"] if math.isfinite(value)), default=0.0)
         self._y.end = top * _ROOM or 1
         every = max(1, math.ceil(count / self._labels))
-        ticks = list(range((count - 1) % every, count, every))
-        self._ticks.ticks = ticks
-        self.figure.xaxis[0].major_label_overrides = {tick: picture.label(tick, axis=True) for tick in ticks}
-        self._digits.format = _format(picture.unit, top)
+        marked = list(range((count - 1) % every, count, every))
+        self._ticks.ticks = marked
+        self.figure.xaxis[0].major_label_overrides = {step: picture.label(step, axis=True) for step in marked}
+        self._upright(top, picture.unit)
+
+    def _upright(self, top: float, unit: str) -> None:
+        marks = ticks(top, unit)
+        axis = self.figure.yaxis[0]
+        self._marks.ticks = marks.values
+        axis.major_label_overrides = dict(zip(marks.values, marks.labels, strict=True))
+        axis.axis_label = marks.axis
 
     def _axes(self) -> None:
         made = self.figure
         made.xgrid.visible = False
         made.xaxis.minor_tick_line_color = made.yaxis.minor_tick_line_color = None
         made.yaxis.axis_line_color = made.yaxis.major_tick_line_color = None
-        made.yaxis.axis_label = units.AXES[self._unit]
         made.xaxis[0].ticker = self._ticks
-        made.yaxis[0].ticker = BasicTicker(desired_num_ticks=5)
-        made.yaxis[0].formatter = self._digits
+        made.yaxis[0].ticker = self._marks
         for axis in (made.xaxis, made.yaxis):
             axis.axis_label_text_font_style = "normal"
             axis.major_label_text_font_size = axis.axis_label_text_font_size = "12px"
@@ -179,9 +180,3 @@ def _columns(picture: Steps) -> dict[str, list[Any]]:
         columns["when"][-1] += ", still running"
         columns["alpha"][-1] = _RUNNING_ALPHA
     return columns
-
-
-def _format(unit: str, top: float) -> str:
-    if unit == "usd":
-        return next((digits for least, digits in _USD if top >= least), _TINY_USD)
-    return _FORMATS[unit]

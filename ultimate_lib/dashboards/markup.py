@@ -23,8 +23,8 @@ def _figure(one: Figure, before: str) -> str:
     change = units.change(one.value, one.before)
     told = f"{change}, {before}: {units.exact(one.before, one.unit)}" if change else ""
     tone = _tone(one)
-    exact, short = escape(units.exact(one.value, one.unit)), escape(units.short(one.value, one.unit))
-    lines = f'<dd class="up-value" title="{exact}">{short}</dd>'
+    whole, short = escape(units.whole(one.value, one.unit)), escape(units.short(one.value, one.unit))
+    lines = f'<dd class="up-value" title="{whole}">{short}</dd>'
     if change:
         lines += f'<dd class="up-quiet"><span class="{tone}" title="{escape(told)}">{escape(change)}</span></dd>'
     if one.note:

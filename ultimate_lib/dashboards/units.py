@@ -5,6 +5,7 @@ from __future__ import annotations
 UNKNOWN = "—"
 _THOUSAND, _MILLION, _BILLION = 1_000, 1_000_000, 1_000_000_000
 _CENT_DIGITS = 3
+_NANO_DIGITS = 9
 _MINUTE_S = 60
 
 AXES = {"usd": "US dollars", "tokens": "tokens", "calls": "calls", "ms": "milliseconds", "ratio": "share"}
@@ -22,6 +23,14 @@ def exact(value: float | None, unit: str) -> str:
     if unit == "ms":
         return f"{value:,.0f} ms"
     return f"{value:,.0f}"
+
+
+def whole(value: float | None, unit: str) -> str:
+    """Return the value to its last digit, money to the nano-dollar: what stands behind large print."""
+    if value is None or unit != "usd":
+        return exact(value, unit)
+    dollars, _, digits = f"{value:,.{_NANO_DIGITS}f}".partition(".")
+    return f"${dollars}.{digits.rstrip('0'):0<2}"
 
 
 def short(value: float | None, unit: str) -> str:

@@ -101,7 +101,9 @@ def read_segment(path: Path, offset: int = 0, until: int = 1 << 62) -> Lines:
         file.seek(offset)
         torn = b""
         good = True
-        while good and (block := file.read(min(_BLOCK, until - file.tell()))):  # in blocks that fit the processor's cache: twice as fast
+        while good and (
+            block := file.read(min(_BLOCK, until - file.tell()))
+        ):  # in blocks that fit the processor's cache: twice as fast
             lines = (torn + block).split(b"\n")
             torn = lines.pop()
             calls = []

@@ -129,7 +129,7 @@ def change(  # noqa: PLR0917 - who changes what of which
     return {**after, "version": before["version"] + 1}
 
 
-def remove(  # noqa: PLR0917 - who removes which
+def remove(
     store: Store, clock: Clock, actor: str, kind: str, row_id: str, *,
     expect: Callable[[Mapping[str, Any]], None], address: str = "",
 ) -> None:  # fmt: skip

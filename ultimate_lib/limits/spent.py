@@ -196,4 +196,3 @@ def _read(segment: Segment, offset: int, until: int = 1 << 62) -> journal.Lines 
         except FileNotFoundError:
             continue
     return None
-

@@ -91,4 +91,3 @@ def status(store: Store, clock: Clock, settings: Settings, standings: Iterable[S
             )
         )
     return found
-

@@ -85,9 +85,9 @@ _NEEDED = (
 
 def _concerned(budget: Budget) -> pl.Expr:
     if budget.subject == "global":
-        return pl.lit(True)  # noqa: FBT003 - every row
+        return pl.lit(True)
     if budget.subject == "tag":
-        return pl.col("tags").list.contains(budget.subject_id).fill_null(False)  # noqa: FBT003 - rows without tags
+        return pl.col("tags").list.contains(budget.subject_id).fill_null(False)
     return pl.col(_COLUMNS[budget.subject]) == budget.subject_id
 
 
@@ -146,9 +146,7 @@ class Sums:
         """Add one writer's segments; return how many were read and how many sums changed."""
         writer = folder.writer
         stored = {one.id: marks[one.id][writer].segment if writer in marks[one.id] else 0 for one in budgets}
-        behind = {
-            one.id: max(stored[one.id], self._seen.get((one.id, starts[one.id], writer), 0)) for one in budgets
-        }
+        behind = {one.id: max(stored[one.id], self._seen.get((one.id, starts[one.id], writer), 0)) for one in budgets}
         found: dict[str, int] = defaultdict(int)
         first, last, read = min(behind.values(), default=0), 0, 0
         index = Index.of((one.subject, one.subject_id, one) for one in budgets)

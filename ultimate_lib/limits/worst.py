@@ -93,9 +93,7 @@ def priced(book: PriceBook, price_id: str, rule: str, record: CallRecord) -> int
     if not rule.startswith(PRICE_AS):
         return None
     price_id, model = _priced_as(book, price_id, rule)
-    usage = Usage(
-        **{name: getattr(record, name) for name in _USAGE if name not in {"cost_nano_usd", "service_tier"}}
-    )
+    usage = Usage(**{name: getattr(record, name) for name in _USAGE if name not in {"cost_nano_usd", "service_tier"}})
     cost = book.cost(price_id, model, usage, record.started_at)
     return None if cost is None else cost.total
 

@@ -66,7 +66,7 @@ class Store:
 
     def _options(self) -> dict[str, Any]:
         if self._is_sqlite:
-            return {"pool_timeout": _BUSY_S}
+            return {"pool_timeout": _BUSY_S} if self.url.database not in {None, "", ":memory:"} else {}
         postgres = self.url.get_backend_name() == "postgresql"
         return {"pool_timeout": _BUSY_S, "pool_pre_ping": True, "connect_args": _POSTGRES if postgres else {}}
 

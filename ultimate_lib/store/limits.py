@@ -144,9 +144,7 @@ def _insert(  # noqa: PLR0917 - a row's columns
         from sqlalchemy.dialects.sqlite import insert  # noqa: PLC0415 - of the dialect in use
     else:
         from sqlalchemy.dialects.postgresql import insert  # type: ignore[assignment] # noqa: PLC0415 - as above
-    query = insert(budget_sums).values(
-        budget_id=budget_id, period_at=at, writer=writer, segment=segment, spent=spent
-    )
+    query = insert(budget_sums).values(budget_id=budget_id, period_at=at, writer=writer, segment=segment, spent=spent)
     # what it returns tells; PostgreSQL's driver counts no rows of an insert
     made = connection.execute(query.on_conflict_do_nothing().returning(budget_sums.c.writer))
     return made.first() is not None

@@ -38,7 +38,7 @@ function Budget({ budget, trans }: { budget: IBudget; trans: TranslationBundle }
       <span className="up-Name" title={budgetName(budget, trans)}>
         {budgetName(budget, trans)}
       </span>
-      <span className="up-Number">
+      <span className="up-Quiet up-Spent">
         {trans.__(
           '%1 of %2',
           amount(budget.spent, budget, trans),

@@ -2,7 +2,7 @@
 
 import type { TranslationBundle } from '@jupyterlab/translation';
 import React from 'react';
-import { count, UNKNOWN, usd } from '../format';
+import { count, plain, UNKNOWN, usd, whole } from '../format';
 import type { IProxy } from '../tokens';
 import { Budgets } from './budgets';
 import { Section } from './section';
@@ -15,16 +15,19 @@ interface IProps {
 export function Today({ proxy, trans }: IProps): JSX.Element {
   const { today } = proxy;
   const isNothing = today?.requests === 0;
+  const spend = isNothing ? 0 : today?.cost_usd;
+  const tokens = isNothing ? 0 : today?.total_tokens;
   const unpriced = today?.unpriced_requests ?? 0;
   return (
     <Section title={trans.__('Today')}>
       <dl className="up-Figures" aria-live="polite">
-        <Figure label={trans.__('Spend')} value={isNothing ? usd(0) : usd(today?.cost_usd)} large />
-        <Figure label={trans.__('Calls')} value={count(today?.requests)} />
+        <Figure label={trans.__('Spend')} value={usd(spend)} exact={whole(spend)} large />
         <Figure
-          label={trans.__('Tokens')}
-          value={isNothing ? count(0) : count(today?.total_tokens)}
+          label={trans.__('Calls')}
+          value={count(today?.requests)}
+          exact={plain(today?.requests)}
         />
+        <Figure label={trans.__('Tokens')} value={count(tokens)} exact={plain(tokens)} />
       </dl>
       {unpriced > 0 && (
         <p className="up-Quiet">
@@ -44,11 +47,16 @@ export function Today({ proxy, trans }: IProps): JSX.Element {
   );
 }
 
-function Figure(props: { label: string; value: string; large?: boolean }): JSX.Element {
+function Figure(props: {
+  label: string;
+  value: string;
+  exact: string;
+  large?: boolean;
+}): JSX.Element {
   return (
     <div className={props.large ? 'up-Figure up-mod-large' : 'up-Figure'}>
       <dt>{props.label}</dt>
-      <dd>{props.value}</dd>
+      <dd title={props.exact}>{props.value}</dd>
     </div>
   );
 }

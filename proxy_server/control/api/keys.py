@@ -51,12 +51,12 @@ class KeyChanges(Struct, kw_only=True):
 
     id: str
     name: str | UnsetType = UNSET
-    models: list[str] | None | UnsetType = UNSET
-    expires_at: datetime | None | UnsetType = UNSET
-    team: str | None | UnsetType = UNSET
-    project: str | None | UnsetType = UNSET
-    cost_center: str | None | UnsetType = UNSET
-    app: str | None | UnsetType = UNSET
+    models: list[str] | UnsetType | None = UNSET
+    expires_at: datetime | UnsetType | None = UNSET
+    team: str | UnsetType | None = UNSET
+    project: str | UnsetType | None = UNSET
+    cost_center: str | UnsetType | None = UNSET
+    app: str | UnsetType | None = UNSET
     tags: list[str] | UnsetType = UNSET
     locked: list[str] | UnsetType = UNSET
 

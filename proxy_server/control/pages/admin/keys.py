@@ -74,6 +74,7 @@ def keys(bench: Workbench, caller: Caller, asked: Asked) -> Page:
         "own_id": who.user_id,
         "anthropic_url": base,
         "openai_url": f"{base}/v1",
+        "newline": "\n",  # of the template itself none is left
     }
     return admin.page(caller, "keys", "Keys", values)
 

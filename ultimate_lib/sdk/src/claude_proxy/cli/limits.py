@@ -42,7 +42,9 @@ def add(commands: Any) -> None:
     )  # fmt: skip
     parser.add_argument("id", metavar="ID")
     _add_flags(parser)
-    parser = command(below, "delete", _delete, says="Remove a rate limit.", example=f"claude-proxy limits delete {_ID}")
+    parser = command(
+        below, "delete", _delete, says="Remove a rate limit.", example=f"claude-proxy limits delete {_ID}"
+    )
     parser.add_argument("id", metavar="ID")
 
 

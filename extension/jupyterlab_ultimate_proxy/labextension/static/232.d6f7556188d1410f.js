@@ -307,11 +307,12 @@
   );
 }
 
+.up-Budget .up-Name,
 .up-Budget .up-Quiet {
   grid-column: 1 / -1;
 }
 
-.up-Budget.up-mod-bad .up-Number {
+.up-Budget.up-mod-bad .up-Spent {
   color: var(--jp-error-color1);
   font-weight: 600;
 }

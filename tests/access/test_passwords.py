@@ -1,0 +1,417 @@
+"""Passwords: what is kept of them, which are refused, signing in, delays, links for new people, sessions."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import sqlalchemy as sa
+from argon2 import PasswordHasher
+from msgspec.structs import replace
+
+from tests.access.folk import person
+from ultimate_lib.access import audits, passwords, sessions, users
+from ultimate_lib.access.common_passwords import is_common
+from ultimate_lib.access.principal import Principal
+from ultimate_lib.clock import SteppedClock
+from ultimate_lib.errors import Denied, Invalid, Limited, NotFound
+from ultimate_lib.store import Store, sign_ins, tables
+
+GOOD = "violet tractor in june 7"
+OTHER = "granite teapot, quiet moss"
+HERE = "10.0.0.1"
+
+
+@pytest.fixture
+def clock() -> SteppedClock:
+    return SteppedClock(datetime(2026, 3, 1, 12, tzinfo=UTC))
+
+
+@pytest.fixture
+def root(store: Store, clock: SteppedClock) -> Principal:
+    return person(store, clock, "root", admin="all")
+
+
+@pytest.fixture
+def ann(store: Store, clock: SteppedClock, root: Principal) -> str:
+    made = users.create(store, clock, root, name="ann", roles={"analyst": "team"}, password=GOOD)
+    return str(made["id"])
+
+
+def sign_in(store: Store, clock: SteppedClock, name: str = "ann", password: str = GOOD, address: str = HERE) -> str:
+    return passwords.sign_in(store, clock, name, password, address, "Firefox")
+
+
+def kept(store: Store, user_id: str) -> str:
+    with store.begin() as connection:
+        query = sa.select(tables.users.c.password_hash).where(tables.users.c.id == user_id)
+        return str(connection.execute(query).scalar_one())
+
+
+def test_what_is_kept_is_argon2id_with_the_promised_costs(store: Store, ann: str) -> None:
+    told = kept(store, ann)
+    assert told.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
+    assert GOOD not in told
+
+
+def test_a_password_signs_in_and_says_from_where(
+    store: Store, clock: SteppedClock, root: Principal, ann: str
+) -> None:
+    token = sign_in(store, clock)
+    found = sessions.lookup(store, clock, token)
+    assert found is not None
+    assert (found.user_id, found.view) == (ann, "team")
+    (row,) = sessions.listed(store, clock, found, token)
+    assert (row["address"], row["agent"], row["current"]) == (HERE, "Firefox", True)
+    assert users.one(store, ann)["last_sign_in_at"] == clock.now()
+    (told,) = audits.found(store, root, {"action": "session.start"}, limit=5)
+    assert (told["actor"], told["after"], told["address"]) == ("ann", {"by": "password"}, HERE)
+
+
+def test_lesson_L14_the_hash_is_not_accepted_as_the_password(store: Store, clock: SteppedClock, ann: str) -> None:
+    with pytest.raises(Denied):
+        sign_in(store, clock, password=kept(store, ann))
+
+
+@pytest.mark.parametrize(
+    ("name", "password"),
+    [
+        ("ann", GOOD + "x"),
+        ("ann", ""),
+        ("ann", "x" * 100_000),
+        ("nobody", GOOD),
+        ("Ann", GOOD),
+        ("", ""),
+        ("root", ""),
+    ],
+)
+def test_wrong_names_and_passwords_get_the_same_words(
+    store: Store, clock: SteppedClock, ann: str, name: str, password: str
+) -> None:
+    with pytest.raises(Denied) as caught:
+        sign_in(store, clock, name, password)
+    assert (caught.value.message, caught.value.http_status, caught.value.code) == (
+        "Name or password is wrong.",
+        401,
+        "login",
+    )
+
+
+def test_a_name_that_is_not_known_costs_one_look_at_a_hash_as_a_known_one_does(
+    store: Store, clock: SteppedClock, ann: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[str] = []
+    true = PasswordHasher.verify
+
+    def verify(self: PasswordHasher, hash: str | bytes, password: str | bytes) -> bool:  # noqa: A002 - argon2's name
+        looked.append(str(hash).rpartition("$")[0].rpartition("$")[0])
+        return true(self, hash, password)
+
+    monkeypatch.setattr(PasswordHasher, "verify", verify)
+    for name in ("ann", "nobody", "root"):
+        with pytest.raises(Denied):
+            sign_in(store, clock, name, OTHER)
+    assert looked == ["$argon2id$v=19$m=19456,t=2,p=1"] * 3
+
+
+def test_who_is_deactivated_gets_the_same_words(store: Store, clock: SteppedClock, root: Principal, ann: str) -> None:
+    users.deactivate(store, clock, root, ann)
+    with pytest.raises(Denied, match="Name or password is wrong"):
+        sign_in(store, clock)
+
+
+def test_a_hash_with_other_costs_is_renewed_when_its_user_signs_in(
+    store: Store, clock: SteppedClock, ann: str
+) -> None:
+    old = PasswordHasher(time_cost=1, memory_cost=8 * 1024, parallelism=1).hash(GOOD)
+    with store.begin() as connection:
+        connection.execute(sa.update(tables.users).where(tables.users.c.id == ann).values(password_hash=old))
+    sign_in(store, clock)
+    assert kept(store, ann).startswith("$argon2id$v=19$m=19456,t=2,p=1$")
+    sign_in(store, clock)
+
+
+@pytest.mark.parametrize(
+    ("password", "code"),
+    [
+        ("short pass1", "password_length"),
+        ("x" * 129, "password_length"),
+        ("ann.example's horse", "password_name"),
+        ("ANN.EXAMPLE is mine", "password_name"),
+        ("password1234", "password_common"),
+        ("Password2026!!", "password_common"),
+        ("P@ssw0rd!P@ssw0rd!", "password_common"),
+        ("123456789012", "password_common"),
+        ("qwertyuiop123", "password_common"),
+        ("1q2w3e4r5t6y", "password_common"),
+        ("aaaaaaaaaaaa", "password_common"),
+        ("abababababab", "password_common"),
+        ("iloveyou4ever!", "password_common"),
+        ("correct horse battery staple", "password_common"),
+        ("Summer2026Summer", "password_common"),
+    ],
+)
+def test_a_password_that_is_easily_guessed_is_refused(password: str, code: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        passwords.hashed(password, "ann.example", "ann.example@example.org")
+    assert caught.value.code == code
+
+
+@pytest.mark.parametrize(
+    "password",
+    [GOOD, OTHER, "kT9#vLq2!xZp", "tractorvioletpond", "Überraschung im Käsefach", "東京の夜は静かで長いから歩く"],
+)
+def test_a_good_password_is_taken(password: str) -> None:
+    assert not is_common(password.casefold())
+    assert passwords.hashed(password, "bo", "bo@example.org").startswith("$argon2id$")
+
+
+def test_the_same_letters_composed_otherwise_are_the_same_password(
+    store: Store, clock: SteppedClock, root: Principal
+) -> None:
+    users.create(store, clock, root, name="zoe", roles={}, password="Mu\u0308hle am Wehr bei Nacht")
+    assert sign_in(store, clock, "zoe", "M\u00fchle am Wehr bei Nacht")
+
+
+# -- delays -------------------------------------------------------------------------------------------------------
+
+
+def test_delays_grow_from_the_sixth_failure_to_a_quarter_of_an_hour() -> None:
+    assert [passwords.delay_s(failures) for failures in (0, 5, 6, 7, 8, 14, 15, 16, 10_000)] == [
+        0, 0, 2, 4, 8, 512, 900, 900, 900,
+    ]  # fmt: skip
+
+
+def fail(store: Store, clock: SteppedClock, name: str, times: int, address: str = HERE) -> None:
+    for _ in range(times):
+        with pytest.raises(Denied):
+            sign_in(store, clock, name, OTHER, address)
+
+
+@pytest.mark.parametrize("name", ["ann", "nobody"])
+def test_an_account_that_failed_often_waits_and_its_right_password_too(
+    store: Store, clock: SteppedClock, ann: str, name: str
+) -> None:
+    for number in range(6):
+        fail(store, clock, name, 1, f"10.0.1.{number}")
+    with pytest.raises(Limited) as caught:
+        sign_in(store, clock, name, GOOD, "10.0.9.9")
+    assert (caught.value.http_status, caught.value.retry_after_s) == (429, 2.0)
+    clock.advance(1.5)
+    with pytest.raises(Limited) as caught:
+        sign_in(store, clock, name, GOOD, "10.0.9.9")
+    assert caught.value.retry_after_s == pytest.approx(0.5), "being told to wait makes it no longer"
+    clock.advance(0.5)
+    if name == "ann":
+        sign_in(store, clock, name, GOOD, "10.0.9.9")
+        fail(store, clock, name, 5, "10.0.9.8")
+    else:
+        fail(store, clock, name, 1, "10.0.9.9")
+
+
+def test_an_address_that_failed_often_waits_whoever_it_tries(store: Store, clock: SteppedClock, ann: str) -> None:
+    for number in range(6):
+        fail(store, clock, f"user{number}", 1)
+    with pytest.raises(Limited):
+        sign_in(store, clock)
+    assert sign_in(store, clock, address="10.0.0.2"), "another address does not"
+    clock.advance(3600)
+    assert sign_in(store, clock), "an hour later it is forgotten"
+
+
+def test_signing_in_well_leaves_no_failure_behind(store: Store, clock: SteppedClock, ann: str) -> None:
+    for _ in range(12):
+        sign_in(store, clock)
+    with store.begin() as connection:
+        assert connection.execute(sa.select(tables.sign_in_failures)).all() == []
+
+
+def test_many_tries_at_once_are_as_many_failures(store: Store, clock: SteppedClock, ann: str) -> None:
+    got: list[type[Exception]] = []
+
+    def attempt() -> None:
+        try:
+            sign_in(store, clock, "ann", OTHER)
+        except (Denied, Limited, passwords.Busy) as error:
+            got.append(type(error))
+
+    for _ in range(3):
+        threads = [threading.Thread(target=attempt) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert got.count(Denied) == 6
+    assert len(got) == 18
+
+
+def test_only_a_few_wait_for_their_turn() -> None:
+    turns = passwords._Turns(2, 4)
+    release, inside = threading.Event(), threading.Semaphore(0)
+
+    def take() -> None:
+        with turns.turn():
+            inside.release()
+            release.wait(10)
+
+    threads = [threading.Thread(target=take) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    assert inside.acquire(timeout=5)
+    assert inside.acquire(timeout=5)
+    deadline = time.monotonic() + 5
+    while turns._places._value and time.monotonic() < deadline:
+        time.sleep(0.01)
+    with pytest.raises(passwords.Busy) as caught, turns.turn():
+        pass
+    assert (caught.value.http_status, caught.value.retry_after_s) == (503, 1.0)
+    assert not inside.acquire(blocking=False), "two at a time"
+    release.set()
+    for thread in threads:
+        thread.join()
+    with turns.turn():
+        pass
+
+
+# -- changing -----------------------------------------------------------------------------------------------------
+
+
+def own(store: Store, clock: SteppedClock) -> tuple[Principal, str]:
+    token = sign_in(store, clock)
+    found = sessions.lookup(store, clock, token)
+    assert found is not None
+    return found, token
+
+
+def test_ones_own_password_changes_with_the_former_one_and_ends_all_sessions(
+    store: Store, clock: SteppedClock, root: Principal, ann: str
+) -> None:
+    me, token = own(store, clock)
+    with pytest.raises(Invalid, match="one that it has"):
+        passwords.change(store, clock, me, ann, OTHER)
+    with pytest.raises(Denied, match="current password is wrong"):
+        passwords.change(store, clock, me, ann, OTHER, current=OTHER)
+    assert sessions.lookup(store, clock, token) is not None
+    clock.advance(60)
+    passwords.change(store, clock, me, ann, OTHER, current=GOOD, address=HERE)
+    assert sessions.lookup(store, clock, token) is None
+    with pytest.raises(Denied):
+        sign_in(store, clock)
+    assert sign_in(store, clock, password=OTHER)
+    assert users.one(store, ann)["password_changed_at"] == clock.now() - timedelta(0)
+    (row,) = audits.found(store, root, {"action": "user.password"}, limit=5)
+    assert (row["actor"], row["object"], row["before"], row["after"]) == ("ann", ann, None, {"by": "change"})
+
+
+def test_anothers_password_is_set_by_who_manages_users_and_reaches_so_far(
+    store: Store, clock: SteppedClock, root: Principal, ann: str
+) -> None:
+    me, token = own(store, clock)
+    with pytest.raises(NotFound):
+        passwords.change(store, clock, me, root.user_id, OTHER)
+    narrow = replace(root, permissions=frozenset({"users:manage"}), key_id="key_1")
+    with pytest.raises(Denied, match="does not"):
+        passwords.change(store, clock, narrow, ann, OTHER)
+    with pytest.raises(Denied, match="The user of this key"):
+        passwords.change(store, clock, narrow, root.user_id, OTHER)
+    passwords.change(store, clock, root, ann, OTHER)
+    assert sessions.lookup(store, clock, token) is None
+    assert sign_in(store, clock, password=OTHER)
+
+
+# -- links for new people -----------------------------------------------------------------------------------------
+
+
+def test_a_new_person_sets_a_password_by_a_link_once_within_a_day(
+    store: Store, clock: SteppedClock, root: Principal
+) -> None:
+    made = users.create(store, clock, root, name="new", roles={"viewer": None})
+    first, _ = sessions.password_link(store, clock, root, made["id"])
+    link, until = sessions.password_link(store, clock, root, made["id"])
+    assert until == clock.now() + timedelta(hours=24)
+    with pytest.raises(Denied, match="link"):
+        passwords.set_by_link(store, clock, first, GOOD, HERE, "Firefox")
+    assert sessions.link_user(store, clock, link) == ("new", True)
+    assert sessions.exchange_link(store, clock, link) is None, "it sets a password, it does not sign in"
+    with pytest.raises(Invalid):
+        passwords.set_by_link(store, clock, link, "password1234", HERE, "Firefox")
+    token = passwords.set_by_link(store, clock, link, GOOD, HERE, "Firefox")
+    found = sessions.lookup(store, clock, token)
+    assert found is not None
+    assert found.user_name == "new"
+    with pytest.raises(Denied, match="link"):
+        passwords.set_by_link(store, clock, link, OTHER, HERE, "Firefox")
+    assert sign_in(store, clock, "new")
+    late, _ = sessions.password_link(store, clock, root, made["id"])
+    clock.advance(24 * 3600)
+    with pytest.raises(Denied, match="link"):
+        passwords.set_by_link(store, clock, late, OTHER, HERE, "Firefox")
+
+
+def test_a_link_that_signs_in_sets_no_password(store: Store, clock: SteppedClock, ann: str) -> None:
+    link = sessions.make_link(store, clock, ann)
+    with pytest.raises(Denied, match="link"):
+        passwords.set_by_link(store, clock, link, OTHER, HERE, "")
+    assert sessions.exchange_link(store, clock, link) is not None
+
+
+# -- sessions -----------------------------------------------------------------------------------------------------
+
+
+def test_a_session_that_is_not_used_ends_when_there_is_a_limit(store: Store, clock: SteppedClock, ann: str) -> None:
+    token = sign_in(store, clock)
+    for _ in range(5):
+        clock.advance(29 * 60)
+        assert sessions.lookup(store, clock, token, idle_minutes=30) is not None
+    clock.advance(31 * 60)
+    assert sessions.lookup(store, clock, token, idle_minutes=30) is None
+    assert sessions.lookup(store, clock, token) is not None, "without a limit it goes on"
+
+
+def test_a_session_ends_after_a_day_however_often_it_is_used(store: Store, clock: SteppedClock, ann: str) -> None:
+    token = sign_in(store, clock)
+    for _ in range(24):
+        assert sessions.lookup(store, clock, token) is not None
+        clock.advance(3600)
+    assert sessions.lookup(store, clock, token) is None
+
+
+def test_that_a_session_is_used_is_written_once_a_minute(
+    store: Store, clock: SteppedClock, ann: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = sign_in(store, clock)
+    written: list[datetime] = []
+    true: Callable[..., None] = sign_ins.seen
+    monkeypatch.setattr(sign_ins, "seen", lambda connection, one, at: (written.append(at), true(connection, one, at)))
+    for _ in range(180):
+        sessions.lookup(store, clock, token)
+        clock.advance(1)
+    assert len(written) == 2
+
+
+def test_ones_own_sessions_are_listed_and_ended_and_nobody_elses(
+    store: Store, clock: SteppedClock, root: Principal, ann: str
+) -> None:
+    first = sign_in(store, clock)
+    clock.advance(1)
+    me, second = own(store, clock)
+    rows = sessions.listed(store, clock, me, second)
+    assert [row["current"] for row in rows] == [True, False]
+    assert second not in str(rows)
+    with pytest.raises(NotFound):
+        sessions.end_own(store, clock, root, rows[0]["id"])
+    assert sessions.end_own(store, clock, me, rows[1]["id"]) == 1
+    assert sessions.lookup(store, clock, first) is None
+    with pytest.raises(NotFound):
+        sessions.end_own(store, clock, me, rows[1]["id"])
+    assert sessions.lookup(store, clock, second) is not None
+    narrow = replace(me, key_id="key_1", permissions=frozenset({"analytics:view"}))
+    with pytest.raises(Denied):
+        sessions.listed(store, clock, narrow, None)
+    with pytest.raises(Denied):
+        sessions.end_own(store, clock, narrow, None)
+    assert sessions.end_own(store, clock, me, None) == 1
+    assert sessions.lookup(store, clock, second) is None

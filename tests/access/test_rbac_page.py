@@ -1,0 +1,56 @@
+"""docs/rbac.md says what roles.py says; the server's own command looks through the audit."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from proxy_server.__main__ import main
+from tests.access.folk import person
+from tests.harness import ROOT
+from ultimate_lib.access import passwords, users
+from ultimate_lib.access.roles import GRANTABLE, PERMISSIONS
+from ultimate_lib.clock import SteppedClock
+from ultimate_lib.settings import load
+from ultimate_lib.store import Store, tables
+
+TEXT = (ROOT / "docs" / "rbac.md").read_text(encoding="utf-8")
+
+
+def test_the_table_is_that_of_the_roles() -> None:
+    head = re.search(r"^\| permission \| what it allows \| (.+) \|$", TEXT, re.MULTILINE)
+    assert head is not None
+    assert head[1].split(" | ") == list(GRANTABLE)
+    rows = re.findall(r"^\| `(\w+:\w+)` \| ([^|]+) \| (.*) \|$", TEXT, re.MULTILINE)
+    assert [(name, sentence) for name, sentence, _ in rows] == list(PERMISSIONS.items())
+    for name, _, marks in rows:
+        given = [mark.strip() == "✓" for mark in marks.split("|")]
+        assert given == [name in held for held in GRANTABLE.values()], name
+
+
+def test_its_figures_are_those_of_the_code() -> None:
+    assert f"{passwords.SHORTEST} to {passwords.LONGEST} characters" in " ".join(TEXT.split())
+    assert passwords.FREE_FAILURES == 5
+    assert "After five failures" in TEXT
+
+
+def test_the_servers_command_tells_whether_the_audit_holds(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = load(environ={}, overrides={"data.folder": str(tmp_path)})
+    store, clock = Store(settings.store_url), SteppedClock(datetime(2026, 3, 1, 12, tzinfo=UTC))
+    store.migrate()
+    root = person(store, clock, "root", admin="all")
+    for number in range(3):
+        users.create(store, clock, root, name=f"u{number}", roles={})
+    assert main(["audit", "verify", "--data", str(tmp_path)]) == 0
+    assert "3 rows" in capsys.readouterr().out
+    with store.begin() as connection:
+        connection.execute(sa.update(tables.audit).where(tables.audit.c.number == 2).values(actor="somebody else"))
+    store.close()
+    assert main(["audit", "verify", "--data", str(tmp_path)]) == 1
+    assert "Row 2" in capsys.readouterr().out

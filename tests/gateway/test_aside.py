@@ -1,0 +1,112 @@
+"""Reads beside the loop: it never waits, a hanging store leaves known callers be, and unknown ones hear of it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from proxy_server.gateway.aside import Aside, Callers, Waiting
+from ultimate_lib.access.key_cache import KeyCache
+from ultimate_lib.access.principal import Principal
+from ultimate_lib.clock import SystemClock
+from ultimate_lib.errors import Unavailable
+from ultimate_lib.store import Store
+
+KNOWN, OTHER = "cp_" + "k" * 43, "cp_" + "o" * 43
+ADA = Principal(user_id="u", user_name="ada", permissions=frozenset())
+
+
+class Held:
+    """A key cache whose store answers when the test lets it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.keys = KeyCache(Store("sqlite://"), SystemClock())
+        self.open = threading.Event()
+        self.open.set()
+        self.reads = 0
+        self.ended = False
+        monkeypatch.setattr(self.keys, "_read", self._read)
+
+    def _read(self, token: str) -> tuple[int, Principal | None]:
+        self.reads += 1
+        assert self.open.wait(20)
+        return 0, ADA if token == KNOWN and not self.ended else None
+
+
+async def ask(callers: Callers, key: str) -> Any:
+    told: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    try:
+        return callers.find(key, told.set_result)
+    except Waiting:
+        return await told
+
+
+def test_a_hanging_store_does_not_hold_the_loop_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    held = Held(monkeypatch)
+
+    async def run() -> None:
+        callers = Callers(held.keys, Aside())
+        assert await ask(callers, KNOWN) is ADA
+        assert await ask(callers, OTHER) is None
+        held.open.clear()
+        held.keys._kept[KNOWN] = held.keys._kept[KNOWN]._replace(read_at=time.monotonic() - 2.6)
+        began, longest = time.monotonic(), 0.0
+        unknown = [asyncio.create_task(ask(callers, f"cp_{n:043d}")) for n in range(20)]
+        while time.monotonic() - began < 3:
+            before = time.monotonic()
+            assert await ask(callers, KNOWN) is ADA, "known: from memory"
+            await asyncio.sleep(0.01)
+            longest = max(longest, time.monotonic() - before)
+        assert longest < 0.5
+        told = await asyncio.gather(*unknown)
+        assert all(isinstance(one, Unavailable) for one in told)
+        held.open.set()
+
+    asyncio.run(run())
+
+
+def test_those_who_ask_at_a_time_share_one_read_and_keys_in_use_are_read_before_they_are_old(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    held = Held(monkeypatch)
+
+    async def run() -> None:
+        callers = Callers(held.keys, Aside())
+        assert await asyncio.gather(*(ask(callers, KNOWN) for _ in range(50))) == [ADA] * 50
+        assert held.reads == 1
+        held.ended = True
+        held.keys._kept[KNOWN] = held.keys._kept[KNOWN]._replace(read_at=time.monotonic() - 3.1)
+        assert await ask(callers, KNOWN) is ADA, "not waited for"
+        await asyncio.sleep(0.2)
+        assert held.reads == 2
+        assert await ask(callers, KNOWN) is None
+
+    asyncio.run(run())
+
+
+def test_a_read_that_hangs_on_one_connection_does_not_hide_that_a_key_has_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    held = Held(monkeypatch)
+
+    async def run() -> None:
+        callers = Callers(held.keys, Aside())
+        assert await ask(callers, KNOWN) is ADA
+        held.open.clear()  # the connection that is asked next hangs for good
+        held.keys._kept[KNOWN] = held.keys._kept[KNOWN]._replace(read_at=time.monotonic() - 3)
+        assert await ask(callers, KNOWN) is ADA
+        await asyncio.sleep(0.1)
+        hanging, held.open = held.open, threading.Event()
+        held.open.set()  # others answer
+        held.ended = True
+        began = time.monotonic()
+        while await ask(callers, KNOWN) is not None:
+            await asyncio.sleep(0.02)
+            assert time.monotonic() - began < 5
+        hanging.set()
+
+    asyncio.run(run())
