@@ -24,7 +24,7 @@ def add(subparsers: Any) -> None:
         help="seal the stored secrets under another master key",
         description="Make another master key, seal everything under it, then forget the old one. A proxy that runs "
         "goes along. What is interrupted is finished by asking again; until then both keys open. With "
-        "ULTIMATE_MASTER_KEY, write the new key before the old one there, with a space between, restart, and run this.",
+        "ULTIMATE_MASTER_KEY, write the new key before the old one there, a space between, restart, and run this.",
     )
     rotate.set_defaults(run=run)
     add_places(rotate)

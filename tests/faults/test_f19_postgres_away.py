@@ -34,6 +34,11 @@ def test_a_proxy_over_postgresql_from_key_to_refusal_and_f19(tmp_path: Path, pos
         status, made = ask(proxy, "POST", "/api/keys", {"name": "laptop"})
         assert status == 201
         assert ask(proxy, "POST", "/v1/messages", CALL, made["key"])[0] == 200
+        usage = f"/api/keys/{made['about']['id']}/usage"
+        wait_until(lambda: ask(proxy, "GET", usage)[1]["requests"] == 1, 10.0, proxy)
+        used = ask(proxy, "GET", usage)[1]
+        assert used["output_tokens"] > 0
+        assert used["last_used_at"] is not None
         assert ask(proxy, "DELETE", f"/api/keys/{made['about']['id']}")[0] == 200
         revoked = time.monotonic()
         wait_until(lambda: ask(proxy, "POST", "/v1/messages", CALL, made["key"])[0] == 401, 5.0, proxy)

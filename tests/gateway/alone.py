@@ -39,8 +39,8 @@ def prepare(settings: Settings) -> None:
     store.close()
 
 
-def _late_row(writer: JournalWriter, record: CallRecord) -> None:
-    asyncio.get_running_loop().call_later(0.3, _call, writer, record)
+def _late_row(writer: JournalWriter, record: CallRecord, *charge: object) -> None:
+    asyncio.get_running_loop().call_later(0.3, _call, writer, record, *charge)
 
 
 _call = JournalWriter.call

@@ -47,8 +47,8 @@ def _migrate(url: str, results: multiprocessing.Queue[int]) -> None:
     results.put(len(Store(url).migrate()))
 
 
-def test_processes_that_start_together_take_turns(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'store.sqlite'}"
+def test_processes_that_start_together_take_turns(empty_url: str) -> None:
+    url = empty_url
     context = multiprocessing.get_context("spawn")
     results: multiprocessing.Queue[int] = context.Queue()
     children = [context.Process(target=_migrate, args=(url, results)) for _ in range(3)]

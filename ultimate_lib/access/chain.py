@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
-    from sqlalchemy import Connection, RowMapping
+    from sqlalchemy import Connection
 
     from ultimate_lib.access.principal import Principal
 
@@ -31,16 +31,16 @@ _FORMER = 1  # a former secret stands below its key
 class Link(NamedTuple):
     """One key of a chain, with what its user holds."""
 
-    row: RowMapping
+    row: Mapping[str, Any]
     roles: Mapping[str, str]  # role → scope
     teams: Mapping[str, bool]  # name → whether its user leads it
 
 
-def read(connection: Connection, row: RowMapping) -> list[Link] | None:
+def read(connection: Connection, row: Mapping[str, Any]) -> list[Link] | None:
     """Return a key's chain, itself first; None when it is longer than any that was made here."""
     chain: list[Link] = []
     held: dict[str, tuple[Mapping[str, str], Mapping[str, bool]]] = {}
-    link: RowMapping | None = row
+    link: Mapping[str, Any] | None = row
     while link is not None:
         if len(chain) >= MOST_DEPTH + _FORMER:
             return None

@@ -24,14 +24,16 @@ def add(connection: Connection, row: Mapping[str, Any]) -> None:
     connection.execute(sa.insert(keys).values(**row))
 
 
-def by_hash(connection: Connection, digest: bytes) -> RowMapping | None:
+def by_hash(connection: Connection, digest: bytes) -> dict[str, Any] | None:
     """Return a key's row with its user's name and state."""
-    return connection.execute(_WITH_USER.where(keys.c.hash == digest)).mappings().first()
+    row = connection.execute(_WITH_USER.where(keys.c.hash == digest)).mappings().first()
+    return dict(row) if row is not None else None
 
 
-def by_id(connection: Connection, key_id: str) -> RowMapping | None:
+def by_id(connection: Connection, key_id: str) -> dict[str, Any] | None:
     """Return a key's row with its user's name and state."""
-    return connection.execute(_WITH_USER.where(keys.c.id == key_id)).mappings().first()
+    row = connection.execute(_WITH_USER.where(keys.c.id == key_id)).mappings().first()
+    return dict(row) if row is not None else None
 
 
 def holder(connection: Connection, user_id: str) -> RowMapping | None:
@@ -54,7 +56,7 @@ def listed(
     ended_at: datetime | None = None,
     before: tuple[datetime, str] | None = None,
     limit: int = 500,
-) -> list[RowMapping]:
+) -> list[dict[str, Any]]:
     """Return keys, newest first: of a user, of a team, alive or ended at a moment, older than the place `before`.
 
     A team's keys are those booked on it, and those of its members that name no team.
@@ -72,7 +74,7 @@ def listed(
     if before is not None:
         at, key_id = before
         query = query.where((keys.c.created_at < at) | ((keys.c.created_at == at) & (keys.c.id < key_id)))
-    return list(connection.execute(query).mappings())
+    return [dict(row) for row in connection.execute(query).mappings()]
 
 
 def change(connection: Connection, key_id: str, version: int, values: Mapping[str, Any]) -> bool:

@@ -235,7 +235,7 @@ def usage(bench: Workbench, caller: Caller, asked: Asked) -> Usage:
     key_id = row["rotated_from"] or row["id"]  # calls with a former secret are the key's own
     zone = asked.time_zone or bench.settings.billing.time_zone
     within = span.read(asked.start, asked.end, zone, clock=bench.clock, default=_MONTH)
-    where = {"key": (key_id,)}
+    where: dict[str, tuple[str | None, ...]] = {"key": (key_id,)}
     query = Query(metrics=_METRICS, start=within.start, end=within.end, where=where, time_zone=zone)
     (told,) = numbers.aggregate(bench.lake, query, bench.compute).frame.to_dicts()
     newest = numbers.calls(
