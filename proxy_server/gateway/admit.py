@@ -1,8 +1,8 @@
 """The limits of one gateway process: asked before each call, told at its end, kept up with the store and the journal.
 
-Order of an admission: rates, then the worst case reserved under every hard budget, then the intent line, which says
-what is held. Of two processes that run while one replaces the other, only the holder of `run/limits.lock` admits calls
-under hard budgets: the predecessor lets go of it when it begins to drain, the successor then reads what is still held
+Order of an admission: rates, then the worst case reserved under every hard budget, then the intent line, which
+says what is held. Of two processes that run while one replaces the other, only the holder of `run/limits.lock`
+admits calls under hard budgets: the predecessor lets go of it when it begins to drain, the successor then reads what is still held
 there and goes on. Until then its calls wait.
 """
 
@@ -196,7 +196,7 @@ class Admission:
 
 
 class Waiting:
-    """A call that waits for others' holds: let in, refused when its time is over, forgotten when its client leaves."""
+    """A call that waits for others' holds: let in, refused when its time is over, forgotten when its client left."""
 
     def __init__(  # noqa: PLR0917 - what a call is made of
         self, admission: Admission, wait: Wait, exchange: Exchange, surface: Surface, facts: RequestFacts,

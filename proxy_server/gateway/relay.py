@@ -47,7 +47,8 @@ class Relay:
 
     __slots__ = (
         "answered", "client_s", "clock", "connection", "encoded", "exchange", "facts", "finished", "heard", "hold",
-        "midway", "provider_s", "reached", "record", "route", "state", "surface", "task", "told", "waiting_since", "why_cancelled",
+        "midway", "provider_s", "reached", "record",
+        "route", "state", "surface", "task", "told", "waiting_since", "why_cancelled",
     )  # fmt: skip
 
     def __init__(  # noqa: PLR0917 - what a call is made of, once
@@ -215,8 +216,10 @@ class Relay:
 
     def _head(self, transfer: Transfer) -> bytes:
         head = b"%bX-Ultimate-Call-Id: %b\r\n" % (returned(transfer.lines), self.record.call_id.encode())
-        if self.hold is not None and self.hold.remaining_nano_usd is not None:
-            head += b"X-Ultimate-Budget-Remaining-Usd: %.9f\r\n" % (self.hold.remaining_nano_usd / 1e9)
+        if self.hold is not None:
+            left = self.state.admission.counters.remaining_nano_usd(self.hold)
+            if left is not None:
+                head += b"X-Ultimate-Budget-Remaining-Usd: %.9f\r\n" % (left / 1e9)
         return head
 
     # -- the way back, as it comes ------------------------------------------------------------------------------

@@ -6,8 +6,9 @@
         0000000001.quarantine                   bytes behind the first bad line of segment 1, kept for inspection
 
 A line is `{"k":"call",…,"crc":"xxxxxxxx"}`: the members of a `CallRecord` without its nulls and, last, the CRC-32 of
-everything before it; `charge`, a member that is no column, is for the budgets. An `intent` line is written at admission, a `call` line at the end. A new segment repeats the
-intents that are still open, so that the last segment of a dead process tells which calls it left unfinished.
+everything before it; a member `charge`, which is no column, is for budgets. An `intent` line is written at admission,
+a `call` line at the end. A new segment repeats the intents that are still open, so that the last segment of a dead
+process tells which calls it left unfinished.
 
 One `write(2)` a line: a killed process loses nothing it has written. A thread syncs the file to disk every
 `sync_interval_s` (`sync = "interval"`), or the caller waits for its group's sync (`sync = "commit"`). A sync that

@@ -85,7 +85,7 @@ class JournalWriter:
 
     @property
     def position(self) -> tuple[int, int]:
-        """The number and the size of the segment that is being written, whose lines so far are whole; (0, 0): none."""
+        """Where the next line goes: the number of the segment that is being written and its size."""
         with self._guard:
             segment = self._segment
             return (self._next_number - 1, 1 << 62) if segment is None else (segment.number, segment.size)

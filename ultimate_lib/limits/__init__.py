@@ -1,6 +1,6 @@
 """Limits: rates, calls at a time, and budgets; reserved in the worst case before a call, settled at its true cost.
 
-    what a call may be counted under         calls.py      subjects and amounts of a call, the same for line and record
+    what a call may be counted under         calls.py      subjects and amounts of a call, of its line as well
     when a day, week or month turns          calendar.py
     admit → Hold | Wait | Refusal, settle    counters.py   the protocol;  memory.py  exact, for one gateway
     requests and tokens a minute             rates.py

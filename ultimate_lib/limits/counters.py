@@ -66,9 +66,9 @@ class Part(NamedTuple):
 
 
 class Hold:
-    """A reserved worst case. `amounts` stands on the intent line; `output` is what max_tokens becomes, if anything."""
+    """A reserved worst case. `amounts` stands on the intent line; `output` is what max_tokens becomes, if it does."""
 
-    __slots__ = ("amounts", "call_id", "expired", "expires", "output", "parts", "rates", "remaining_nano_usd", "true")
+    __slots__ = ("amounts", "call_id", "expired", "expires", "output", "parts", "rates", "seen", "true")
 
     def __init__(self, call_id: str, true: TrueCost) -> None:
         self.call_id = call_id
@@ -77,9 +77,9 @@ class Hold:
         self.output: int | None = None
         self.expires = 0.0
         self.expired = False
-        self.remaining_nano_usd: int | None = None
         self.parts: list[Part] = []
         self.rates: list[Any] = []
+        self.seen: tuple[int, list[Any]] = (0, [])  # what concerned it, and of which edition of the limits
 
 
 class Refusal(NamedTuple):

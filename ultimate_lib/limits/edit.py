@@ -57,7 +57,7 @@ def create_budget(
     base: Callable[[Budget], Callable[[Any], object]],
     address: str = "",
 ) -> dict[str, Any]:
-    """Make a budget. `base` reads what was spent in its period and returns what writes that down. Raises `Invalid`."""
+    """Make a budget. `base` reads what its period has seen and returns what writes that down. Raises `Invalid`."""
     row = {
         "id": f"bud_{new_call_id(clock.now_us())[-12:]}", "name": "", "subject_id": None, "unit": "nano_usd",
         "hard": False, "enabled": True, "when_short": "refuse", "hold_wait_s": None, "unpriced": None, **values,
@@ -86,7 +86,8 @@ def create_rate_limit(
 ) -> dict[str, Any]:
     """Make a rate limit; a subject has at most one. Raises `Invalid`."""
     row = {
-        "id": f"rat_{new_call_id(clock.now_us())[-12:]}", **dict.fromkeys(_RATES), **values, "created_at": clock.now(),
+        "id": f"rat_{new_call_id(clock.now_us())[-12:]}", **dict.fromkeys(_RATES), **values,
+        "created_at": clock.now(),
     }  # fmt: skip
     if row["subject"] not in SUBJECTS[:4]:
         raise _wrong("subject", SUBJECTS[:4])

@@ -68,6 +68,7 @@ class MemoryCounters:
         self._budgets: Index[Account] = Index.of(())
         self._rates: Index[Gauge] = Index.of(())
         self._holds: dict[str, Hold] = {}
+        self._edition = 0
         self.waiting = 0
         self.owning = True
         self.idle = True
@@ -89,6 +90,7 @@ class MemoryCounters:
             self._gauges[limit.id] = gauge
         self._budgets = Index.of((a.budget.subject, a.budget.subject_id, a) for a in self.accounts.values())
         self._rates = Index.of((g.limit.subject, g.limit.subject_id, g) for g in self._gauges.values())
+        self._edition += 1
         self.idle = not self.accounts and not self._gauges
         self._pump(*before.values(), *self.accounts.values())
 
@@ -97,13 +99,15 @@ class MemoryCounters:
     def admit(self, ask: Ask) -> Hold | Wait | Refusal | None:
         """Reserve a call's worst case; None: no limit concerns it."""
         record = ask.record
-        gauges = self._rates.of_call(record)
-        hard = []
-        if record.billing != "subscription":
-            hard = [a for a in self._budgets.of_call(record) if a.budget.hard and a.budget.enabled and a.loaded]
+        gauges = self._rates.of_call(record) if self._gauges else []
+        accounts: list[Account] = []
+        if record.billing != "subscription" and self.accounts:
+            accounts = self._budgets.of_call(record)
+        hard = [one for one in accounts if one.budget.hard and one.budget.enabled and one.loaded]
         if not gauges and not hard:
             return None
         hold = Hold(record.call_id, ask.true)
+        hold.seen = (self._edition, accounts)
         now = self._clock.monotonic()
         refused = self._take_rates(gauges, ask, hold, now)
         if refused is not None:
@@ -150,8 +154,9 @@ class MemoryCounters:
                 if not flexible or can < min(LEAST_OUTPUT, ask.output):
                     return Refusal(self._short(want, ask))
                 output = can
-        if not all(want.need.at(output) <= want.free for want in wants):
-            return None
+        for want in wants:
+            if want.need.at(output) > want.free:
+                return None
         self._take(wants, ask, hold, output)
         return hold
 
@@ -163,9 +168,6 @@ class MemoryCounters:
             hold.amounts[want.account.budget.id] = held
         if ask.spliceable and (not ask.asked or output < ask.output):
             hold.output = output
-        hold.remaining_nano_usd = min(
-            (max(want.free, 0) for want in wants if want.account.budget.unit == "nano_usd"), default=None
-        )
         hold.expires = self._clock.monotonic() + self._total_s + MARGIN_S
         self._holds[hold.call_id] = hold
 
@@ -269,26 +271,31 @@ class MemoryCounters:
             self._free(hold)
             self._settle_rates(hold, record)
         if self.accounts and counts(record):
-            rules = {part.account.budget.id: part.rule for part in hold.parts} if hold is not None else {}
-            for account in self._budgets.of_call(record):
+            known = hold is not None and hold.seen[0] == self._edition
+            for account in hold.seen[1] if hold is not None and known else self._budgets.of_call(record):
                 budget = account.budget
                 cost = plain = amount(record, budget.unit)
                 if hold is not None and budget.id in hold.amounts:
-                    cost = _charge(hold, budget, record, rules[budget.id], plain) if reached else 0
+                    cost = _charge(hold, budget, record, plain) if reached else 0
                     if cost != plain:
                         charges[budget.id] = cost
                 ledger = account.ledger(record.started_at)
                 if ledger is not None:
                     ledger.spent += cost
-        if hold is not None and hold.parts:
-            left = [
-                part.account.budget.amount - part.ledger.spent - part.ledger.held - part.ledger.others
-                for part in hold.parts
-                if part.account.budget.unit == "nano_usd"
-            ]
-            hold.remaining_nano_usd = max(min(left), 0) if left else None
+        if hold is not None and hold.parts and self.waiting:
             self._pump(*(part.account for part in hold.parts))
         return charges
+
+    @staticmethod
+    def remaining_nano_usd(hold: Hold) -> int | None:
+        """Return what is left of the USD budgets that a call is under, holds subtracted; None without one."""
+        left: int | None = None
+        for part in hold.parts:
+            budget, ledger = part.account.budget, part.ledger
+            if budget.unit == "nano_usd":
+                free = max(budget.amount - ledger.spent - ledger.held - ledger.others, 0)
+                left = free if left is None else min(left, free)
+        return left
 
     def _free(self, hold: Hold) -> None:
         if self._holds.pop(hold.call_id, None) is None:
@@ -363,13 +370,14 @@ class MemoryCounters:
                 one.end(tokens)
 
 
-def _charge(hold: Hold, budget: Budget, record: CallRecord, rule: str, plain: int) -> int:
+def _charge(hold: Hold, budget: Budget, record: CallRecord, plain: int) -> int:
     """Return what a call that held something is charged: its true cost, or what it held where that is not known."""
     if budget.unit == "tokens":
         known = record.usage_source == "provider"
     else:
         known = record.cost_nano_usd is not None and record.cost_source != "estimated"
         if not known and record.usage_source == "provider" and record.cost_nano_usd is None:
+            (rule,) = [part.rule for part in hold.parts if part.account.budget.id == budget.id]
             told = hold.true(rule, record)
             if told is not None:
                 return told

@@ -6,16 +6,17 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from ultimate_lib.pricing.ceiling import ceiling
+from ultimate_lib.pricing.ceiling import dearest
 
 if TYPE_CHECKING:
-    from ultimate_lib.pricing.ceiling import Asked, Ceiling
+    from ultimate_lib.pricing.ceiling import Asked, Ceiling, Dearest
     from ultimate_lib.pricing.table import Dated, Model, PriceTable, Rate
     from ultimate_lib.records import Usage
 
 _FEMTO_A_NANO = 1_000_000
 STANDARD_TIERS = frozenset({None, "", "standard", "default", "auto", "standard_only", "on_demand"})
 _MOST_CACHED = 10_000
+_MINUTE_US = 60_000_000  # prices change on whole minutes at most
 
 
 class Cost(NamedTuple):
@@ -37,6 +38,7 @@ class PriceBook:
 
     def __init__(self, table: PriceTable) -> None:
         self._table = table
+        self._dearest: dict[tuple[str, str, Asked], tuple[int, Dearest]] = {}  # with the minute that it is of
         self._found: dict[tuple[str, str], tuple[str, Model] | None] = {}
 
     @property
@@ -60,6 +62,10 @@ class PriceBook:
 
     def ceiling(self, price_id: str, model: str, at_us: int, input_tokens: int, about: Asked) -> Ceiling | None:
         """Return the most that a call with at most so many input tokens can cost; None: a price is not known."""
+        key = (price_id, model, about)
+        kept = self._dearest.get(key)
+        if kept is not None and kept[1].until >= input_tokens and kept[0] == at_us // _MINUTE_US:
+            return kept[1].of(input_tokens)
         found = self._find(price_id, model)
         if found is None:
             return None
@@ -70,7 +76,13 @@ class PriceBook:
             if not variants:
                 return None
             dated += variants
-        return ceiling([one.rates for one in dated], input_tokens, about)
+        most = dearest([one.rates for one in dated], input_tokens, about)
+        if most is None:
+            return None
+        if len(self._dearest) >= _MOST_CACHED:
+            self._dearest.clear()
+        self._dearest[key] = (at_us // _MINUTE_US, most)
+        return most.of(input_tokens)
 
     def sellers(self, model: str) -> list[str]:
         """Return the price ids under which the list knows a model."""

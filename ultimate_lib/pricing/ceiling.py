@@ -6,6 +6,7 @@ minutes or an hour, sound), at the dearest tier that so many tokens can reach, a
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ _MOST_OUTPUT = (
 UNSAID_OUTPUT = 4_096  # what a call without max_tokens gets where the model's limit is not known: no model takes less
 
 
+@lru_cache(maxsize=1000)
 def most_output(model: str) -> int | None:
     """Return how many tokens one answer of a model can have, or None when that is not known."""
     name = model.lower().rpartition("/")[2]
@@ -74,9 +76,25 @@ class Ceiling(NamedTuple):
     each: int
 
 
-def ceiling(rates: Iterable[Mapping[str, Rate]], input_tokens: int, about: Asked) -> Ceiling | None:
-    """Return the most under any of these rates, or None where a rate that it needs is missing."""
-    most = Ceiling(0, 0)
+class Dearest(NamedTuple):
+    """Femto-dollars of an input token, an output token and a request, for calls of at most `until` input tokens."""
+
+    input: int
+    output: int
+    request: int
+    until: int
+
+    def of(self, input_tokens: int) -> Ceiling:
+        """Return the most that so many input tokens cost."""
+        if not self.input and not self.output and not self.request:
+            return Ceiling(0, 0)
+        return Ceiling(-(-(input_tokens * self.input + self.request) // _FEMTO_A_NANO) + _ROUNDINGS, self.output)
+
+
+def dearest(rates: Iterable[Mapping[str, Rate]], input_tokens: int, about: Asked) -> Dearest | None:
+    """Return the highest prices that a call may fall under, or None where a rate that it needs is missing."""
+    most = Dearest(0, 0, 0, 0)
+    until = 1 << 62
     for one in rates:
         if about.sound and not ("input_audio_mtok" in one and "output_audio_mtok" in one):
             return None
@@ -94,12 +112,12 @@ def ceiling(rates: Iterable[Mapping[str, Rate]], input_tokens: int, about: Asked
         if about.sound:
             inputs.append(_dearest(one.get("input_audio_mtok"), input_tokens))
             outputs.append(_dearest(one.get("output_audio_mtok"), input_tokens))
-        femto = input_tokens * max(inputs) + _dearest(one.get("requests_kcount"), input_tokens)
-        base = -(-femto // _FEMTO_A_NANO)
-        each = max(outputs)
-        most = Ceiling(max(most.base, base), max(most.each, each))
-    if most.base or most.each:
-        return Ceiling(most.base + _ROUNDINGS, most.each)
+        request = _dearest(one.get("requests_kcount"), input_tokens)
+        edges = [above for rate in one.values() for above, _ in rate.tiers if above >= input_tokens]
+        until = min(until, *edges, 1 << 62)
+        most = Dearest(
+            max(most.input, *inputs), max(most.output, *outputs), max(most.request, request), until
+        )  # fmt: skip
     return most
 
 

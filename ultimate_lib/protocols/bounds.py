@@ -23,19 +23,24 @@ _DOCUMENT_TOKENS = 1_000_000  # the largest context that takes documents
 _TOOL_PROMPT_TOKENS = 1_000  # docs.anthropic.com, Tool use, Pricing: at most 804 a call
 _TYPED_TOOL_TOKENS = 1_000  # and for each tool that Anthropic defines at most 735
 _FRAME_TOKENS = 64
+_MARKS = (b'"image', b'"document"', b'"file"', b'"input_')
 _CLIENT_TOOLS = ("custom", "function", "bash_", "text_editor_", "computer_", "memory_")  # run by the client
 _PICTURES = frozenset({"image", "image_url", "input_image"})
 _DOCUMENTS = frozenset({"document", "file", "input_file", "container_upload"})
-_MARKS = (b'"image', b'"document"', b'"file"', b'"input_', b'"container_upload"')
-_UNBOUND = (
-    (b'"web_search_options"', "it searches the web"),
-    (b'"mcp_servers"', "it calls MCP servers"),
-    (b'"prediction"', "predicted output is billed beside max_tokens"),
-    (b'"previous_response_id"', "it continues a stored conversation"),
-    (b'"plugins"', "it uses plugins"),
-    (b'"search_parameters"', "it searches the web"),
-)
-_SOUND = (b'"input_audio"', b'"modalities"', b'"audio"')
+_UNBOUND = {
+    "web_search_options": "it searches the web",
+    "search_parameters": "it searches the web",
+    "mcp_servers": "it calls MCP servers",
+    "plugins": "it uses plugins",
+    "prediction": "predicted output is billed beside max_tokens",
+    "previous_response_id": "it continues a stored conversation",
+    "speed": "its speed has a price of its own",
+    "inference_geo": "its place has a price of its own",
+}
+
+
+_TELLING = frozenset({*_UNBOUND, "service_tier", "audio", "modalities"})
+_members: msgspec.json.Decoder[dict[str, msgspec.Raw]] = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 class Bounds(msgspec.Struct, frozen=True):
@@ -52,27 +57,32 @@ class Bounds(msgspec.Struct, frozen=True):
 def bounds(body: bytes, facts: RequestFacts, model: str) -> Bounds:
     """Return the bounds of a request whose body is valid JSON of its protocol; `model` is the one it goes to."""
     plain = body
+    shown = facts.has_images or facts.has_documents
     if b"\\u00" in body:  # a key may be spelled with escapes
         plain = msgspec.json.encode(msgspec.json.decode(body))
+        shown = any(mark in plain for mark in _MARKS)
     size = max(len(body), len(plain)) + _FRAME_TOKENS
     unbound = "a maximum in it is no number" if facts.odd_counts else None
-    for mark, reason in _UNBOUND:
-        if mark in plain:
-            unbound = reason
-    sound = any(mark in plain for mark in _SOUND)
+    sound, tier = b'"input_audio"' in plain, None
+    members = _members.decode(plain)
+    if not _TELLING.isdisjoint(members):
+        given = {key: value for key, value in members.items() if value != b"null"}
+        unbound = next((reason for key, reason in _UNBOUND.items() if key in given), unbound)
+        sound = sound or "audio" in given or "modalities" in given
+        tier = _text(given["service_tier"]) if "service_tier" in given else None
     if facts.tool_count:
         typed, server = _tools(facts.prefix)
         size += _TOOL_PROMPT_TOKENS + typed * _TYPED_TOOL_TOKENS
         unbound = f"the provider runs the tool '{server}' itself" if server else unbound
-    if any(mark in plain for mark in _MARKS):
+    if shown or b'"container_upload"' in plain:
         size += _media(plain, model, encoded=not sound)
     caches = b'"cache_control"' in plain
     return Bounds(
         input_tokens=size,
         unbound=unbound,
-        tier=_tier(plain) if b'"service_tier"' in plain else None,
+        tier=tier,
         caches=caches or not model.startswith("claude"),  # others may write to a cache unasked
-        caches_hour=b'"ttl"' in plain,
+        caches_hour=caches and b'"ttl"' in plain,
         sound=sound,
     )
 
@@ -93,10 +103,9 @@ def _tools(prefix: bytes) -> tuple[int, str]:
     return typed, server
 
 
-def _tier(plain: bytes) -> str | None:
-    tier = msgspec.json.decode(plain, type=dict[str, msgspec.Raw]).get("service_tier")
-    told = msgspec.json.decode(tier) if tier else None
-    return told if isinstance(told, str) or told is None else "?"
+def _text(raw: msgspec.Raw) -> str:
+    told = msgspec.json.decode(raw)
+    return told if isinstance(told, str) else "?"
 
 
 def _media(plain: bytes, model: str, *, encoded: bool) -> int:

@@ -58,8 +58,8 @@ class BudgetChange(Struct, kw_only=True):
     hard: bool | UnsetType = UNSET
     enabled: bool | UnsetType = UNSET
     when_short: str | UnsetType = UNSET
-    hold_wait_s: float | None | UnsetType = UNSET
-    unpriced: str | None | UnsetType = UNSET
+    hold_wait_s: float | UnsetType | None = UNSET
+    unpriced: str | UnsetType | None = UNSET
 
 
 class BudgetTold(Struct, kw_only=True):
@@ -95,9 +95,9 @@ class RateLimitChange(Struct, kw_only=True):
     """What of a rate limit shall change; null takes a limit away."""
 
     id: str
-    requests_per_minute: int | None | UnsetType = UNSET
-    tokens_per_minute: int | None | UnsetType = UNSET
-    concurrent: int | None | UnsetType = UNSET
+    requests_per_minute: int | UnsetType | None = UNSET
+    tokens_per_minute: int | UnsetType | None = UNSET
+    concurrent: int | UnsetType | None = UNSET
 
 
 class RateLimitTold(Struct, kw_only=True):
@@ -198,7 +198,8 @@ def states(bench: Workbench, caller: Caller) -> list[BudgetState]:
     """Return how the budgets stand that concern the caller: for pages too."""
     since = bench.clock.now_us() - _FRESH_US
     seen = [one for one in snapshot.read_all(bench.settings.run_dir, since_us=since) if one.owning]
-    standings = [standing for one in seen for standing in one.budgets]
+    newest = max(seen, key=lambda one: one.at_us, default=None)  # one that was killed still lies there
+    standings = newest.budgets if newest is not None else []
     found = status(bench.store, bench.clock, bench.settings, standings)
     sees = _sight(bench, caller)
     return [one for one in found if sees(one.subject, one.subject_id)]
@@ -245,7 +246,7 @@ def _sight(bench: Workbench, caller: Caller) -> Callable[[str, str | None], bool
         own = {
             "key": {row["id"] for row in keys.listed(connection, user_id=known.user_id)},
             "user": {known.user_id},
-            "team": set(identities.teams_of(connection, known.user_id)) | ({known.team} if known.team else set()),
+            "team": {*identities.teams_of(connection, known.user_id), *([known.team] if known.team else [])},
         }
     return lambda subject, subject_id: subject == "global" or subject_id in own.get(subject, ())
 

@@ -1,0 +1,109 @@
+"""What limits add to a call: a key's rate, a user's budget and a hard budget of all, against none, in one process.
+
+    python -m tests.bench.limits [--quick]
+
+A call's admission and settlement are timed as the gateway does them, the worst case priced from the real list. CPU
+figures are the lowest of several windows: noise of a shared machine only adds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tests.bench.figures import Figure, emit
+from tests.bench.gateway import BODY
+from ultimate_lib.clock import SystemClock
+from ultimate_lib.journal import JournalWriter
+from ultimate_lib.limits.calls import Budget, RateLimit
+from ultimate_lib.limits.counters import Ask, Hold
+from ultimate_lib.limits.memory import MemoryCounters
+from ultimate_lib.limits.worst import WorstCase
+from ultimate_lib.pricing import PriceBook, pricelist
+from ultimate_lib.protocols import openai_chat
+from ultimate_lib.records import CallRecord
+from ultimate_lib.settings import Record, load
+
+LIMIT_US = 15.0
+
+
+def limited() -> MemoryCounters:
+    counters = MemoryCounters(load(environ={}), SystemClock())
+    about = {"name": "", "unit": "nano_usd", "amount": 10**17, "period": "month", "enabled": True}
+    counters.set(
+        [
+            Budget(id="b1", subject="user", subject_id="u", hard=False, **about),  # type: ignore[arg-type] # as told
+            Budget(id="b2", subject="global", subject_id="", hard=True, **about),  # type: ignore[arg-type] # as told
+        ],
+        [RateLimit(id="r", subject="key", subject_id="k", requests_per_minute=10**9, tokens_per_minute=10**12)],
+    )
+    counters.add({}, {})
+    return counters
+
+
+def one_call(counters: MemoryCounters | None, book: PriceBook, writer: JournalWriter) -> Callable[[], None]:
+    """Return what does the journal's part of a call, and with counters the limits' part."""
+    body = BODY.encode()
+    facts = openai_chat.read_request(body)
+    clock = SystemClock()
+
+    def call() -> None:
+        record = CallRecord(
+            call_id="018f0000-0000-7000-8000-000000000000", started_at=clock.now_us(), source="proxy", key_id="k",
+            user_id="u", billing="metered", operation="chat", input_tokens=40,
+        )  # fmt: skip
+        hold = None
+        if counters is not None:
+            worst = WorstCase(body, facts, record, "POST", book, "openai", "gpt-4o-mini", read=True)
+            most, output = worst.most_output(), facts.most_output or 0
+            ask = Ask(
+                record, output if most is None else min(output, most), facts.most_output is not None, True,
+                facts.input_estimate + (facts.max_tokens or 0), worst.need, worst.true,
+            )  # fmt: skip
+            answer = counters.admit(ask)
+            assert isinstance(answer, Hold)
+            hold = answer
+        writer.intent(record, hold.amounts if hold is not None else None)
+        record.output_tokens, record.cost_nano_usd, record.cost_source = 10, 12_000, "table"
+        record.usage_source = "provider"
+        charge = counters.settle(hold, record, reached=True) if counters is not None else None
+        writer.call(record, charge)
+
+    return call
+
+
+def cpu_us(work: Callable[[], None], calls: int, windows: int) -> float:
+    best = float("inf")
+    for _ in range(windows):
+        began = time.process_time()
+        for _ in range(calls):
+            work()
+        best = min(best, (time.process_time() - began) / calls * 1e6)
+    return best
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true")
+    quick = parser.parse_args().quick
+    calls, windows = (4000, 6) if quick else (10_000, 15)
+    book = PriceBook(pricelist.load().only(frozenset({"openai"})))
+    with tempfile.TemporaryDirectory() as folder:
+        writer = JournalWriter(Path(folder), "0", Record(), SystemClock())
+        none = cpu_us(one_call(None, book, writer), calls, windows)
+        some = cpu_us(one_call(limited(), book, writer), calls, windows)
+        none = min(none, cpu_us(one_call(None, book, writer), calls, windows))
+        writer.close()
+    how = f"{calls} calls a window, lowest of {windows}; {datetime.now(UTC):%Y-%m-%d}"
+    emit([
+        Figure("limits_added_us", some - none, "us", LIMIT_US, {"without limits": none, "with limits": some}, how),
+    ])  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

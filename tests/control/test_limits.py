@@ -1,0 +1,119 @@
+"""Budgets and rate limits over HTTP: who may, what is refused, what the audit keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.control import alone
+from tests.control.alone import Alone
+
+BUDGET = {"subject": "global", "amount": 25_000_000_000, "period": "month"}
+
+
+@pytest.fixture(scope="module")
+def control(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Alone]:
+    with alone.start(tmp_path_factory.mktemp("control")) as running:
+        yield running
+
+
+def make(control: Alone, path: str = "/api/budgets", **told: Any) -> Any:
+    about = {**BUDGET, **told} if path == "/api/budgets" else told
+    reply = control.ask("POST", path, key=control.key, told=about)
+    assert reply.status == 201, reply.text
+    return reply.json
+
+
+def audited(control: Alone) -> list[Any]:
+    return list(control.get("/api/audit?limit=500").json["entries"])
+
+
+def test_a_budget_is_made_read_changed_and_removed(control: Alone) -> None:
+    made = make(control, name="lab", hard=True)
+    path = f"/api/budgets/{made['id']}"
+    assert control.get(path).json == made
+    assert (made["version"], made["unit"], made["when_short"]) == (1, "nano_usd", "refuse")
+    changed = control.ask("PATCH", path, key=control.key, told={"amount": 7}, headers={"If-Match": '"v1"'})
+    assert (changed.status, changed.json["amount"], changed.json["version"]) == (200, 7, 2)
+    stale = control.ask("PATCH", path, key=control.key, told={"amount": 8}, headers={"If-Match": '"v1"'})
+    assert (stale.status, stale.json["error"]["code"]) == (412, "changed")
+    (state,) = [one for one in control.get("/api/budgets/status").json["budgets"] if one["id"] == made["id"]]
+    assert (state["amount"], state["spent"], state["held"], state["left"], state["used_ratio"]) == (7, 0, 0, 7, 0.0)
+    assert control.get("/api/budget/status").json == control.get("/api/budgets/status").json
+    assert control.ask("DELETE", path, key=control.key).status == 200
+    assert control.get(path).status == 404
+    told = [entry for entry in audited(control) if entry["object"] == made["id"]]
+    assert {entry["action"] for entry in told} == {"budget.create", "budget.change", "budget.delete"}
+    (change,) = [entry for entry in told if entry["action"] == "budget.change"]
+    assert (change["before"], change["after"]) == ({"amount": 25_000_000_000}, {"amount": 7})
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"amount": 0}, {"amount": -5}, {"amount": 2 * 10**18}, {"period": "year"}, {"unit": "eur"},
+        {"subject": "planet"}, {"subject": "user", "subject_id": "nobody"}, {"subject": "team"},
+        {"subject": "key", "subject_id": "key_none"}, {"subject_id": "x"}, {"when_short": "cry"},
+        {"unpriced": "price_as:"}, {"unpriced": "perhaps"}, {"hold_wait_s": -1.0}, {"spent": 5}, {"id": "bud_mine"},
+        {"version": 9}, {"amount": "5"},
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_refused_and_leaves_nothing(control: Alone, told: dict[str, Any]) -> None:
+    before = (control.get("/api/budgets").json, len(audited(control)))
+    reply = control.ask("POST", "/api/budgets", key=control.key, told={**BUDGET, **told})
+    assert reply.status == 400
+    assert (control.get("/api/budgets").json, len(audited(control))) == before
+
+
+@pytest.mark.parametrize("told", [{"subject": "key"}, {"period": "day"}, {"unit": "tokens"}, {"amount": 0}])
+def test_what_a_budget_is_of_never_changes(control: Alone, told: dict[str, Any]) -> None:
+    made = make(control)
+    assert control.ask("PATCH", f"/api/budgets/{made['id']}", key=control.key, told=told).status == 400
+
+
+def test_a_team_is_named_as_its_calls_are(control: Alone) -> None:
+    team = control.ask("POST", "/api/teams", key=control.key, told={"name": "search"})
+    assert team.status == 201, team.text
+    assert make(control, subject="team", subject_id=team.json["id"])["subject_id"] == "search"
+    assert make(control, subject="team", subject_id="search", unit="tokens")["subject_id"] == "search"
+
+
+def test_rate_limits(control: Alone) -> None:
+    made = make(control, "/api/rate-limits", subject="user", subject_id=control.admin_id, concurrent=4)
+    again = control.ask(
+        "POST", "/api/rate-limits", key=control.key,
+        told={"subject": "user", "subject_id": control.admin_id, "concurrent": 2},
+    )  # fmt: skip
+    assert again.json["error"]["code"] == "limit_twice"
+    path = f"/api/rate-limits/{made['id']}"
+    changed = control.ask("PATCH", path, key=control.key, told={"concurrent": None, "tokens_per_minute": 9}).json
+    assert (changed["concurrent"], changed["tokens_per_minute"]) == (None, 9)
+    assert control.ask("PATCH", path, key=control.key, told={"tokens_per_minute": None}).status == 400
+    assert control.ask("PATCH", path, key=control.key, told={"tokens_per_minute": 0}).status == 400
+    assert control.ask("DELETE", path, key=control.key).status == 200
+
+
+def test_one_sees_ones_own_and_changes_none(control: Alone) -> None:
+    key = control.add_user("ana", "api_user", "viewer")
+    own = make(control, subject="user", subject_id="ana")
+    other = make(control, subject="user", subject_id=control.admin_id)
+    of_all = make(control)
+    seen = {one["id"] for one in control.get("/api/budgets", key=key).json["budgets"]}
+    assert {own["id"], of_all["id"]} <= seen
+    assert other["id"] not in seen
+    assert {one["id"] for one in control.get("/api/budgets/status", key=key).json["budgets"]} == seen
+    assert control.get(f"/api/budgets/{other['id']}", key=key).status == 404
+    for method, path, told in (
+        ("POST", "/api/budgets", BUDGET), ("PATCH", f"/api/budgets/{own['id']}", {"amount": 1}),
+        ("DELETE", f"/api/budgets/{own['id']}", None), ("POST", "/api/rate-limits", {"subject": "global"}),
+    ):  # fmt: skip
+        assert control.ask(method, path, key=key, told=told).status == 403
+
+
+def test_hard_budgets_need_one_gateway(tmp_path_factory: pytest.TempPathFactory) -> None:
+    with alone.start(tmp_path_factory.mktemp("several"), **{"server.gateways": 2}) as several:
+        hard = several.ask("POST", "/api/budgets", key=several.key, told={**BUDGET, "hard": True})
+        assert (hard.status, hard.json["error"]["code"]) == (400, "gateways_budget")
+        make(several)

@@ -1,0 +1,79 @@
+"""Budgets and rate limits for a gateway under test, written into its store as control would."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tests.gateway.gateways import Gateway
+from ultimate_lib.clock import SystemClock
+from ultimate_lib.lake import Lake
+from ultimate_lib.limits import edit, sums
+from ultimate_lib.limits.status import BudgetState, status
+from ultimate_lib.settings import Settings, load
+from ultimate_lib.store import Store
+
+USD = 1_000_000_000
+CLOCK = SystemClock()
+
+
+def settings_of(folder: Path) -> Settings:
+    return load(environ={}, overrides={"data.folder": str(folder)})
+
+
+@contextlib.contextmanager
+def open_store(folder: Path) -> Iterator[Store]:
+    store = Store(settings_of(folder).store_url)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def make_budget(folder: Path, amount: int, **members: Any) -> str:
+    """Make a hard global budget of a day, unless told otherwise, as the route does; return its id."""
+    settings = settings_of(folder)
+
+    def base(made: Any) -> Any:
+        (found,) = sums.from_lake(Lake.open(settings, CLOCK), [made])
+        return lambda connection: sums.begin(connection, found)
+
+    about = {"subject": "global", "period": "day", "hard": True, "amount": amount, **members}
+    with open_store(folder) as store:
+        return str(edit.create_budget(store, CLOCK, settings, "test", about, base=base)["id"])
+
+
+def change_budget(folder: Path, budget_id: str, **values: Any) -> None:
+    with open_store(folder) as store:
+        edit.change(store, CLOCK, settings_of(folder), "test", "budget", budget_id, values, expect=lambda _: None)
+
+
+def make_rate(folder: Path, **members: Any) -> str:
+    with open_store(folder) as store:
+        return str(edit.create_rate_limit(store, CLOCK, "test", {"subject": "global", **members})["id"])
+
+
+def stored_state(folder: Path, budget_id: str) -> BudgetState:
+    """Return a budget's state as store and journal tell it, without the gateway's word."""
+    with open_store(folder) as store:
+        (one,) = [one for one in status(store, CLOCK, settings_of(folder), []) if one.id == budget_id]
+    return one
+
+
+def told_state(gateway: Gateway, budget_id: str) -> dict[str, Any] | None:
+    """Return a budget's state as the gateway's last snapshot tells it."""
+    told = [json.loads(path.read_bytes()) for path in (gateway.folder / "run").glob("gateway-*.json")]
+    of_it = [one for one in told if one["pid"] == gateway.pid]
+    return next((one for each in of_it for one in each["budgets"] if one["id"] == budget_id), None)
+
+
+def noticed(gateway: Gateway, budget_id: str, within_s: float = 6.0) -> None:
+    """Wait until the gateway goes by a budget."""
+    until = time.monotonic() + within_s
+    while told_state(gateway, budget_id) is None:
+        assert time.monotonic() < until, "the gateway has not noticed the budget"
+        time.sleep(0.05)

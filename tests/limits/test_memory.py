@@ -1,0 +1,441 @@
+"""The counters in memory: what a hard budget pays for, who waits, what is told, what is charged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from ultimate_lib.clock import SteppedClock
+from ultimate_lib.limits.calls import Budget, RateLimit
+from ultimate_lib.limits.counters import MILLIONTHS, Ask, Hold, Need, Refusal, Wait
+from ultimate_lib.limits.memory import MARGIN_S, MemoryCounters
+from ultimate_lib.limits.rates import Window
+from ultimate_lib.records import CallRecord
+from ultimate_lib.settings import load
+
+START = datetime(2026, 3, 28, 12, tzinfo=UTC)
+
+
+def budget(number: int = 1, amount: int = 100, **members: Any) -> Budget:
+    about: dict[str, Any] = {
+        "id": f"b{number}", "name": "", "subject": "global", "subject_id": "", "unit": "nano_usd", "amount": amount,
+        "period": "day", "hard": True, "enabled": True, **members,
+    }  # fmt: skip
+    return Budget(**about)
+
+
+def counters(
+    *budgets: Budget, rates: tuple[RateLimit, ...] = (), clock: SteppedClock | None = None, **told: Any
+) -> MemoryCounters:
+    overrides = {"billing.time_zone": "Europe/Berlin", **told}
+    made = MemoryCounters(load(environ={}, overrides=overrides), clock or SteppedClock(START))
+    made.set(budgets, rates)
+    made.add({}, {})
+    return made
+
+
+_numbers = iter(range(1, 10**9))
+
+
+def record(clock: SteppedClock | None = None, **members: Any) -> CallRecord:
+    at = (clock or SteppedClock(START)).now_us()
+    return CallRecord(
+        call_id=f"c{next(_numbers)}", started_at=at, source="proxy", user_id="u1", key_id="k1", **members
+    )
+
+
+def ask(
+    call: CallRecord, base: int = 10, output: int = 0, each: int = MILLIONTHS, *, asked: bool = True,
+    price: Callable[[str, str], Need | str] | None = None, tokens: int = 0,
+) -> Ask:  # fmt: skip
+    return Ask(
+        call, output, asked, output > 0, tokens, price or (lambda _unit, _rule: Need(base, each)),
+        lambda _rule, _record: None,
+    )  # fmt: skip
+
+
+def ended(call: CallRecord, cost: int | None, source: str = "table") -> CallRecord:
+    call.cost_nano_usd = cost
+    call.cost_source = source if cost is not None else "none"
+    call.usage_source = "provider" if source != "estimated" else "estimated"
+    return call
+
+
+def standing(made: MemoryCounters, number: int = 1) -> tuple[int, int]:
+    (one,) = [one for one in made.standings() if one.id == f"b{number}"]
+    return one.spent, one.held
+
+
+def test_the_last_call_whose_worst_case_fits_is_the_last() -> None:
+    made = counters(budget(amount=30))
+    calls = [record() for _ in range(4)]
+    holds = [made.admit(ask(call)) for call in calls[:3]]
+    assert all(isinstance(hold, Hold) for hold in holds)
+    assert standing(made) == (0, 30)
+    waiting = made.admit(ask(calls[3]))
+    assert isinstance(waiting, Wait)
+    for hold, call in zip(holds, calls[:3], strict=True):
+        made.settle(hold, ended(call, 10), reached=True)  # type: ignore[arg-type] # all are holds
+    assert standing(made) == (30, 0)
+    assert isinstance(made.admit(ask(record())), Refusal)
+
+
+def test_a_call_waits_for_holds_and_gets_its_turn_in_order() -> None:
+    made = counters(budget(amount=10))
+    first = record()
+    hold = made.admit(ask(first))
+    got: list[tuple[str, object]] = []
+    for name in ("second", "third"):
+        wait = made.admit(ask(record(), base=9))
+        assert isinstance(wait, Wait)
+        wait.ready = lambda answer, name=name: got.append((name, answer))  # type: ignore[misc] # its name is kept
+    assert isinstance(hold, Hold)
+    made.settle(hold, ended(first, 1), reached=True)
+    assert [name for name, _ in got] == ["second"]
+    assert standing(made) == (1, 9)
+
+
+def test_a_small_call_does_not_overtake_one_that_waits() -> None:
+    made = counters(budget(amount=10))
+    made.admit(ask(record(), base=6))
+    assert isinstance(made.admit(ask(record(), base=8)), Wait)
+    assert isinstance(made.admit(ask(record(), base=1)), Wait)
+
+
+def test_a_refusal_says_what_is_needed_left_held_and_what_would_fit() -> None:
+    made = counters(budget(amount=2_000_000_000, name="lab"))
+    made.admit(ask(record(), base=500_000_000))
+    answer = made.admit(ask(record(), base=1_000_000_000, output=2000, each=1_000_000 * MILLIONTHS))
+    assert isinstance(answer, Refusal)
+    text = str(answer.error)
+    assert "'lab'" in text
+    for part in ("up to $3.000000", "$2.000000 are left", "hold $0.500000", "max_tokens of 500 would fit"):
+        assert part in text
+    assert answer.error.code == "budget"
+    assert answer.error.retry_after_s == pytest.approx(11 * 3600)  # midnight in Berlin
+
+
+def test_without_max_tokens_a_call_gets_what_is_left() -> None:
+    made = counters(budget(amount=110))
+    hold = made.admit(ask(record(), base=10, output=4096, asked=False))
+    assert isinstance(hold, Hold)
+    assert hold.output == 100
+    other = counters(budget(amount=100_000))
+    hold = other.admit(ask(record(), base=10, output=4096, asked=False))
+    assert isinstance(hold, Hold)
+    assert hold.output == 4096
+
+
+def test_when_short_clamp_gives_less_and_refuse_refuses() -> None:
+    clamping, refusing = counters(budget(amount=110, when_short="clamp")), counters(budget(amount=110))
+    hold = clamping.admit(ask(record(), base=10, output=500))
+    assert isinstance(hold, Hold)
+    assert hold.output == 100
+    assert isinstance(refusing.admit(ask(record(), base=10, output=500)), Refusal)
+    assert isinstance(clamping.admit(ask(record(), base=10, output=500)), Wait)  # the rest is held
+
+
+def test_the_time_to_wait_ends_with_the_reason_or_with_less() -> None:
+    made = counters(budget(amount=100))
+    made.admit(ask(record(), base=60))
+    wait = made.admit(ask(record(), base=50))
+    assert isinstance(wait, Wait)
+    assert wait.seconds == 10
+    answer = made.give_up(wait)
+    assert isinstance(answer, Refusal)
+    wait = made.admit(ask(record(), base=10, output=80, asked=False))
+    assert isinstance(wait, Wait)
+    hold = made.give_up(wait)
+    assert isinstance(hold, Hold)
+    assert hold.output == 30
+
+
+def test_who_leaves_is_forgotten_and_the_next_moves_up() -> None:
+    made = counters(budget(amount=10))
+    made.admit(ask(record(), base=5))
+    large = made.admit(ask(record(), base=9))
+    small = made.admit(ask(record(), base=5))
+    assert isinstance(large, Wait)
+    assert isinstance(small, Wait)
+    got: list[object] = []
+    small.ready = got.append
+    made.forget(large)
+    assert len(got) == 1
+    assert made.waiting == 0
+
+
+@pytest.mark.parametrize(
+    ("cost", "source", "reached", "spent", "charge"),
+    [
+        (3, "table", True, 3, {}),
+        (3, "provider", True, 3, {}),
+        (40, "table", True, 40, {}),  # more than was held: the truth counts
+        (3, "estimated", True, 10, {"b1": 10}),
+        (None, "none", True, 10, {"b1": 10}),
+        (None, "none", False, 0, {}),
+        (3, "estimated", False, 0, {"b1": 0}),
+    ],
+)
+def test_what_is_charged(cost: int | None, source: str, reached: bool, spent: int, charge: dict[str, int]) -> None:
+    made = counters(budget())
+    call = record()
+    hold = made.admit(ask(call))
+    assert isinstance(hold, Hold)
+    assert made.settle(hold, ended(call, cost, source), reached=reached) == charge
+    assert standing(made) == (spent, 0)
+
+
+def test_soft_budgets_count_and_refuse_nothing() -> None:
+    made = counters(budget(amount=1, hard=False))
+    call = record()
+    assert made.admit(ask(call)) is None
+    made.settle(None, ended(call, 7), reached=True)
+    assert standing(made) == (7, 0)
+
+
+def test_subscriptions_do_not_count() -> None:
+    made = counters(budget(amount=1))
+    call = record(billing="subscription")
+    assert made.admit(ask(call)) is None
+    made.settle(None, ended(call, 7), reached=True)
+    assert standing(made) == (0, 0)
+
+
+def test_a_call_that_costs_nothing_passes_an_empty_budget() -> None:
+    made = counters(budget(amount=1))
+    call = record()
+    made.settle(None, ended(call, 5), reached=True)
+    assert isinstance(made.admit(ask(record(), base=0, each=0)), Hold | None)
+    assert isinstance(made.admit(ask(record(), base=1)), Refusal)
+
+
+def test_an_unknown_price_is_refused_as_the_budget_says() -> None:
+    rules: list[str] = []
+
+    def price(unit: str, rule: str) -> Need | str:
+        rules.append(rule)
+        return "there is no price of 'x'" if rule == "refuse" else Need(0, 0)
+
+    answer = counters(budget()).admit(ask(record(), price=price))
+    assert isinstance(answer, Refusal)
+    assert "there is no price of 'x'" in str(answer.error)
+    counters(budget(unpriced="allow")).admit(ask(record(), price=price))
+    assert rules == ["refuse", "allow"]
+
+
+@pytest.mark.parametrize(
+    ("subject", "subject_id", "members"),
+    [
+        ("key", "k1", {}), ("user", "u1", {}), ("team", "search", {"team": "search"}),
+        ("project", "p", {"project": "p"}), ("tag", "run=7", {"tags": ["a=b", "run=7", "run=7"]}), ("global", "", {}),
+    ],
+)  # fmt: skip
+def test_a_budget_concerns_its_subject_alone(subject: str, subject_id: str, members: dict[str, Any]) -> None:
+    made = counters(budget(subject=subject, subject_id=subject_id))
+    hold = made.admit(ask(record(**members)))
+    assert isinstance(hold, Hold)
+    assert hold.amounts == {"b1": 10}
+    if subject != "global":
+        other = counters(budget(subject=subject, subject_id="another"))
+        assert other.admit(ask(record(**members))) is None
+
+
+def test_a_call_belongs_to_the_day_in_which_it_began() -> None:
+    clock = SteppedClock(datetime(2026, 3, 28, 22, 59, 59, tzinfo=UTC))  # a second before midnight in Berlin
+    made = counters(budget(amount=10), clock=clock)
+    late = record(clock)
+    hold = made.admit(ask(late))
+    clock.advance(2)
+    assert standing(made) == (0, 0)  # a new day
+    fresh = made.admit(ask(record(clock)))
+    assert isinstance(fresh, Hold)
+    assert isinstance(hold, Hold)
+    made.settle(hold, ended(late, 9), reached=True)
+    assert standing(made) == (0, 10)
+    clock.advance(23 * 3600 - 4)  # the day of the clock change has 23 hours
+    assert standing(made) == (0, 10)
+    clock.advance(4)
+    assert standing(made) == (0, 0)
+
+
+def test_an_expired_hold_is_charged_until_it_is_settled() -> None:
+    clock = SteppedClock(START)
+    made = counters(budget(), clock=clock)
+    call = record(clock)
+    hold = made.admit(ask(call))
+    assert isinstance(hold, Hold)
+    clock.advance(3600 + MARGIN_S)
+    made.expire()
+    assert standing(made) == (10, 0)
+    made.settle(hold, ended(call, 2), reached=True)
+    assert standing(made) == (2, 0)
+
+
+def test_a_raised_budget_lets_in_who_waits_and_a_removed_one_forgets() -> None:
+    made = counters(budget(amount=10))
+    first = record()
+    hold = made.admit(ask(first))
+    wait = made.admit(ask(record()))
+    assert isinstance(wait, Wait)
+    got: list[object] = []
+    wait.ready = got.append
+    made.set([budget(amount=20)], [])
+    assert len(got) == 1
+    assert standing(made) == (0, 20)
+    made.set([], [])
+    assert made.idle
+    assert isinstance(hold, Hold)
+    made.settle(hold, ended(first, 2), reached=True)
+
+
+def test_without_the_lock_hard_budgets_wait_until_it_is_had() -> None:
+    made = counters(budget())
+    made.own(owning=False)
+    wait = made.admit(ask(record()))
+    assert isinstance(wait, Wait)
+    got: list[object] = []
+    wait.ready = got.append
+    made.own(owning=True)
+    assert isinstance(got[0], Hold)
+
+
+def test_several_gateways_do_not_keep_a_hard_budget_half_way() -> None:
+    answer = counters(budget(), **{"server.gateways": 3}).admit(ask(record()))
+    assert isinstance(answer, Refusal)
+    assert "server.gateways = 1" in str(answer.error)
+
+
+# -- rates ------------------------------------------------------------------------------------------------------
+
+
+def test_rates_refuse_with_the_time_to_wait_and_come_back() -> None:
+    clock = SteppedClock(START)
+    limit = RateLimit(id="r1", subject="key", subject_id="k1", requests_per_minute=2, concurrent=None)
+    made = counters(rates=(limit,), clock=clock)
+    for _ in range(2):
+        hold = made.admit(ask(record(clock)))
+        assert isinstance(hold, Hold)
+        made.settle(hold, ended(record(clock), 1), reached=True)
+        clock.advance(10)
+    answer = made.admit(ask(record(clock)))
+    assert isinstance(answer, Refusal)
+    assert answer.error.code == "rate_limit"
+    assert answer.error.retry_after_s == pytest.approx(40)
+    clock.advance(40.001)
+    assert isinstance(made.admit(ask(record(clock))), Hold)
+
+
+def test_calls_at_a_time_and_tokens_are_freed_at_the_end() -> None:
+    clock = SteppedClock(START)
+    limits = (
+        RateLimit(id="r1", subject="global", subject_id="", concurrent=1),
+        RateLimit(id="r2", subject="user", subject_id="u1", tokens_per_minute=100),
+    )
+    made = counters(rates=limits, clock=clock)
+    call = record(clock)
+    hold = made.admit(ask(call, tokens=1000))  # larger than the limit: takes all of it
+    assert isinstance(hold, Hold)
+    assert isinstance(made.admit(ask(record(clock))), Refusal)
+    call.input_tokens, call.output_tokens = 20, 10
+    made.settle(hold, ended(call, 1), reached=True)
+    assert isinstance(made.admit(ask(record(clock), tokens=71)), Refusal)
+    assert isinstance(made.admit(ask(record(clock), tokens=70)), Hold)
+
+
+@given(st.lists(st.tuples(st.floats(0, 30), st.integers(1, 10)), max_size=60))
+def test_no_minute_holds_more_than_the_limit(steps: list[tuple[float, int]]) -> None:
+    window, now, taken = Window(), 0.0, []
+    for pause, amount in steps:
+        now += pause
+        wait = window.wait_s(now, amount, 20)
+        if wait == 0:
+            window.take(now, amount)
+            taken.append((now, amount))
+        else:
+            assert 0 < wait <= 60
+        assert sum(one for at, one in taken if at > now - 60) <= 20
+
+
+# -- anything in any order --------------------------------------------------------------------------------------
+
+
+class Hard(RuleBasedStateMachine):
+    """Calls of three users begin, wait, leave, end and expire under three hard budgets."""
+
+    @initialize()
+    def begin(self) -> None:
+        self.clock = SteppedClock(START)
+        self.amounts = {"b1": 100, "b2": 60, "b3": 250}
+        self.made = counters(
+            budget(1, 100), budget(2, 60, subject="user", subject_id="u1"), budget(3, 250, period="week"),
+            clock=self.clock,
+        )  # fmt: skip
+        self.holds: list[tuple[Hold, CallRecord]] = []
+        self.waits: list[tuple[Wait, CallRecord]] = []
+
+    @rule(base=st.integers(0, 40), output=st.integers(0, 60), asked=st.booleans(), user=st.sampled_from("uvw"))
+    def call(self, base: int, output: int, asked: bool, user: str) -> None:
+        call = record(self.clock)
+        call.user_id = f"{user}1"
+        answer = self.made.admit(ask(call, base=base, output=output, asked=asked))
+        if isinstance(answer, Wait):
+            entry = (answer, call)
+            self.waits.append(entry)
+            answer.ready = lambda told: self.ready(entry, told)
+        elif isinstance(answer, Hold):
+            self.holds.append((answer, call))
+
+    def ready(self, entry: tuple[Wait, CallRecord], told: Hold | Refusal) -> None:
+        self.waits.remove(entry)
+        if isinstance(told, Hold):
+            self.holds.append((told, entry[1]))
+
+    @rule(share=st.floats(0, 1), known=st.booleans(), reached=st.booleans(), pick=st.integers(0, 100))
+    def end(self, share: float, known: bool, reached: bool, pick: int) -> None:
+        if self.holds:
+            hold, call = self.holds.pop(pick % len(self.holds))
+            cost = int(min(hold.amounts.values(), default=0) * share)
+            self.made.settle(hold, ended(call, cost if known and reached else None), reached=reached)
+
+    @rule(pick=st.integers(0, 100), patient=st.booleans())
+    def end_a_wait(self, pick: int, patient: bool) -> None:
+        if self.waits:
+            wait, call = self.waits.pop(pick % len(self.waits))
+            if patient:
+                answer = self.made.give_up(wait)
+                if isinstance(answer, Hold):
+                    self.holds.append((answer, call))
+            else:
+                self.made.forget(wait)
+
+    @rule(seconds=st.sampled_from([1, 600, 4000, 40_000]))
+    def time_passes(self, seconds: int) -> None:
+        self.clock.advance(seconds)
+        self.made.expire()
+
+    @invariant()
+    def never_more_than_the_amount(self) -> None:
+        if hasattr(self, "made"):
+            for name, account in self.made.accounts.items():
+                for ledger in (account.current, account.last):
+                    if ledger is not None:
+                        assert ledger.held >= 0
+                        assert ledger.spent >= 0
+                        assert ledger.spent + ledger.held <= self.amounts[name]
+            assert self.made.waiting == len(self.waits)
+
+    def teardown(self) -> None:
+        if hasattr(self, "made"):
+            for hold, call in self.holds:
+                self.made.settle(hold, ended(call, 0), reached=True)
+            assert all(account.current.held == 0 for account in self.made.accounts.values())
+
+
+TestHard = Hard.TestCase
+TestHard.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
