@@ -12,12 +12,14 @@ import functools
 import importlib.util
 import logging
 import threading
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from msgspec import Struct
 from tornado.routing import Router
-from tornado.web import RequestHandler, StaticFileHandler
+from tornado.web import HTTPError, RequestHandler, StaticFileHandler
 
 from proxy_server.control.answers import Page
 from proxy_server.control.routes import Route
@@ -178,6 +180,11 @@ class Sockets(Router):
 
 class File(StaticFileHandler):
     """A file of Panel's or Bokeh's; the address carries the version, so browsers may keep it."""
+
+    def prepare(self) -> None:
+        """Refuse what no file system can name."""
+        if "\0" in unquote(self.request.path):
+            raise HTTPError(HTTPStatus.NOT_FOUND)
 
     def set_extra_headers(self, path: str) -> None:  # noqa: ARG002 - the interface of Tornado
         """Say what every answer of ours says."""

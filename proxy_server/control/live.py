@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 LOOK_S = 0.2
 KEEP_S = 15.0
-RECHECK_S = 5.0
+RECHECK_S = 2.0
 MOST_CLIENTS = 64
 MOST_OF_ONE = 16
 MOST_WAITING = 1000
@@ -138,7 +138,7 @@ class Live:
                 client.news.clear()
                 await handler.flush()
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(client.news.wait(), RECHECK_S)
+                    await asyncio.wait_for(client.news.wait(), max(0.0, checked + RECHECK_S - loop.time()))
                 now = loop.time()
                 if now - checked >= RECHECK_S:
                     checked = now
