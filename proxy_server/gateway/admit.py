@@ -2,8 +2,8 @@
 
 Order of an admission: rates, then the worst case reserved under every hard budget, then the intent line, which
 says what is held. Of two processes that run while one replaces the other, only the holder of `run/limits.lock`
-admits calls under hard budgets: the predecessor lets go of it when it begins to drain, the successor then reads what is still held
-there and goes on. Until then its calls wait.
+admits calls under hard budgets: the predecessor lets go of it when it begins to drain, the successor then reads what
+is still held there and goes on. Until then its calls wait.
 """
 
 from __future__ import annotations

@@ -19,7 +19,8 @@ from tests.fakes.scripted import answer, stream
 
 LIVE_ROUTES = {f"{route.method} {route.path}" for route in TABLE if not route.page}  # pages are for browsers
 WHO = {
-    "user_id": "a", "user_name": "a", "permissions": [], "sees_all_calls": False, "view": "own", "teams": [], "leads": [],
+    "user_id": "a", "user_name": "a", "permissions": [], "sees_all_calls": False, "view": "own", "teams": [],
+    "leads": [],
     "key_id": None, "team": None, "project": None, "expires_at": None,
 }  # fmt: skip
 SPAN = {"start": "2026-01-01T00:00:00Z", "end": "2026-01-02T00:00:00Z", "time_zone": "UTC", "missing": {}}
