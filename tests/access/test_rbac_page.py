@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from proxy_server.__main__ import main
 from tests.access.folk import person
 from tests.harness import ROOT
-from ultimate_lib.access import passwords, users
+from ultimate_lib.access import local, passwords, sessions, users
 from ultimate_lib.access.roles import GRANTABLE, PERMISSIONS
 from ultimate_lib.clock import SteppedClock
 from ultimate_lib.settings import load
@@ -54,3 +54,18 @@ def test_the_servers_command_tells_whether_the_audit_holds(
     store.close()
     assert main(["audit", "verify", "--data", str(tmp_path)]) == 1
     assert "Row 2" in capsys.readouterr().out
+
+
+def test_the_printed_link_signs_an_administrator_in_when_the_first_one_is_shut_out(tmp_path: Path) -> None:
+    settings = load(environ={}, overrides={"data.folder": str(tmp_path)})
+    store, clock = Store(settings.store_url), SteppedClock(datetime(2026, 3, 1, 12, tzinfo=UTC))
+    store.migrate()
+    first = local.first_start(settings, store, clock)
+    eve = person(store, clock, "eve", admin="all", api_user="own")
+    users.deactivate(store, clock, eve, first.user_id)
+    session = sessions.exchange_link(store, clock, local.first_start(settings, store, clock).link_token)
+    assert session is not None
+    found = sessions.lookup(store, clock, session)
+    assert found is not None
+    assert found.user_name == "eve"
+    store.close()
