@@ -27,7 +27,7 @@ def make(control: Alone, path: str = "/api/budgets", **told: Any) -> Any:
 
 
 def audited(control: Alone) -> list[Any]:
-    return list(control.get("/api/audit?limit=500").json["entries"])
+    return list(control.get("/api/audit?limit=500").json["audit"])
 
 
 def test_a_budget_is_made_read_changed_and_removed(control: Alone) -> None:
