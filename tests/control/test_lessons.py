@@ -120,11 +120,15 @@ def test_lesson_L16_who_is_shut_out_is_refused_within_five_seconds_everywhere(co
     async def watch(ended: list[float], shut: Callable[[], float]) -> None:
         request = HTTPRequest(f"ws://{control.host}/dashboards/overview/ws?span=7d", headers=by[1])
         connection = await websocket_connect(request, subprotocols=["bokeh", token])
-        assert await asyncio.wait_for(connection.read_message(), 20)
-        began = await asyncio.to_thread(shut)
-        while await asyncio.wait_for(connection.read_message(), 2 * LONGEST_S) is not None:
-            pass
-        ended.append(time.monotonic() - began)
+        try:
+            assert await asyncio.wait_for(connection.read_message(), 20)
+            began = await asyncio.to_thread(shut)
+            while await asyncio.wait_for(connection.read_message(), 2 * LONGEST_S) is not None:
+                pass
+            ended.append(time.monotonic() - began)
+        finally:
+            connection.close()
+            await asyncio.sleep(0.1)  # the handshake of closing
 
     def shut() -> float:
         way(control, user_id)
