@@ -23,7 +23,7 @@ def usd(value: float | None) -> str:
         return "$0"
     if value >= 1:
         return f"${value:,.2f}"
-    return f"${float(f'{value:.3g}'):.9f}".rstrip("0")
+    return f"${float(f'{value:.3g}'):.9f}".rstrip("0").rstrip(".")
 
 
 def nano_usd(value: int | None) -> str:
