@@ -49,6 +49,7 @@ ALLOWED = (
     Allowed("GET", r"analytics/calls", _SPAN | {"limit", "cursor"}),
     Allowed("GET", rf"calls/{_ID}"),
     Allowed("GET", r"live", frozenset({"filter"}), is_stream=True),
+    Allowed("GET", r"budgets/status"),
     Allowed("GET", r"providers"),
     Allowed("PUT", rf"providers/{_ID}/key"),
     Allowed("DELETE", rf"providers/{_ID}/key"),

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import os
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from jupyterlab_ultimate_proxy.refusal import Refusal
-from jupyterlab_ultimate_proxy.where import data_folder_of, has_run_file, is_loopback
+from jupyterlab_ultimate_proxy.where import data_folder_of, has_run_file, is_loopback, supervisor_of
 
 if TYPE_CHECKING:
     from claude_proxy.places import Place
@@ -27,7 +28,7 @@ STATES = {
     "unreachable": "nobody answers",
     "misconfigured": "it cannot be told where the proxy is",
 }
-_NOTHING = {"can_start": False, "can_stop": False}
+_NOTHING = {"can_start": False, "can_stop": False, "ends_lab": False}
 _UPGRADE = "Install the same version of ultimate-proxy for the proxy and for JupyterLab."
 
 
@@ -114,11 +115,16 @@ def _told(
 
 
 def _abilities(state: str, place: Place) -> dict[str, bool]:
-    """Return what can be done from here: start a proxy on this computer, stop one of this user's. Reads files."""
+    """Return what can be done from here: start a proxy on this computer, stop one of this user's. Reads files.
+
+    `ends_lab`: stopping it ends this Jupyter server, too, which it has started.
+    """
     if importlib.util.find_spec("proxy_server") is None:
         return _NOTHING
     folder = data_folder_of(place.url)
+    can_stop = state not in {"unreachable", "foreign"} and folder is not None and has_run_file(folder)
     return {
         "can_start": state == "unreachable" and is_loopback(place.url),
-        "can_stop": state not in {"unreachable", "foreign"} and folder is not None and has_run_file(folder),
+        "can_stop": can_stop,
+        "ends_lab": can_stop and folder is not None and supervisor_of(folder) == os.getppid(),
     }

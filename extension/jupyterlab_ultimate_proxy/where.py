@@ -134,6 +134,13 @@ def has_run_file(folder: Path) -> bool:
     return stat.S_ISREG(found.st_mode) and found.st_uid == os.getuid() and found.st_size > 0
 
 
+def supervisor_of(folder: Path) -> int | None:
+    """Return the number of the process that runs a data folder's proxy; None when it cannot be told."""
+    with contextlib.suppress(OSError, ValueError):
+        return int((folder / "run" / "supervisor.pid").read_text(encoding="utf-8"))
+    return None
+
+
 def _proper(place: Place) -> Place:
     """Return a place whose address can be asked. Raises `Refusal`."""
     try:

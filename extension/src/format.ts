@@ -14,7 +14,7 @@ export function usd(value: number | null | undefined): string {
     return `$${value.toLocaleString('en-US', { minimumFractionDigits: 2, maximumFractionDigits: 2 })}`;
   }
   const nano = Math.round(value * 1e9); // whole, so that equal sums read the same however they were added up
-  return `$${(Number(nano.toPrecision(3)) / 1e9).toFixed(9).replace(/0+$/, '')}`;
+  return `$${(Number(nano.toPrecision(3)) / 1e9).toFixed(9).replace(/\.?0+$/, '')}`;
 }
 
 /** Dollars to the nano-dollar, for whoever wants to know exactly. */

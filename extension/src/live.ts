@@ -73,10 +73,12 @@ export class Live implements IDisposable {
 
 function rest(ms: number, signal: AbortSignal): Promise<void> {
   return new Promise(resolve => {
-    const timer = window.setTimeout(resolve, ms);
-    signal.addEventListener('abort', () => {
+    const done = (): void => {
       window.clearTimeout(timer);
+      signal.removeEventListener('abort', done);
       resolve();
-    });
+    };
+    const timer = window.setTimeout(done, ms);
+    signal.addEventListener('abort', done);
   });
 }

@@ -7,7 +7,16 @@ import { type ISignal, Signal } from '@lumino/signaling';
 import { today } from './format';
 import { Live } from './live';
 import { ask, Failure, query } from './request';
-import type { ICall, IModelNumbers, INumbers, IOptions, IProvider, IProxy, IState } from './tokens';
+import type {
+  IBudget,
+  ICall,
+  IModelNumbers,
+  INumbers,
+  IOptions,
+  IProvider,
+  IProxy,
+  IState
+} from './tokens';
 
 const MOST_CALLS = 50;
 const TOP_MODELS = 5;
@@ -63,6 +72,8 @@ export class ProxyModel implements IProxy, IDisposable {
   models: readonly IModelNumbers[] | null = null;
   calls: readonly ICall[] | null = null;
   problem: Failure | null = null;
+  budgets: readonly IBudget[] | null = null;
+  budgetsProblem: Failure | null = null;
   isLive = false;
   doing: 'start' | 'stop' | null = null;
 
@@ -141,10 +152,11 @@ export class ProxyModel implements IProxy, IDisposable {
       this._live.stop();
       this.isLive = false;
       this.today = this.models = this.calls = this.problem = null;
+      this.budgets = this.budgetsProblem = null;
       this._changed.emit();
       throw new Error(this.state.message);
     }
-    await this._numbers();
+    await Promise.all([this._numbers(), this._budgets()]);
     if (!document.hidden) {
       this._live.start();
     }
@@ -177,6 +189,17 @@ export class ProxyModel implements IProxy, IDisposable {
     }
   }
 
+  private async _budgets(): Promise<void> {
+    try {
+      const told = await ask<{ budgets: IBudget[] }>(this._settings, 'api/budgets/status');
+      this.budgets = told.budgets.filter(one => one.enabled);
+      this.budgetsProblem = null;
+    } catch (error) {
+      this.budgets = null; // old ones would be taken for those of now
+      this.budgetsProblem = error as Failure;
+    }
+  }
+
   private async _sums(zone: string): Promise<void> {
     const asked = { start: today(zone), metrics: METRICS };
     const [total, models] = await Promise.all([
@@ -197,7 +220,7 @@ export class ProxyModel implements IProxy, IDisposable {
     if (this._soon === null) {
       this._soon = window.setTimeout(() => {
         this._soon = null;
-        void this._numbers().then(() => this._changed.emit());
+        void Promise.all([this._numbers(), this._budgets()]).then(() => this._changed.emit());
       }, SOON_MS);
     }
   }
@@ -242,6 +265,7 @@ function unasked(failure: Failure): IState {
     message: failure.message,
     hint: failure.hint,
     can_start: false,
-    can_stop: false
+    can_stop: false,
+    ends_lab: false
   };
 }

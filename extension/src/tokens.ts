@@ -27,6 +27,8 @@ export interface IState {
   readonly hint: string;
   readonly can_start: boolean;
   readonly can_stop: boolean;
+  /** Whether this JupyterLab ends with the proxy: that one has started it. */
+  readonly ends_lab: boolean;
 }
 
 /** Numbers of a span; null is unknown. */
@@ -60,6 +62,24 @@ export interface ICall {
   readonly notebook: string | null;
 }
 
+/** A budget that concerns the user, and how much of it is used; null is unknown. */
+export interface IBudget {
+  readonly id: string;
+  readonly name: string;
+  readonly subject: string;
+  readonly subject_id: string | null;
+  readonly unit: 'nano_usd' | 'tokens';
+  readonly amount: number;
+  readonly period: 'day' | 'week' | 'month' | 'total';
+  readonly period_end: string | null;
+  readonly hard: boolean;
+  readonly enabled: boolean;
+  readonly spent: number | null;
+  readonly held: number | null;
+  readonly left: number | null;
+  readonly used_ratio: number | null;
+}
+
 /** A provider, without its key. */
 export interface IProvider {
   readonly name: string;
@@ -88,6 +108,9 @@ export interface IProxy {
   readonly models: readonly IModelNumbers[] | null;
   readonly calls: readonly ICall[] | null;
   readonly problem: Failure | null;
+  /** null: not asked yet, or `budgetsProblem` says why they are not known. */
+  readonly budgets: readonly IBudget[] | null;
+  readonly budgetsProblem: Failure | null;
   /** Whether calls come as they happen; otherwise they are asked for now and then. */
   readonly isLive: boolean;
   /** What is being done at the user's wish. */

@@ -1,8 +1,8 @@
 // Sentences that more than one plugin says.
 
 import type { TranslationBundle } from '@jupyterlab/translation';
-import { count, usd } from './format';
-import type { IProxy, IState } from './tokens';
+import { count, instant, usd } from './format';
+import type { IBudget, IProxy, IState } from './tokens';
 
 /** The state of the proxy in a few words. */
 export function stateWords(state: IState | null, trans: TranslationBundle): string {
@@ -66,7 +66,60 @@ export function statusTitle(proxy: IProxy, trans: TranslationBundle): string {
     return problem === null ? '' : `${problem.message} ${problem.hint}`.trim();
   }
   const calls = trans._n('%1 call', '%1 calls', today.requests, count(today.requests));
-  return `${calls}${unpriced(proxy, trans)} · ${trans.__('click for more')}`;
+  const told = [`${calls}${unpriced(proxy, trans)}`, ...tightest(proxy, trans)];
+  return [...told, trans.__('click for more')].join(' · ');
+}
+
+/** The name of a budget as people know it. */
+export function budgetName(budget: IBudget, trans: TranslationBundle): string {
+  const whose = budget.subject === 'global' ? trans.__('everyone') : budget.subject;
+  return `${budget.name || whose} · ${PERIODS[budget.period](trans)}`;
+}
+
+/** What is left of a budget, and until when. */
+export function budgetWords(budget: IBudget, trans: TranslationBundle): string {
+  const ends = budget.period_end === null ? null : instant(budget.period_end).toLocaleString();
+  const left =
+    budget.left !== null && budget.left <= 0
+      ? budget.hard
+        ? trans.__('used up: calls are refused')
+        : trans.__('used up: calls go on')
+      : trans.__('%1 left', amount(budget.left, budget, trans));
+  const held = budget.held ? trans.__('%1 held', amount(budget.held, budget, trans)) : null;
+  return [left, held, ends === null ? null : trans.__('until %1', ends)]
+    .filter(Boolean)
+    .join(' · ');
+}
+
+/** A number in a budget's unit. */
+export function amount(value: number | null, budget: IBudget, trans: TranslationBundle): string {
+  if (budget.unit === 'nano_usd') {
+    return usd(value === null ? null : value / 1e9);
+  }
+  return trans.__('%1 tokens', count(value));
+}
+
+/** Which part of a whole a number is, from 0 to 1. */
+export function share(value: number | null, whole: number): number {
+  return whole > 0 ? Math.min(Math.max((value ?? 0) / whole, 0), 1) : 1;
+}
+
+const PERIODS: Record<IBudget['period'], (trans: TranslationBundle) => string> = {
+  day: trans => trans.__('today'),
+  week: trans => trans.__('this week'),
+  month: trans => trans.__('this month'),
+  total: trans => trans.__('in all')
+};
+
+/** The budget of which the greatest part is used, in a few words; nothing when there is none. */
+function tightest(proxy: IProxy, trans: TranslationBundle): string[] {
+  const known = (proxy.budgets ?? []).filter(one => one.used_ratio !== null);
+  known.sort((a, b) => (b.used_ratio ?? 0) - (a.used_ratio ?? 0));
+  return known.slice(0, 1).map(one => {
+    const percent = Math.round((one.used_ratio ?? 0) * 100);
+    const name = budgetName(one, trans);
+    return trans.__('budget %1: %2% of %3 used', name, percent, amount(one.amount, one, trans));
+  });
 }
 
 function unpriced(proxy: IProxy, trans: TranslationBundle): string {

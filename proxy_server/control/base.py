@@ -234,7 +234,7 @@ class Handler(RequestHandler):
         is_form = bool(route.page) and kind == _FORM
         form = request.body.decode("utf-8", "replace") if is_form else ""
         token = parse_qs(form).get("_csrf", [""])[0]
-        self._control.identify.check_browser(request, self._caller, token)
+        self._control.identify.check_browser(request, self._caller, token, form=is_form)
         if route.method in {"GET", "DELETE"}:
             return params.from_query(route.takes, request.query, path_values)
         if request.query:

@@ -123,14 +123,17 @@ class Identify:
             )
         return principal
 
-    def check_browser(self, request: HTTPServerRequest, caller: Caller, form_token: str) -> None:
+    def check_browser(
+        self, request: HTTPServerRequest, caller: Caller, form_token: str, *, form: bool = False
+    ) -> None:
         """Let a change that a cookie carries, or that a browser asks for without any, pass only from a page of ours.
 
         A sign-in brings no cookie yet; another site must not sign its visitors in here as somebody else. Programs
-        send no Origin. Raises `Denied`.
+        send no Origin, and no forms. Raises `Denied`.
         """
         by_key = caller.principal is not None and caller.session is None
-        if request.method in SAFE_METHODS or by_key or (caller.session is None and "Origin" not in request.headers):
+        program = caller.session is None and not form and "Origin" not in request.headers
+        if request.method in SAFE_METHODS or by_key or program:
             return
         origin = request.headers.get("Origin", "null")
         ours = {caller.origin.lower()}

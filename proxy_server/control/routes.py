@@ -27,8 +27,14 @@ from proxy_server.control.api import (
     users,
 )
 from proxy_server.control.conditions import versioned
-from proxy_server.control.pages import call, docs, home, login
+from proxy_server.control.pages import admin, call, docs, home, login
 from proxy_server.control.pages import calls as calls_page
+from proxy_server.control.pages.admin import audit as audit_page
+from proxy_server.control.pages.admin import budgets as budgets_page
+from proxy_server.control.pages.admin import keys as keys_page
+from proxy_server.control.pages.admin import providers as providers_page
+from proxy_server.control.pages.admin import teams as teams_page
+from proxy_server.control.pages.admin import users as users_page
 from proxy_server.control.params import SEGMENT
 from ultimate_lib.errors import NotFound
 
@@ -89,9 +95,31 @@ TABLE: tuple[Route, ...] = (
     Route("GET", "/calls/{id}", call.call, "analytics:view", "One call, and why it costs what it does.", "",
           takes=calls.OneCall, page="call", heavy=True),
     Route("GET", "/docs", _docs, PUBLIC, "The reference of this interface.", "", page="docs"),
-    Route("GET", "/login", login.sign_in, PUBLIC, "Sign in with the link that the start printed.", "?link=…",
+    Route("GET", "/login", login.sign_in, PUBLIC, "Sign in: the form, or the way by a link.", "?link=…",
           takes=login.SignIn, page="login", head=False),
+    Route("POST", "/login", login.submit, PUBLIC, "Sign in with name and password, or set a first password.", "",
+          takes=login.Form, page="login_form"),
     Route("POST", "/logout", login.sign_out, KNOWN, "End this browser's session.", "", page="logout"),
+    Route("GET", "/admin", admin.admin, KNOWN, "The first page of those that the caller may see.", "", page="admin"),
+    Route("GET", "/admin/users", users_page.users, "users:manage", "The people who use this proxy.", "",
+          takes=users_page.Asked, page="admin_users"),
+    Route("GET", "/admin/users/{id}", users_page.user, "users:manage", "One person: roles, teams, sign-in.", "",
+          takes=users_page.One, page="admin_user"),
+    Route("GET", "/admin/teams", teams_page.teams, KNOWN, "Teams, for those who manage or lead them.", "",
+          takes=teams_page.Asked, page="admin_teams"),
+    Route("GET", "/admin/teams/{id}", teams_page.team, KNOWN, "One team: members, keys, budgets.", "",
+          takes=teams_page.One, page="admin_team"),
+    Route("GET", "/admin/keys", keys_page.keys, KNOWN, "Keys: one's own, or everyone's.", "",
+          takes=keys_page.Asked, page="admin_keys"),
+    Route("GET", "/admin/budgets", budgets_page.budgets, KNOWN, "Budgets, and how much of them is spent.", "",
+          takes=budgets_page.Asked, page="admin_budgets"),
+    Route("GET", "/admin/budgets/{id}", budgets_page.budget, "settings:manage", "One budget, to change it.", "",
+          takes=budgets_page.One, page="admin_budget"),
+    Route("GET", "/admin/providers", providers_page.providers, "settings:manage",
+          "Providers, their keys, and which serves which model.", "", takes=providers_page.Asked,
+          page="admin_providers"),
+    Route("GET", "/admin/audit", audit_page.audit, "audit:view", "Who changed what, and whether the record is whole.",
+          "", takes=audit_page.Asked, page="admin_audit"),
     Route("GET", "/api/analytics/aggregate", analytics.aggregate, "analytics:view",
           "Metrics over a span, in one row or one a group.", f"{_SPAN}&by=model&filter=project:search",
           takes=analytics.Aggregate, gives=analytics.Rows, heavy=True),

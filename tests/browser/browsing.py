@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import importlib.resources
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import pytest
@@ -86,3 +89,39 @@ def watched(
         seen.check()
     finally:
         context.close()
+
+
+class Violation(NamedTuple):
+    """What axe-core objects to on a page: the rule, how bad, and where."""
+
+    rule: str
+    impact: str  # minor | moderate | serious | critical
+    help: str
+    places: tuple[str, ...]
+
+
+def axe(page: Page, exclude: Sequence[str] = ()) -> list[Violation]:
+    """Return what axe-core finds on a page as it is now; `exclude` holds selectors of what is not ours."""
+    page.evaluate(_axe_source())
+    found = page.evaluate(_AXE, [[one] for one in exclude])
+    return [Violation(one["rule"], one["impact"], one["help"], tuple(one["places"])) for one in found]
+
+
+def check_axe(page: Page, exclude: Sequence[str] = ()) -> None:
+    """Fail on what axe-core calls serious or critical."""
+    bad = [one for one in axe(page, exclude) if one.impact in {"serious", "critical"}]
+    assert not bad, "\n".join(f"{one.impact} {one.rule}: {one.help} {list(one.places[:5])}" for one in bad)
+
+
+@functools.cache
+def _axe_source() -> str:
+    return importlib.resources.files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
+
+
+_AXE = """async (exclude) => {
+  const found = await axe.run({ include: [["html"]], exclude }, { resultTypes: ["violations"] });
+  return found.violations.map((one) => ({
+    rule: one.id, impact: one.impact, help: one.help,
+    places: one.nodes.map((node) => node.target.flat().join(" ")),
+  }));
+}"""

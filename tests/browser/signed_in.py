@@ -12,7 +12,7 @@ from pathlib import Path
 
 from playwright.sync_api import Browser
 
-from tests.browser.browsing import Watched, watched
+from tests.browser.browsing import Watched, check_axe, watched
 from tests.control import calls
 from tests.control.calls import call
 from tests.harness import Running, start_proxy, wait_until
@@ -72,9 +72,10 @@ def make_call(proxy: Running, **headers: str) -> str:
 
 
 def check_page(seen: Watched) -> None:
-    """Check what can be checked by hand of a page: headings, labels, names, contrast, no sideways scrolling."""
+    """Check a page: headings, labels, names, contrast, no sideways scrolling; and what axe-core knows beyond that."""
     found = seen.page.evaluate(_CHECK)
     assert found == [], found
+    check_axe(seen.page)
 
 
 _CHECK = """() => {
@@ -82,7 +83,7 @@ _CHECK = """() => {
   const levels = [...document.querySelectorAll("h1, h2, h3, h4")].map((one) => Number(one.tagName[1]));
   if (levels.filter((one) => one === 1).length !== 1) { wrong.push("not one h1"); }
   levels.reduce((before, one) => { if (one > before + 1) { wrong.push(`h${before} to h${one}`); } return one; }, 0);
-  for (const one of document.querySelectorAll("input:not([type=hidden]), select")) {
+  for (const one of document.querySelectorAll("input:not([type=hidden]), select, textarea")) {
     if (!one.labels.length) { wrong.push("no label: " + one.outerHTML); }
   }
   for (const one of document.querySelectorAll("button, a")) {

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.browsing import Watched, watched
+from tests.browser.browsing import Watched, check_axe, watched
 from tests.dashboards.seeded import seed
 from tests.harness import Running, start_proxy
 from ultimate_lib.access import sessions
@@ -73,6 +73,7 @@ def test_the_overview_shows_its_numbers(browser: Browser, proxy: Running, tmp_pa
         expect(seen.page.get_by_text("Last 7 days")).not_to_have_count(0)
         told = seen.page.locator(".up-is-spend").get_by_text(re.compile(r"in all, .* most on"))
         expect(told).to_be_visible()
+        check_axe(seen.page)
         seen.picture(tmp_path, "dashboard-dark" if dark else "dashboard")
 
 

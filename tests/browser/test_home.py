@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.browser.signed_in import check_page, make_call, proxy_with, signed_in, some_calls
+from tests.control.calls import call
 
 
 @pytest.mark.parametrize("dark", [False, True])
@@ -75,6 +77,22 @@ def test_demo_data_and_a_narrow_screen(browser: Browser, tmp_path: Path) -> None
         seen.page.get_by_role("heading", name="What to do next").wait_for()
         check_page(seen)
         seen.picture(tmp_path, "home-demo-narrow")
+
+
+def test_nothing_of_the_last_calls_is_cut(browser: Browser, tmp_path: Path) -> None:
+    long = call(
+        datetime.now(UTC) - timedelta(days=2), model_served="claude-sonnet-4-5-20250929", provider="openrouter",
+        project="customer-support-assistant", notebook="teams/search/experiments/analysis_of_costs_by_region.ipynb",
+        input_tokens=1_234_567, output_tokens=123_456, cost_nano_usd=12_345_678, duration_ms=123_456,
+    )  # fmt: skip
+    with proxy_with(tmp_path, [long]) as proxy, signed_in(browser, proxy) as seen:
+        row = seen.page.locator(f'[data-call="{long.call_id}"]')
+        row.wait_for()
+        box = seen.page.locator(".scroll", has=row)
+        assert box.evaluate("(one) => one.scrollWidth - one.clientWidth") <= 0
+        cut = "(row) => [...row.cells].filter((one) => one.scrollWidth > one.clientWidth + 1).length"
+        assert row.evaluate(cut) == 0
+        seen.picture(tmp_path, "home-long")
 
 
 def test_by_keyboard_the_first_stop_skips_the_bar(browser: Browser, tmp_path: Path) -> None:

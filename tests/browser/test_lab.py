@@ -19,6 +19,7 @@ from playwright.sync_api import Browser, Locator, Page, WebSocket, expect
 
 from tests.browser.browsing import Watched, watched
 from tests.browser.jupyterlab import Lab, start_lab
+from tests.browser.people import ask
 from tests.harness import Running, start_proxy, wait_until
 
 pytestmark = pytest.mark.slow
@@ -340,6 +341,27 @@ def test_the_overview_opens_in_a_tab_of_its_own(browser: Browser, proxy: Running
         assert tab.value.url.startswith(proxy.url)
         tab.value.close()
         seen.errors.clear()  # what the dashboard says is its own tests' matter
+
+
+def test_budgets_stand_in_the_panel_and_the_status_bar(
+    browser: Browser, proxy: Running, lab: Lab, tmp_path: Path
+) -> None:
+    made = ask(proxy, "POST", "/api/budgets", {
+        "name": "Notebooks", "subject": "global", "unit": "tokens", "amount": 1_000_000, "period": "month",
+    })  # fmt: skip
+    try:
+        with watched(browser, lab.url) as seen:
+            page = opened(seen, lab.page)
+            budget = page.locator(".up-Budget", has_text="Notebooks")
+            expect(budget).to_contain_text("of 1,000,000 tokens")
+            expect(budget).to_contain_text("left")
+            expect(budget).to_contain_text("until")
+            told = page.locator(".up-StatusButton").get_attribute("title") or ""
+            assert "budget Notebooks · this month: " in told
+            assert "% of 1,000,000 tokens used" in told
+            seen.picture(tmp_path, "budget")
+    finally:
+        ask(proxy, "DELETE", f"/api/budgets/{made['id']}", None)
 
 
 def test_start_and_stop_from_the_panel(browser: Browser, tmp_path: Path) -> None:

@@ -202,3 +202,8 @@ def test_the_frame_is_accessible_as_far_as_a_parser_can_tell(control: Alone) -> 
 )
 def test_dollars(value: float | None, shown: str) -> None:
     assert usd(value) == shown
+
+
+def test_what_rounds_up_to_a_dollar_has_no_lonely_point() -> None:
+    assert usd(0.99954) == "$1"
+    assert usd(0.5) == "$0.5"

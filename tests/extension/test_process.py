@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from claude_proxy import places
+from jupyterlab_ultimate_proxy import state
 from jupyterlab_ultimate_proxy.process import launch
 from tests.extension.conftest import Scripted
 from tests.extension.test_routes import Fetch, refused, shared, unused
@@ -147,3 +148,16 @@ async def test_nothing_is_started_on_another_computer_or_over_something_else(
         monkeypatch.setattr("jupyterlab_ultimate_proxy.upstream.CONNECT_S", 0.1)
         status, error = await refused(jp_fetch("ultimate-proxy", "start", method="POST", body="{}"))
     assert (status, error["code"]) == (409, "cannot_start")
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_it_tells_whether_jupyterlab_ends_with_the_proxy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ours: bool
+) -> None:
+    url = "http://127.0.0.1:8082"
+    (tmp_path / "run").mkdir()
+    (tmp_path / "local.json").write_text(json.dumps({"url": url, "key": "cp_x"}))
+    (tmp_path / "run" / "supervisor.pid").write_text(f"{os.getppid() if ours else os.getpid()}\n")
+    monkeypatch.setenv("ULTIMATE_DATA_FOLDER", str(tmp_path))
+    told = state._abilities("running", places.Place(url, "cp_x", "test"))
+    assert (told["can_stop"], told["ends_lab"]) == (True, ours)

@@ -31,6 +31,7 @@ EVERY_ROUTE = [
     ("GET", "api/analytics/calls"),
     ("GET", "api/calls/01hx"),
     ("GET", "api/live"),
+    ("GET", "api/budgets/status"),
     ("GET", "api/providers"),
     ("PUT", "api/providers/openai/key"),
     ("DELETE", "api/providers/openai/key"),

@@ -25,7 +25,7 @@ export function Health({ proxy, trans }: IProps): JSX.Element {
     }
   };
   const stop = async (): Promise<void> => {
-    if (await confirmed(trans)) {
+    if (await confirmed(state?.ends_lab ?? false, trans)) {
       await act(() => proxy.stop());
     }
   };
@@ -95,13 +95,20 @@ function doingWords(doing: 'start' | 'stop', trans: TranslationBundle): string {
   return doing === 'start' ? trans.__('Starting …') : trans.__('Stopping …');
 }
 
-async function confirmed(trans: TranslationBundle): Promise<boolean> {
+async function confirmed(endsLab: boolean, trans: TranslationBundle): Promise<boolean> {
+  const told = trans.__(
+    'Open calls are finished first. Notebooks and programs that go through it cannot call models until it runs again.'
+  );
+  const more = trans.__(
+    'This JupyterLab was started with the proxy and ends with it: save your notebooks first.'
+  );
   const result = await showDialog({
-    title: trans.__('Stop the proxy?'),
-    body: trans.__(
-      'Open calls are finished first. Notebooks and programs that go through it cannot call models until it runs again.'
-    ),
-    buttons: [Dialog.cancelButton(), Dialog.warnButton({ label: trans.__('Stop') })]
+    title: endsLab ? trans.__('Stop the proxy and JupyterLab?') : trans.__('Stop the proxy?'),
+    body: endsLab ? `${more} ${told}` : told,
+    buttons: [
+      Dialog.cancelButton(),
+      Dialog.warnButton({ label: endsLab ? trans.__('Stop both') : trans.__('Stop') })
+    ]
   });
   return result.button.accept;
 }

@@ -4,6 +4,7 @@ import type { TranslationBundle } from '@jupyterlab/translation';
 import React from 'react';
 import { count, plain, UNKNOWN, usd, whole } from '../format';
 import type { IProxy } from '../tokens';
+import { Budgets } from './budgets';
 import { Section } from './section';
 
 interface IProps {
@@ -41,6 +42,7 @@ export function Today({ proxy, trans }: IProps): JSX.Element {
       {isNothing && (
         <p className="up-Quiet">{trans.__('No call yet today: run a cell that calls a model.')}</p>
       )}
+      <Budgets proxy={proxy} trans={trans} />
     </Section>
   );
 }

@@ -125,9 +125,9 @@ def remove_key(bench: Workbench, caller: Caller, told: KeyOf) -> KeyChanged:
     return _changed(bench, provider.name, provider.base_url, has_key=not _can_store(provider))
 
 
-def offered_now(bench: Workbench) -> dict[str, Provider]:
-    """Return all providers by name, with the keys that are stored now."""
-    return offered(bench.settings, stored=_stored(bench).key)
+def offered_now(bench: Workbench, *, demo_url: str = "") -> dict[str, Provider]:
+    """Return all providers by name, with the keys that are stored now; the scripted one where its address is told."""
+    return offered(bench.settings, demo_url=demo_url, stored=_stored(bench).key)
 
 
 def _stored(bench: Workbench) -> StoredKeys:

@@ -24,7 +24,7 @@ PLACES = (
     ("dashboards", "/dashboards/overview", "Dashboards"),
     ("docs", "/docs", "API"),
 )
-"""The navigation bar: name, path, label."""
+"""The navigation bar: name, path, label. After them comes what `admin.entrance` gives a viewer."""
 
 
 def policy(nonce: str, *, drawn: bool = False) -> str:
@@ -66,11 +66,13 @@ def render(page: Page, caller: Caller, nonce: str) -> bytes:
 
 def bar(caller: Caller, current: str) -> str:
     """Return the navigation bar as HTML, with who is signed in; `current` is a name of `PLACES`, or empty."""
+    from proxy_server.control.pages.admin import entrance  # noqa: PLC0415 - its pages are part of this package
+
     made = (
         _loader()
         .load("bar.html")
         .generate(
-            places=PLACES,
+            places=(*PLACES, *([found] if (found := entrance(caller.principal)) is not None else [])),
             current=current,
             root=caller.root,
             demo=caller.demo,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from proxy_server.control.answers import Page
 from proxy_server.control.api import analytics, providers, span
-from proxy_server.control.pages import chart, shown
+from proxy_server.control.pages import budgets, chart, shown
 from proxy_server.control.pages.shown import count, usd
 from ultimate_lib.errors import UltimateError
 
@@ -54,6 +54,9 @@ def home(bench: Workbench, caller: Caller, _: Nothing) -> Page:
         "zone": bench.settings.billing.time_zone,
         "demo": bench.settings.data.demo,
         "newest": "",
+        "budgets": [],
+        "budgets_unreadable": "",
+        "may_change": "settings:manage" in may,
         "providers": [],
         "providers_unreadable": "",
     }
@@ -63,6 +66,12 @@ def home(bench: Workbench, caller: Caller, _: Nothing) -> Page:
         except UltimateError as error:  # the way to connect a client is shown all the same
             log.warning("The numbers of the first page cannot be read: %s", error)
             values["unreadable"] = str(error)
+    if caller.principal is not None:
+        try:
+            values["budgets"] = budgets.bars(bench, caller)
+        except UltimateError as error:
+            log.warning("The budgets of the first page cannot be told: %s", error)
+            values["budgets_unreadable"] = str(error)
     if "settings:manage" in may:
         try:
             values["providers"] = [told for told in _providers(bench, caller) if told.needs_key]

@@ -23,7 +23,7 @@ def usd(value: float | None) -> str:
         return "$0"
     if value >= 1:
         return f"${value:,.2f}"
-    return f"${float(f'{value:.3g}'):.9f}".rstrip("0")
+    return f"${float(f'{value:.3g}'):.9f}".rstrip("0").rstrip(".")
 
 
 def nano_usd(value: int | None) -> str:
@@ -83,3 +83,13 @@ def row(call: dict[str, Any], zone: ZoneInfo, today: date) -> dict[str, str]:
         "cost": usd(nano / 1e9 if nano is not None else None),
         "took": took(call.get("duration_ms")),
     }
+
+
+def day(instant: datetime, zone: ZoneInfo) -> str:
+    """Return the day of an instant."""
+    return f"{aware(instant).astimezone(zone):%Y-%m-%d}"
+
+
+def minute(instant: datetime, zone: ZoneInfo) -> str:
+    """Return an instant to the minute."""
+    return f"{aware(instant).astimezone(zone):%Y-%m-%d %H:%M}"

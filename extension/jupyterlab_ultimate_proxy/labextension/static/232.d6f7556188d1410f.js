@@ -1,4 +1,4 @@
-"use strict";(self.rspackChunk_ultimate_proxy_jupyterlab=self.rspackChunk_ultimate_proxy_jupyterlab||[]).push([[232],{475(e,o,r){var t=r(601),a=r.n(t),p=r(314),n=(r.n(p))()(a());n.push([e.id,`/* Colours and sizes come from JupyterLab's theme alone. */
+"use strict";(self.rspackChunk_ultimate_proxy_jupyterlab=self.rspackChunk_ultimate_proxy_jupyterlab||[]).push([[232],{475(e,r,o){var t=o(601),a=o.n(t),p=o(314),n=(o.n(p))()(a());n.push([e.id,`/* Colours and sizes come from JupyterLab's theme alone. */
 
 .up-Panel {
   background: var(--jp-layout-color1);
@@ -278,6 +278,45 @@
   height: 100%;
 }
 
+.up-Budgets {
+  list-style: none;
+}
+
+.up-Budget {
+  column-gap: 8px;
+  display: grid;
+  grid-template-columns: minmax(0, 1fr) auto;
+  margin-top: 8px;
+}
+
+.up-Budget .up-Bar {
+  display: flex;
+  grid-column: 1 / -1;
+  height: 6px;
+}
+
+.up-Budget .up-Bar > span {
+  border-radius: 0;
+}
+
+.up-Budget .up-Bar > .up-mod-held {
+  background: repeating-linear-gradient(
+    135deg,
+    var(--jp-brand-color1) 0 2px,
+    var(--jp-layout-color2) 2px 4px
+  );
+}
+
+.up-Budget .up-Name,
+.up-Budget .up-Quiet {
+  grid-column: 1 / -1;
+}
+
+.up-Budget.up-mod-bad .up-Spent {
+  color: var(--jp-error-color1);
+  font-weight: 600;
+}
+
 .up-Form {
   display: grid;
   gap: 4px;
@@ -371,4 +410,4 @@
     display: none;
   }
 }
-`,""]),r.d(o,{},{A:n})},314(e){e.exports=function(e){var o=[];return o.toString=function(){return this.map(function(o){var r="",t=void 0!==o[5];return o[4]&&(r+="@supports (".concat(o[4],") {")),o[2]&&(r+="@media ".concat(o[2]," {")),t&&(r+="@layer".concat(o[5].length>0?" ".concat(o[5]):""," {")),r+=e(o),t&&(r+="}"),o[2]&&(r+="}"),o[4]&&(r+="}"),r}).join("")},o.i=function(e,r,t,a,p){"string"==typeof e&&(e=[[null,e,void 0]]);var n={};if(t)for(var i=0;i<this.length;i++){var u=this[i][0];null!=u&&(n[u]=!0)}for(var l=0;l<e.length;l++){var s=[].concat(e[l]);t&&n[s[0]]||(void 0!==p&&(void 0===s[5]||(s[1]="@layer".concat(s[5].length>0?" ".concat(s[5]):""," {").concat(s[1],"}")),s[5]=p),r&&(s[2]&&(s[1]="@media ".concat(s[2]," {").concat(s[1],"}")),s[2]=r),a&&(s[4]?(s[1]="@supports (".concat(s[4],") {").concat(s[1],"}"),s[4]=a):s[4]="".concat(a)),o.push(s))}},o}},601(e){e.exports=function(e){return e[1]}},72(e){var o=[];function r(e){for(var r=-1,t=0;t<o.length;t++)if(o[t].identifier===e){r=t;break}return r}function t(e,t){for(var a={},p=[],n=0;n<e.length;n++){var i=e[n],u=t.base?i[0]+t.base:i[0],l=a[u]||0,s="".concat(u," ").concat(l);a[u]=l+1;var d=r(s),c={css:i[1],media:i[2],sourceMap:i[3],supports:i[4],layer:i[5]};if(-1!==d)o[d].references++,o[d].updater(c);else{var f=function(e,o){var r=o.domAPI(o);return r.update(e),function(o){o?(o.css!==e.css||o.media!==e.media||o.sourceMap!==e.sourceMap||o.supports!==e.supports||o.layer!==e.layer)&&r.update(e=o):r.remove()}}(c,t);t.byIndex=n,o.splice(n,0,{identifier:s,updater:f,references:1})}p.push(s)}return p}e.exports=function(e,a){var p=t(e=e||[],a=a||{});return function(e){e=e||[];for(var n=0;n<p.length;n++){var i=r(p[n]);o[i].references--}for(var u=t(e,a),l=0;l<p.length;l++){var s=r(p[l]);0===o[s].references&&(o[s].updater(),o.splice(s,1))}p=u}}},659(e){var o={};e.exports=function(e,r){var t=function(e){if(void 0===o[e]){var r=document.querySelector(e);if(window.HTMLIFrameElement&&r instanceof window.HTMLIFrameElement)try{r=r.contentDocument.head}catch(e){r=null}o[e]=r}return o[e]}(e);if(!t)throw Error("Couldn't find a style target. This probably means that the value for the 'insert' parameter is invalid.");t.appendChild(r)}},540(e){e.exports=function(e){var o=document.createElement("style");return e.setAttributes(o,e.attributes),e.insert(o,e.options),o}},675(e,o,r){e.exports=function(e){var o=r.nc;o&&e.setAttribute("nonce",o)}},825(e){e.exports=function(e){if("u"<typeof document)return{update:function(){},remove:function(){}};var o=e.insertStyleElement(e);return{update:function(r){var t,a,p;t="",r.supports&&(t+="@supports (".concat(r.supports,") {")),r.media&&(t+="@media ".concat(r.media," {")),(a=void 0!==r.layer)&&(t+="@layer".concat(r.layer.length>0?" ".concat(r.layer):""," {")),t+=r.css,a&&(t+="}"),r.media&&(t+="}"),r.supports&&(t+="}"),(p=r.sourceMap)&&"u">typeof btoa&&(t+="\n/*# sourceMappingURL=data:application/json;base64,".concat(btoa(unescape(encodeURIComponent(JSON.stringify(p))))," */")),e.styleTagTransform(t,o,e.options)},remove:function(){var e;null===(e=o).parentNode||e.parentNode.removeChild(e)}}}},113(e){e.exports=function(e,o){if(o.styleSheet)o.styleSheet.cssText=e;else{for(;o.firstChild;)o.removeChild(o.firstChild);o.appendChild(document.createTextNode(e))}}},579(e,o,r){var t=r(72),a=r.n(t),p=r(825),n=r.n(p),i=r(659),u=r.n(i),l=r(675),s=r.n(l),d=r(540),c=r.n(d),f=r(113),v=r.n(f),g=r(475),m={};m.styleTagTransform=v(),m.setAttributes=s(),m.insert=u().bind(null,"head"),m.domAPI=n(),m.insertStyleElement=c(),a()(g.A,m),g.A&&g.A.locals&&g.A.locals}}]);
+`,""]),o.d(r,{},{A:n})},314(e){e.exports=function(e){var r=[];return r.toString=function(){return this.map(function(r){var o="",t=void 0!==r[5];return r[4]&&(o+="@supports (".concat(r[4],") {")),r[2]&&(o+="@media ".concat(r[2]," {")),t&&(o+="@layer".concat(r[5].length>0?" ".concat(r[5]):""," {")),o+=e(r),t&&(o+="}"),r[2]&&(o+="}"),r[4]&&(o+="}"),o}).join("")},r.i=function(e,o,t,a,p){"string"==typeof e&&(e=[[null,e,void 0]]);var n={};if(t)for(var i=0;i<this.length;i++){var u=this[i][0];null!=u&&(n[u]=!0)}for(var l=0;l<e.length;l++){var s=[].concat(e[l]);t&&n[s[0]]||(void 0!==p&&(void 0===s[5]||(s[1]="@layer".concat(s[5].length>0?" ".concat(s[5]):""," {").concat(s[1],"}")),s[5]=p),o&&(s[2]&&(s[1]="@media ".concat(s[2]," {").concat(s[1],"}")),s[2]=o),a&&(s[4]?(s[1]="@supports (".concat(s[4],") {").concat(s[1],"}"),s[4]=a):s[4]="".concat(a)),r.push(s))}},r}},601(e){e.exports=function(e){return e[1]}},72(e){var r=[];function o(e){for(var o=-1,t=0;t<r.length;t++)if(r[t].identifier===e){o=t;break}return o}function t(e,t){for(var a={},p=[],n=0;n<e.length;n++){var i=e[n],u=t.base?i[0]+t.base:i[0],l=a[u]||0,s="".concat(u," ").concat(l);a[u]=l+1;var d=o(s),c={css:i[1],media:i[2],sourceMap:i[3],supports:i[4],layer:i[5]};if(-1!==d)r[d].references++,r[d].updater(c);else{var f=function(e,r){var o=r.domAPI(r);return o.update(e),function(r){r?(r.css!==e.css||r.media!==e.media||r.sourceMap!==e.sourceMap||r.supports!==e.supports||r.layer!==e.layer)&&o.update(e=r):o.remove()}}(c,t);t.byIndex=n,r.splice(n,0,{identifier:s,updater:f,references:1})}p.push(s)}return p}e.exports=function(e,a){var p=t(e=e||[],a=a||{});return function(e){e=e||[];for(var n=0;n<p.length;n++){var i=o(p[n]);r[i].references--}for(var u=t(e,a),l=0;l<p.length;l++){var s=o(p[l]);0===r[s].references&&(r[s].updater(),r.splice(s,1))}p=u}}},659(e){var r={};e.exports=function(e,o){var t=function(e){if(void 0===r[e]){var o=document.querySelector(e);if(window.HTMLIFrameElement&&o instanceof window.HTMLIFrameElement)try{o=o.contentDocument.head}catch(e){o=null}r[e]=o}return r[e]}(e);if(!t)throw Error("Couldn't find a style target. This probably means that the value for the 'insert' parameter is invalid.");t.appendChild(o)}},540(e){e.exports=function(e){var r=document.createElement("style");return e.setAttributes(r,e.attributes),e.insert(r,e.options),r}},56(e,r,o){e.exports=function(e){var r=o.nc;r&&e.setAttribute("nonce",r)}},825(e){e.exports=function(e){if("u"<typeof document)return{update:function(){},remove:function(){}};var r=e.insertStyleElement(e);return{update:function(o){var t,a,p;t="",o.supports&&(t+="@supports (".concat(o.supports,") {")),o.media&&(t+="@media ".concat(o.media," {")),(a=void 0!==o.layer)&&(t+="@layer".concat(o.layer.length>0?" ".concat(o.layer):""," {")),t+=o.css,a&&(t+="}"),o.media&&(t+="}"),o.supports&&(t+="}"),(p=o.sourceMap)&&"u">typeof btoa&&(t+="\n/*# sourceMappingURL=data:application/json;base64,".concat(btoa(unescape(encodeURIComponent(JSON.stringify(p))))," */")),e.styleTagTransform(t,r,e.options)},remove:function(){var e;null===(e=r).parentNode||e.parentNode.removeChild(e)}}}},113(e){e.exports=function(e,r){if(r.styleSheet)r.styleSheet.cssText=e;else{for(;r.firstChild;)r.removeChild(r.firstChild);r.appendChild(document.createTextNode(e))}}},579(e,r,o){var t=o(72),a=o.n(t),p=o(825),n=o.n(p),i=o(659),u=o.n(i),l=o(56),s=o.n(l),d=o(540),c=o.n(d),f=o(113),g=o.n(f),m=o(475),v={};v.styleTagTransform=g(),v.setAttributes=s(),v.insert=u().bind(null,"head"),v.domAPI=n(),v.insertStyleElement=c(),a()(m.A,v),m.A&&m.A.locals&&m.A.locals}}]);

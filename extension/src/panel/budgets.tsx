@@ -1,0 +1,55 @@
+// The budgets that concern the user: a bar, and the same in words. What is held belongs to calls on their way.
+
+import type { TranslationBundle } from '@jupyterlab/translation';
+import React from 'react';
+import type { IBudget, IProxy } from '../tokens';
+import { amount, budgetName, budgetWords, share } from '../words';
+
+interface IProps {
+  readonly proxy: IProxy;
+  readonly trans: TranslationBundle;
+}
+
+export function Budgets({ proxy, trans }: IProps): JSX.Element | null {
+  const { budgets, budgetsProblem } = proxy;
+  if (budgetsProblem !== null) {
+    return (
+      <p className="up-Quiet">{trans.__('Budgets cannot be told: %1', budgetsProblem.message)}</p>
+    );
+  }
+  if (budgets === null || budgets.length === 0) {
+    return null;
+  }
+  return (
+    <ul className="up-Budgets" aria-label={trans.__('Budgets')}>
+      {budgets.map(one => (
+        <Budget key={one.id} budget={one} trans={trans} />
+      ))}
+    </ul>
+  );
+}
+
+function Budget({ budget, trans }: { budget: IBudget; trans: TranslationBundle }): JSX.Element {
+  const spent = share(budget.spent, budget.amount);
+  const held = Math.min(share(budget.held, budget.amount), 1 - spent);
+  const isOver = budget.left !== null && budget.left <= 0;
+  return (
+    <li className={isOver ? 'up-Budget up-mod-bad' : 'up-Budget'}>
+      <span className="up-Name" title={budgetName(budget, trans)}>
+        {budgetName(budget, trans)}
+      </span>
+      <span className="up-Quiet up-Spent">
+        {trans.__(
+          '%1 of %2',
+          amount(budget.spent, budget, trans),
+          amount(budget.amount, budget, trans)
+        )}
+      </span>
+      <span className="up-Bar" aria-hidden="true">
+        <span style={{ width: `${spent * 100}%` }} />
+        <span className="up-mod-held" style={{ width: `${held * 100}%` }} />
+      </span>
+      <span className="up-Quiet">{budgetWords(budget, trans)}</span>
+    </li>
+  );
+}

@@ -1,0 +1,95 @@
+"""The audit: who changed what, and whether the chain of rows is whole."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+import msgspec
+from msgspec import Struct, structs
+
+from proxy_server.control.api import span
+from proxy_server.control.pages import admin, shown
+from ultimate_lib.access import audits
+from ultimate_lib.errors import Invalid
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from zoneinfo import ZoneInfo
+
+    from proxy_server.control.answers import Caller, Page
+    from ultimate_lib.workbench import Workbench
+
+_A_PAGE = 50
+_LONG = timedelta(days=366 * 10)  # only in a span without a beginning, which is not told then
+
+
+class Asked(Struct, kw_only=True):
+    """Which rows are looked for."""
+
+    actor: str = ""
+    action: str = ""
+    object: str = ""
+    start: str = ""
+    end: str = ""
+    before: int | None = None
+
+
+def audit(bench: Workbench, caller: Caller, asked: Asked) -> Page:
+    """Return the page, with what is wrong on it where something is."""
+    zone = span.zone_of(bench.settings.billing.time_zone)
+    values: dict[str, Any] = {"asked": asked, "rows": [], "problem": "", "older": "", "zone": zone.key}
+    equal = {name: text for name in ("actor", "action", "object") if (text := getattr(asked, name).strip())}
+    try:
+        start, end = _limits(bench, asked, zone)
+        found = audits.found(
+            bench.store, caller.known, equal, start=start, end=end, before=asked.before, limit=_A_PAGE + 1
+        )
+        values["rows"] = [_shown(row, zone) for row in found[:_A_PAGE]]
+        if len(found) > _A_PAGE:
+            values["older"] = _link(structs.replace(asked, before=found[_A_PAGE - 1]["number"]))
+    except Invalid as error:
+        values["problem"] = str(error)
+    values["newest"] = _link(structs.replace(asked, before=None)) if asked.before is not None else ""
+    values["filtered"] = bool(equal or asked.start or asked.end)
+    values["chain"] = audits.verify(bench.store)
+    return admin.page(caller, "audit", "Audit", values)
+
+
+def _limits(bench: Workbench, asked: Asked, zone: ZoneInfo) -> tuple[datetime | None, datetime | None]:
+    if not asked.start and not asked.end:
+        return None, None
+    told = span.read(asked.start or "2000-01-01", asked.end, zone.key, clock=bench.clock, default=_LONG)
+    return (told.start if asked.start else None), (told.end if asked.end else None)
+
+
+def _link(asked: Asked) -> str:
+    told = {name: value for name, value in structs.asdict(asked).items() if value}
+    return "/admin/audit" + (f"?{urlencode(told)}" if told else "")
+
+
+def _shown(row: dict[str, Any], zone: ZoneInfo) -> dict[str, Any]:
+    return {
+        **row,
+        "at": f"{shown.aware(row['at']).astimezone(zone):%Y-%m-%d %H:%M:%S}",
+        "lines": _lines(row["before"], row["after"]),
+    }
+
+
+def _lines(before: dict[str, Any] | None, after: dict[str, Any] | None) -> list[str]:
+    """Return a line a value: what it is, and what it was where that is another."""
+    was, now = before or {}, after or {}
+    found = []
+    for name in dict.fromkeys([*was, *now]):
+        if name not in now:
+            found.append(f"{name}: was {_told(was[name])}")
+        elif name in was and was[name] != now[name]:
+            found.append(f"{name}: {_told(was[name])} → {_told(now[name])}")
+        elif now[name] not in (None, [], {}):
+            found.append(f"{name}: {_told(now[name])}")
+    return found
+
+
+def _told(value: Any) -> str:
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()

@@ -1,0 +1,77 @@
+"""Budgets: how they stand, for those whom they concern; making and changing them, for who may."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+
+from proxy_server.control.api import limits
+from proxy_server.control.pages import admin
+from proxy_server.control.pages.budgets import PERIODS, amount_of, bars
+from ultimate_lib.access import teams, users
+
+if TYPE_CHECKING:
+    from proxy_server.control.answers import Caller, Page
+    from proxy_server.control.pages.budgets import Bar
+    from ultimate_lib.workbench import Workbench
+
+_SUBJECTS = {
+    "global": "everyone",
+    "team": "a team",
+    "user": "a person",
+    "project": "a project",
+    "key": "a key (its id)",
+    "tag": "a tag (name=value)",
+}
+
+
+class Asked(Struct, kw_only=True):
+    """Which budgets are looked for."""
+
+    q: str = ""
+
+
+class One(Struct, kw_only=True):
+    """Which budget."""
+
+    id: str
+
+
+def budgets(bench: Workbench, caller: Caller, asked: Asked) -> Page:
+    """Return the budgets that concern the caller."""
+    may_change = "settings:manage" in caller.known.permissions
+    rows, found = admin.matching(bars(bench, caller), asked.q, _text)
+    values: dict[str, Any] = {
+        "q": asked.q,
+        "budgets": rows,
+        "found": found,
+        "may_change": may_change,
+        "zone": bench.settings.billing.time_zone,
+        "subjects": _SUBJECTS,
+        "periods": PERIODS,
+        "teams": [one["name"] for one in teams.listed(bench.store, caller.known)] if may_change else [],
+        "users": [one["name"] for one in users.listed(bench.store)] if may_change else [],
+    }
+    return admin.page(caller, "budgets", "Budgets", values)
+
+
+def budget(bench: Workbench, caller: Caller, asked: One) -> Page:
+    """Return the page on which a budget is changed. Raises `NotFound`."""
+    told = limits.budget(bench, caller, limits.One(asked.id))
+    shown = [one for one in bars(bench, caller) if one.id == told.id]
+    name = shown[0].name if shown else "Budget"
+    values = {
+        "name": name,
+        "budget": told,
+        "budgets": shown,
+        "may_change": False,
+        "zone": bench.settings.billing.time_zone,
+        "amount": f"{told.amount / 1e9:.9f}".rstrip("0").rstrip(".") if told.unit == "nano_usd" else str(told.amount),
+        "amount_told": amount_of(told.amount, told.unit),
+    }
+    return admin.page(caller, "budgets", name, values, template="budget")
+
+
+def _text(one: Bar) -> str:
+    return f"{one.name} {one.whose} {one.period}"
