@@ -8,7 +8,6 @@ import time
 import urllib.request
 from pathlib import Path
 
-import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.browsing import Watched, check_axe, watched
@@ -60,9 +59,8 @@ def number(page: Page, label: str) -> str:
     )
 
 
-@pytest.mark.parametrize("dark", [False, True])
-def test_the_overview_shows_its_numbers(browser: Browser, proxy: Running, tmp_path: Path, dark: bool) -> None:
-    with watched(browser, proxy.url, dark=dark) as seen:
+def test_the_overview_shows_its_numbers(browser: Browser, proxy: Running, tmp_path: Path) -> None:
+    with watched(browser, proxy.url) as seen:
         sign_in(proxy, seen)
         began = time.monotonic()
         seen.page.goto(f"{proxy.url}{PAGE}?span=7d")
@@ -73,8 +71,9 @@ def test_the_overview_shows_its_numbers(browser: Browser, proxy: Running, tmp_pa
         expect(seen.page.get_by_text("Last 7 days")).not_to_have_count(0)
         told = seen.page.locator(".up-is-spend").get_by_text(re.compile(r"in all, .* most on"))
         expect(told).to_be_visible()
-        check_axe(seen.page)
-        seen.picture(tmp_path, "dashboard-dark" if dark else "dashboard")
+        for scheme in seen.schemes():
+            check_axe(seen.page)
+            seen.picture(tmp_path, f"dashboard-{scheme}")
 
 
 def test_controls_change_the_numbers_and_the_address_brings_them_back(browser: Browser, proxy: Running) -> None:
