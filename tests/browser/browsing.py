@@ -86,9 +86,7 @@ class Watched:
 
 
 @contextlib.contextmanager
-def watched(
-    browser: Browser, *origins: str, ignore: Sequence[str] = (), width: int = 1280
-) -> Iterator[Watched]:
+def watched(browser: Browser, *origins: str, ignore: Sequence[str] = (), width: int = 1280) -> Iterator[Watched]:
     """Give a watched page in a context of its own, checked at the end; `ignore` holds parts of known errors."""
     context = browser.new_context(viewport={"width": width, "height": 900}, locale="en-US")
     context.set_default_timeout(20_000)
