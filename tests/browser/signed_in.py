@@ -72,7 +72,7 @@ def make_call(proxy: Running, **headers: str) -> str:
 
 
 def check_page(seen: Watched) -> None:
-    """Check a page, dark and light: headings, labels, names, contrast, no sideways scrolling; and what axe-core knows."""
+    """Check a page, dark and light: headings, labels, names, contrast, no sideways scrolling, what axe-core knows."""
     for scheme in seen.schemes():
         found = seen.page.evaluate(_CHECK)
         assert found == [], (scheme, found)
