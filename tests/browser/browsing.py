@@ -68,6 +68,17 @@ class Watched:
         self.page.screenshot(path=str(path), full_page=True)
         return path
 
+    def schemes(self) -> Iterator[str]:
+        """Show the page as those who have it dark and those who have it light see it, one after the other."""
+        for scheme in ("dark", "light"):
+            self.page.emulate_media(color_scheme=scheme)
+            yield scheme
+
+    def pictures(self, folder: Path, name: str) -> None:
+        """Save a picture in either colour scheme."""
+        for scheme in self.schemes():
+            self.picture(folder, f"{name}-{scheme}")
+
     def check(self) -> None:
         """Fail if the console told an error or anything was asked of another origin."""
         assert not self.outside, f"asked of other origins: {self.outside}"
@@ -75,13 +86,9 @@ class Watched:
 
 
 @contextlib.contextmanager
-def watched(
-    browser: Browser, *origins: str, dark: bool = False, ignore: Sequence[str] = (), width: int = 1280
-) -> Iterator[Watched]:
+def watched(browser: Browser, *origins: str, ignore: Sequence[str] = (), width: int = 1280) -> Iterator[Watched]:
     """Give a watched page in a context of its own, checked at the end; `ignore` holds parts of known errors."""
-    context = browser.new_context(
-        color_scheme="dark" if dark else "light", viewport={"width": width, "height": 900}, locale="en-US"
-    )
+    context = browser.new_context(viewport={"width": width, "height": 900}, locale="en-US")
     context.set_default_timeout(20_000)
     seen = Watched(context, origins, ignore)
     try:

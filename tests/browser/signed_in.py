@@ -50,10 +50,10 @@ def some_calls(number: int) -> list[CallRecord]:
 
 @contextlib.contextmanager
 def signed_in(
-    browser: Browser, proxy: Running, *, dark: bool = False, ignore: Sequence[str] = (), width: int = 1280
+    browser: Browser, proxy: Running, *, ignore: Sequence[str] = (), width: int = 1280
 ) -> Iterator[Watched]:
     """Give a watched page on Home, signed in by the link that the start printed. One a proxy: a link works once."""
-    with watched(browser, proxy.url, dark=dark, ignore=ignore, width=width) as seen:
+    with watched(browser, proxy.url, ignore=ignore, width=width) as seen:
         link = re.search(r"http\S+login\?link=\S+", proxy.said)
         assert link is not None
         seen.page.goto(link[0])
@@ -72,10 +72,11 @@ def make_call(proxy: Running, **headers: str) -> str:
 
 
 def check_page(seen: Watched) -> None:
-    """Check a page: headings, labels, names, contrast, no sideways scrolling; and what axe-core knows beyond that."""
-    found = seen.page.evaluate(_CHECK)
-    assert found == [], found
-    check_axe(seen.page)
+    """Check a page, dark and light: headings, labels, names, contrast, no sideways scrolling, what axe-core knows."""
+    for scheme in seen.schemes():
+        found = seen.page.evaluate(_CHECK)
+        assert found == [], (scheme, found)
+        check_axe(seen.page)
 
 
 _CHECK = """() => {

@@ -5,22 +5,20 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.browser.signed_in import check_page, make_call, proxy_with, signed_in, some_calls
 from tests.harness import wait_until
 
 
-@pytest.mark.parametrize("dark", [False, True])
-def test_filter_page_and_look_at_one(browser: Browser, tmp_path: Path, dark: bool) -> None:
-    with proxy_with(tmp_path, some_calls(70)) as proxy, signed_in(browser, proxy, dark=dark) as seen:
+def test_filter_page_and_look_at_one(browser: Browser, tmp_path: Path) -> None:
+    with proxy_with(tmp_path, some_calls(70)) as proxy, signed_in(browser, proxy) as seen:
         page = seen.page
         page.get_by_role("navigation", name="Main").get_by_role("link", name="Calls").click()
         rows = page.locator("[data-call]")
         expect(rows).to_have_count(50)
         check_page(seen)
-        seen.picture(tmp_path, "calls")
+        seen.pictures(tmp_path, "calls")
         page.get_by_role("link", name="Older").click()
         expect(rows).to_have_count(20)
         page.get_by_role("link", name="Newer").click()
@@ -32,7 +30,7 @@ def test_filter_page_and_look_at_one(browser: Browser, tmp_path: Path, dark: boo
         rows.first.get_by_role("link").press("Enter")
         page.get_by_role("heading", name="Why this price").wait_for()
         check_page(seen)
-        seen.picture(tmp_path, "call")
+        seen.pictures(tmp_path, "call")
         page.get_by_role("link", name="Calls of the same session").click()
         expect(rows).to_have_count(50)
         assert "session=sess-1" in page.url

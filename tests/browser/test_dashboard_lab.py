@@ -17,13 +17,11 @@ from tests.harness import ROOT, start_proxy
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("theme", ["Light", "Dark"])
-def test_jupyterlab_shows_the_overview(browser: Browser, tmp_path: Path, theme: str) -> None:
+def test_jupyterlab_shows_the_overview(browser: Browser, tmp_path: Path) -> None:
     seed(tmp_path / "proxy" / "data", days=12, a_day=30)
     with start_proxy(tmp_path / "proxy") as proxy:
         told = {"CLAUDE_PROXY_URL": proxy.url, "CLAUDE_PROXY_API_KEY": proxy.key}
         with start_lab(tmp_path / "lab", told) as lab, watched(browser, lab.url, proxy.url, width=1500) as seen:
-            lab.setting("@jupyterlab/apputils-extension/themes", theme=f"JupyterLab {theme}")
             shutil.copy(ROOT / "notebooks" / "overview.ipynb", lab.root)
             page = seen.page
             page.goto(lab.open("overview.ipynb"))
@@ -48,4 +46,10 @@ def test_jupyterlab_shows_the_overview(browser: Browser, tmp_path: Path, theme: 
             with urllib.request.urlopen(request, timeout=30) as answer:
                 answer.read()
             expect(figures).to_contain_text(f"{count + 1:,}", timeout=30_000)
-            seen.picture(tmp_path, f"overview-lab-{theme}")
+            for theme in ("Light", "Dark"):
+                page.get_by_role("menuitem", name="Settings", exact=True).click()
+                page.locator(".lm-Menu-item", has_text="Theme").first.click()
+                page.locator(".lm-Menu-item").get_by_text(f"JupyterLab {theme}", exact=True).click()
+                expect(page.locator("body")).to_have_attribute("data-jp-theme-name", f"JupyterLab {theme}")
+                expect(page.locator(".up-is-spend canvas").first).to_be_visible()
+                seen.picture(tmp_path, f"overview-lab-{theme}")

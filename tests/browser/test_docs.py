@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,11 +10,18 @@ from playwright.sync_api import Browser, expect
 
 from tests.browser.browsing import watched
 from tests.browser.signed_in import check_page, proxy_with
+from tests.harness import Running
 
 
-@pytest.mark.parametrize(("dark", "width"), [(False, 1280), (True, 1280), (False, 380)])
-def test_the_reference(browser: Browser, tmp_path: Path, dark: bool, width: int) -> None:
-    with proxy_with(tmp_path) as proxy, watched(browser, proxy.url, dark=dark, width=width) as seen:
+@pytest.fixture(scope="module")
+def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with proxy_with(tmp_path_factory.mktemp("proxy")) as running:
+        yield running
+
+
+@pytest.mark.parametrize("width", [1280, 380])
+def test_the_reference(browser: Browser, proxy: Running, tmp_path: Path, width: int) -> None:
+    with watched(browser, proxy.url, width=width) as seen:
         page = seen.page
         page.goto(f"{proxy.url}/docs")
         page.get_by_role("heading", name="API reference").wait_for()

@@ -6,16 +6,14 @@ import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.browser.signed_in import check_page, make_call, proxy_with, signed_in, some_calls
 from tests.control.calls import call
 
 
-@pytest.mark.parametrize("dark", [False, True])
-def test_home_follows_calls_without_a_reload(browser: Browser, tmp_path: Path, dark: bool) -> None:
-    with proxy_with(tmp_path, some_calls(30)) as proxy, signed_in(browser, proxy, dark=dark) as seen:
+def test_home_follows_calls_without_a_reload(browser: Browser, tmp_path: Path) -> None:
+    with proxy_with(tmp_path, some_calls(30)) as proxy, signed_in(browser, proxy) as seen:
         page = seen.page
         page.get_by_role("heading", name="Today").wait_for()
         check_page(seen)
@@ -32,18 +30,17 @@ def test_home_follows_calls_without_a_reload(browser: Browser, tmp_path: Path, d
         assert took < 2.5
         assert page.evaluate("window.kept") is True, "the page is the same one"
         expect(table.get_by_role("table")).to_be_visible()  # what was opened stays open
-        seen.picture(tmp_path, "home")
+        seen.pictures(tmp_path, "home")
         page.locator(f'[data-call="{call_id}"] a').click()
         page.get_by_role("heading", name="Why this price").wait_for()
 
 
-@pytest.mark.parametrize("dark", [False, True])
-def test_an_empty_install_says_what_to_do_next(browser: Browser, tmp_path: Path, dark: bool) -> None:
-    with proxy_with(tmp_path) as proxy, signed_in(browser, proxy, dark=dark) as seen:
+def test_an_empty_install_says_what_to_do_next(browser: Browser, tmp_path: Path) -> None:
+    with proxy_with(tmp_path) as proxy, signed_in(browser, proxy) as seen:
         page = seen.page
         page.get_by_role("heading", name="What to do next").wait_for()
         check_page(seen)
-        seen.picture(tmp_path, "home-empty")
+        seen.pictures(tmp_path, "home-empty")
         page.get_by_role("link", name="Paste a provider's key").click()
         page.get_by_role("combobox", name="Provider").select_option("openai")
         page.get_by_label("Key", exact=True).fill("sk-pasted-in-a-browser-0123456789")
@@ -54,7 +51,7 @@ def test_an_empty_install_says_what_to_do_next(browser: Browser, tmp_path: Path,
         listed = {one["name"]: one for one in proxy.get("/api/providers")}
         assert listed["openai"]["key_source"] == "stored"
         check_page(seen)
-        seen.picture(tmp_path, "home-key")
+        seen.pictures(tmp_path, "home-key")
         page.on("dialog", lambda dialog: dialog.accept())
         page.get_by_role("button", name="Remove the key of openai").click()
         page.get_by_text("The key of openai is removed").wait_for()

@@ -36,6 +36,7 @@ talk.send({"event": "cell", "cell_id": "%s", "line": "3 calls · 4,210 tokens ·
            "input_tokens": 4000, "output_tokens": 210, "cost_nano_usd": 12300000, "unpriced": 0, "errors": 0,
            "pending": 0})
 """
+THEMES = "@jupyterlab/apputils-extension/themes"
 LINE = "3 calls · 4,210 tokens · $0.0123 <b>"
 
 
@@ -103,13 +104,9 @@ def command(page: Page, words: str) -> None:
     page.locator("#modal-command-palette .lm-CommandPalette-item", has_text=words).first.click()
 
 
-@pytest.mark.parametrize("dark", [False, True])
-def test_health_spend_and_a_call_as_it_happens(
-    browser: Browser, proxy: Running, lab: Lab, tmp_path: Path, dark: bool
-) -> None:
-    lab.setting("@jupyterlab/apputils-extension/themes", theme=f"JupyterLab {'Dark' if dark else 'Light'}")
+def test_health_spend_and_a_call_as_it_happens(browser: Browser, proxy: Running, lab: Lab, tmp_path: Path) -> None:
     call(proxy)
-    with watched(browser, lab.url, dark=dark) as seen:
+    with watched(browser, lab.url) as seen:
         page = opened(seen, lab.page)
         panel = page.locator(".up-Panel")
         expect(panel.locator(".up-State")).to_have_text("Running")
@@ -135,9 +132,16 @@ def test_health_spend_and_a_call_as_it_happens(
         expect(panel.locator(".up-Call").first).to_contain_text("—")
         expect(panel).to_contain_text("price is not known", timeout=5000)
 
-        page.reload()  # the panel that was open is open again
-        expect(panel.locator(".up-Call")).to_have_count(shown + 2, timeout=60_000)
-        seen.picture(tmp_path, f"panel-{'dark' if dark else 'light'}")
+        seen.picture(tmp_path, "panel-light")
+
+        lab.setting(THEMES, theme="JupyterLab Dark")
+        try:
+            page.reload()  # the panel that was open is open again
+            expect(panel.locator(".up-Call")).to_have_count(shown + 2, timeout=60_000)
+            expect(page.locator("body")).to_have_attribute("data-jp-theme-light", "false")
+            seen.picture(tmp_path, "panel-dark")
+        finally:
+            lab.setting(THEMES)
 
 
 def test_a_page_that_nobody_sees_asks_nothing(browser: Browser, proxy: Running, lab: Lab) -> None:

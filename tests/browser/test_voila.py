@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.browser.browsing import watched
+from tests.browser.browsing import Watched, watched
 from tests.harness import ROOT, Running, environment, wait_until
 
 TEMPLATES = ROOT / "ultimate_lib" / "dashboards"  # holds voila/templates/, as share/jupyter does when installed
@@ -54,23 +54,28 @@ def _listens(port: int) -> bool:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_voila_shows_the_overview_with_working_controls(
-    browser: Browser, proxy: Running, tmp_path: Path, theme: str
-) -> None:
-    with voila(proxy, tmp_path) as url, watched(browser, url) as seen:
-        page = seen.page
-        page.goto(f"{url}/?theme={theme}", timeout=90_000)
-        spend = page.locator(".up-is-spend canvas").first
-        expect(spend).to_be_visible()
-        assert "demo data" in page.locator("h1").inner_text()
-        figures = page.locator(".up-figures")
-        before = figures.inner_text()
-        page.get_by_label("Time range").select_option(label="Last 7 days")
-        expect(figures).not_to_have_text(before)
-        asked = proxy.get("/api/analytics/aggregate?metrics=requests&start=2020-01-01")["rows"][0]["requests"]
-        page.get_by_label("Time range").select_option(label="Last 90 days")
-        expect(figures).to_contain_text(f"{asked:,}")
-        page.locator(".up-is-tokens").get_by_role("checkbox", name="Show as table").check()
-        expect(page.locator(".up-is-tokens table")).to_be_visible()
-        seen.picture(tmp_path, f"voila-{theme}")
+def test_voila_shows_the_overview_with_working_controls(browser: Browser, proxy: Running, tmp_path: Path) -> None:
+    with voila(proxy, tmp_path) as url:
+        with watched(browser, url) as seen:
+            seen.page.goto(f"{url}/?theme=dark", timeout=90_000)
+            expect(seen.page.locator(".up-is-spend canvas").first).to_be_visible()
+            seen.picture(tmp_path, "voila-dark")
+        with watched(browser, url) as seen:
+            use(seen, url, proxy, tmp_path)
+
+
+def use(seen: Watched, url: str, proxy: Running, folder: Path) -> None:
+    page = seen.page
+    page.goto(f"{url}/?theme=light", timeout=90_000)
+    expect(page.locator(".up-is-spend canvas").first).to_be_visible()
+    assert "demo data" in page.locator("h1").inner_text()
+    figures = page.locator(".up-figures")
+    before = figures.inner_text()
+    page.get_by_label("Time range").select_option(label="Last 7 days")
+    expect(figures).not_to_have_text(before)
+    asked = proxy.get("/api/analytics/aggregate?metrics=requests&start=2020-01-01")["rows"][0]["requests"]
+    page.get_by_label("Time range").select_option(label="Last 90 days")
+    expect(figures).to_contain_text(f"{asked:,}")
+    page.locator(".up-is-tokens").get_by_role("checkbox", name="Show as table").check()
+    expect(page.locator(".up-is-tokens table")).to_be_visible()
+    seen.picture(folder, "voila-light")

@@ -6,6 +6,7 @@ before or right after it, the nth time it is reached: before a file, between fil
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -85,6 +86,15 @@ def prepare(data: Path, *, rolled: bool) -> None:
         delta.append(lake, random_frame(2, 200, START, END))
 
 
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> dict[bool, Path]:
+    """The two lakes that kills begin with, to be copied: not rolled, and rolled with late calls."""
+    folders = {rolled: tmp_path_factory.mktemp("lake") for rolled in (False, True)}
+    for rolled, folder in folders.items():
+        prepare(folder, rolled=rolled)
+    return folders
+
+
 def kill(data: Path, point: str, moment: str, times: int, mutant: str = "") -> int:
     ran = subprocess.run(
         [sys.executable, "-c", CHILD, str(data), point, moment, str(times), mutant], capture_output=True, check=False
@@ -113,9 +123,9 @@ def breaches(data: Path) -> list[str]:
 @pytest.mark.parametrize("rolled", [False, True], ids=["first build", "late calls"])
 @pytest.mark.parametrize(("point", "times"), POINTS, ids=[point.rpartition(":")[2] for point, _ in POINTS])
 def test_f02_a_rollup_killed_anywhere_is_healed_by_the_next(
-    tmp_path: Path, point: str, times: tuple[int, ...], rolled: bool
+    tmp_path: Path, prepared: dict[bool, Path], point: str, times: tuple[int, ...], rolled: bool
 ) -> None:
-    prepare(tmp_path, rolled=rolled)
+    shutil.copytree(prepared[rolled], tmp_path, dirs_exist_ok=True)
     reached = 0
     for number, at in enumerate(times):
         reached += kill(tmp_path, point, "before" if number % 2 else "after", at) == -signal.SIGKILL
@@ -138,8 +148,10 @@ def test_f02_a_rollup_killed_anywhere_is_healed_by_the_next(
         ("claim with every portion", "ultimate_lib.lake.rolling:_read", 2),
     ],
 )
-def test_f02_bites_when_a_rollup_claims_what_it_has_not(tmp_path: Path, mutant: str, point: str, times: int) -> None:
-    prepare(tmp_path, rolled=True)
+def test_f02_bites_when_a_rollup_claims_what_it_has_not(
+    tmp_path: Path, prepared: dict[bool, Path], mutant: str, point: str, times: int
+) -> None:
+    shutil.copytree(prepared[True], tmp_path, dirs_exist_ok=True)
     assert kill(tmp_path, point, "before", times, mutant) == -signal.SIGKILL
     assert breaches(tmp_path)
     rollup.update(make_lake(tmp_path, END, ZONE))

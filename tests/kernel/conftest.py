@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.harness import Running, start_proxy
-from tests.kernel.kernels import CLIENTS, Kernel, start_kernel
+from tests.kernel.kernels import Kernel, load, start_kernel
 
 
 @pytest.fixture(scope="session")
@@ -27,7 +27,4 @@ def kernel(tmp_path: Path, proxy: Running) -> Iterator[Kernel]:
 @pytest.fixture
 def loaded(kernel: Kernel) -> Kernel:
     """A kernel with the extension and clients."""
-    output = kernel.run("%load_ext ultimate_lib", "load")
-    assert output.stdout.startswith("Calls from this notebook go through "), output.stderr
-    kernel.run(CLIENTS + "gpt = openai.OpenAI(max_retries=0)\nclaude = anthropic.Anthropic(max_retries=0)", "clients")
-    return kernel
+    return load(kernel)

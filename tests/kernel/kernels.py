@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ GPT, CLAUDE = "demo/gpt-4o-mini", "demo/claude-sonnet-4-5"
 GPT_INPUT, GPT_OUTPUT = 150, 600  # nano-dollars a token
 CLAUDE_INPUT, CLAUDE_OUTPUT = 3_000, 15_000
 
+_RESULT = "import json\ndef result(told): print('RESULT ' + json.dumps(told))"
 CLIENTS = f"""
 import openai, anthropic, asyncio, json, threading, time
 GPT, CLAUDE = {GPT!r}, {CLAUDE!r}
@@ -65,6 +67,7 @@ class Kernel:
         self.manager = manager
         self.client = client
         self.late: list[dict[str, Any]] = []  # messages that belong to no cell that is being waited for
+        self.began = datetime.now(UTC)  # rows from before are of another test
 
     @property
     def id(self) -> str:
@@ -183,20 +186,29 @@ def start_kernel(folder: Path, proxy: Running | None, env: dict[str, str] | None
     try:
         client.wait_for_ready(timeout=SECONDS)
         kernel = Kernel(manager, client)
-        kernel.run("import json\ndef result(told): print('RESULT ' + json.dumps(told))")
+        kernel.run(_RESULT)
         yield kernel
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)
 
 
-def rows_of(proxy: Running, kernel_id: str, expected: int, **filters: str) -> list[dict[str, Any]]:
+def load(kernel: Kernel) -> Kernel:
+    """Load the extension and make clients."""
+    output = kernel.run("%load_ext ultimate_lib", "load")
+    assert output.stdout.startswith("Calls from this notebook go through "), output.stderr
+    kernel.run(CLIENTS + "gpt = openai.OpenAI(max_retries=0)\nclaude = anthropic.Anthropic(max_retries=0)", "clients")
+    return kernel
+
+
+def rows_of(proxy: Running, kernel: Kernel, expected: int, **filters: str) -> list[dict[str, Any]]:
     """Return a kernel's calls as the proxy tells them, oldest first, once there are as many as expected."""
     query = "".join(f"&filter={name}:{value}" for name, value in filters.items())
+    query += f"&start={kernel.began:%Y-%m-%dT%H:%M:%S.%fZ}"
     found: list[dict[str, Any]] = []
 
     def there() -> bool:
-        found[:] = proxy.get(f"/api/analytics/calls?limit=1000&filter=kernel:{kernel_id}{query}")["rows"]
+        found[:] = proxy.get(f"/api/analytics/calls?limit=1000&filter=kernel:{kernel.id}{query}")["rows"]
         return len(found) >= expected
 
     wait_until(there, 15, proxy)

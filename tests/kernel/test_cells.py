@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import pytest
 
 from tests.harness import Running
 from tests.kernel.kernels import (
@@ -11,13 +15,29 @@ from tests.kernel.kernels import (
     GPT_INPUT,
     GPT_OUTPUT,
     Kernel,
+    load,
     rows_of,
+    start_kernel,
 )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def working(tmp_path_factory: pytest.TempPathFactory, proxy: Running) -> Iterator[Kernel]:
+    """One kernel of many cells, as a working day has it: importing the clients is most of what a kernel costs."""
+    with start_kernel(tmp_path_factory.mktemp("home"), proxy) as running:
+        yield load(running)
+
+
+@pytest.fixture
+def loaded(working: Kernel) -> Kernel:
+    """The kernel of this module, with its rows counted from now on."""
+    working.began = datetime.now(UTC)
+    return working
 
 
 def by_cell(proxy: Running, kernel: Kernel, expected: int) -> dict[str, int]:
     counts: dict[str, int] = {}
-    for row in rows_of(proxy, kernel.id, expected):
+    for row in rows_of(proxy, kernel, expected):
         counts[row["cell_id"]] = counts.get(row["cell_id"], 0) + 1
     return counts
 
@@ -29,7 +49,7 @@ def test_plain_calls_of_both_packages(loaded: Kernel, proxy: Running) -> None:
     )
     assert one.line.startswith("1 call · 1,100 tokens · $0.00021 · ")
     assert two.line.startswith("2 calls · 25 tokens · $0.0000705 · ")
-    rows = rows_of(proxy, loaded.id, 3)
+    rows = rows_of(proxy, loaded, 3)
     assert [(row["cell_id"], row["cost_nano_usd"], row["protocol_in"]) for row in rows] == [
         ("c1", 1000 * GPT_INPUT + 100 * GPT_OUTPUT, "openai-chat"),
         ("c2", 10 * GPT_INPUT + 5 * GPT_OUTPUT, "openai-chat"),
@@ -67,7 +87,7 @@ def test_a_stream_belongs_to_the_cell_that_opened_it(loaded: Kernel, proxy: Runn
     read = loaded.run("result(len(list(stream)))", "c2")
     assert read.value >= 5
     assert " call" not in read.stdout.replace("RESULT", ""), "what another cell began is not told here"
-    (row,) = rows_of(proxy, loaded.id, 1)
+    (row,) = rows_of(proxy, loaded, 1)
     assert (row["cell_id"], row["stream"], row["input_tokens"], row["output_tokens"]) == ("c1", True, 50, 20)
     helper = loaded.run(
         "script = said(input_tokens=5, output_tokens=9)\n"
@@ -137,7 +157,7 @@ def test_a_failing_cell(loaded: Kernel, proxy: Running) -> None:
     assert limited.error.startswith("RateLimitError")
     assert limited.line.startswith("1 call · — tokens · no cost · ")
     assert limited.line.endswith(" · 1 error")
-    rows = {row["cell_id"]: row["status"] for row in rows_of(proxy, loaded.id, 3)}
+    rows = {row["cell_id"]: row["status"] for row in rows_of(proxy, loaded, 3)}
     assert rows == {"failing": "ok", "unknown model": "refused", "limited": "error"}
 
 
@@ -155,7 +175,7 @@ def test_an_interrupted_cell(loaded: Kernel, proxy: Running) -> None:
         assert output.error.startswith(("KeyboardInterrupt", "CancelledError")), output.error
     after = loaded.run("ask(gpt, input_tokens=1, output_tokens=1); None", "after")
     assert after.line.startswith("1 call · 2 tokens")
-    rows = rows_of(proxy, loaded.id, 6)
+    rows = rows_of(proxy, loaded, 6)
     assert sorted((row["cell_id"], row["status"]) for row in rows) == sorted(
         [("plain", "cut"), ("stream", "cut"), *[("gathered", "cut")] * 3, ("after", "ok")]
     )
@@ -170,7 +190,7 @@ def test_silent_runs_and_cells_without_an_id(loaded: Kernel, proxy: Running) -> 
     output = loaded.run("ask(gpt, input_tokens=1, output_tokens=1); None")
     assert output.line.startswith("1 call")
     number = output.reply["execution_count"]
-    rows = rows_of(proxy, loaded.id, 2)
+    rows = rows_of(proxy, loaded, 2)
     assert [row["cell_id"] for row in rows] == [None, f"In[{number}]"]
 
 

@@ -90,7 +90,7 @@ def test_off_restores_object_by_object(keyed: Kernel, proxy: Running) -> None:
     assert keyed.run(calls, "again").line.startswith("12 calls · ")
     keyed.run("%ultimate off\n%ultimate off")
     assert keyed.run("result([all_facts(made), variables(), patched()])").value == before
-    rows_of(proxy, keyed.id, 24)
+    rows_of(proxy, keyed, 24)
 
 
 def test_clients_made_while_it_is_on_become_what_they_would_have_been(keyed: Kernel, proxy: Running) -> None:
@@ -110,7 +110,7 @@ def test_without_keys_of_ones_own(kernel: Kernel, proxy: Running) -> None:
     kernel.run(CLIENTS + "import os")
     kernel.run("%load_ext ultimate_lib\ngpt, claude = openai.OpenAI(), anthropic.Anthropic()")
     kernel.run("ask(gpt); tell(claude); ask(gpt.with_options(timeout=9)); tell(claude.copy()); None", "c1")
-    rows_of(proxy, kernel.id, 4, cell_id="c1")
+    rows_of(proxy, kernel, 4, cell_id="c1")
     kernel.run("%ultimate off")
     told = kernel.run(
         "result([str(gpt.base_url), gpt.api_key, str(claude.base_url).rstrip('/'), claude.api_key, "
@@ -146,7 +146,7 @@ def test_no_key_of_a_provider_goes_to_the_proxy(keyed: Kernel, proxy: Running) -
         "own.chat.completions.create(model=GPT, messages=said(), extra_headers={'Authorization': 'Bearer sk-extra'})",
         "c1",
     )
-    rows_of(proxy, keyed.id, 5, cell_id="c1")
+    rows_of(proxy, keyed, 5, cell_id="c1")
     assert keyed.run("result(['sk-' in told for told in seen])").value == [False, False]
     keyed.run("%ultimate off")
     assert keyed.run("result([gpt.api_key, claude.api_key])").value == ["sk-changed", "sk-ant-changed"]
@@ -155,7 +155,7 @@ def test_no_key_of_a_provider_goes_to_the_proxy(keyed: Kernel, proxy: Running) -
 def test_the_packages_own_module_client(kernel: Kernel, proxy: Running) -> None:
     kernel.run(CLIENTS + "openai.api_key = 'sk-module'\n%load_ext ultimate_lib")
     kernel.run("_ = openai.chat.completions.create(model=GPT, messages=said())", "c1")
-    rows_of(proxy, kernel.id, 1, cell_id="c1")
+    rows_of(proxy, kernel, 1, cell_id="c1")
     kernel.run("%ultimate off")
     assert kernel.run("result([openai.api_key, str(openai._client.base_url)])").value == [
         "sk-module", "https://api.openai.com/v1/",
@@ -171,7 +171,7 @@ def test_somebodys_own_gateway_in_the_environment_is_left_and_told(tmp_path: Pat
         told = kernel.run("result([str(gpt.base_url), gpt.api_key, os.environ['OPENAI_API_KEY']])").value
         assert told == ["http://gateway.test/v1/", "sk-gateway", "sk-gateway"]
         kernel.run("tell(claude); None", "c1")
-        rows_of(proxy, kernel.id, 1, cell_id="c1")
+        rows_of(proxy, kernel, 1, cell_id="c1")
         status = kernel.run("%ultimate").stdout
         assert "openai.OpenAI at http://gateway.test/v1/ points to its own address and is left as it is." in status
         assert "OPENAI_BASE_URL points to http://gateway.test/v1 and is left" in status
@@ -181,7 +181,7 @@ def test_clients_that_their_makers_pointed_to_the_proxy_stay(kernel: Kernel, pro
     make = f"openai.OpenAI(api_key={proxy.key!r}, base_url='{proxy.url}/v1')"
     kernel.run(MADE + f"first = {make}\nbefore = facts(first)\n%load_ext ultimate_lib\nsecond = {make}")
     kernel.run("ask(first); ask(second); None", "c1")
-    rows_of(proxy, kernel.id, 2, cell_id="c1")
+    rows_of(proxy, kernel, 2, cell_id="c1")
     assert kernel.run("%ultimate off\nresult([facts(first) == before, facts(second) == before])").value == [
         True,
         True,
@@ -204,7 +204,7 @@ def test_loading_twice_reloading_unloading(kernel: Kernel, proxy: Running) -> No
     kernel.run("%reload_ext ultimate_lib\n%reload_ext ultimate_lib\ngpt = openai.OpenAI()")
     output = kernel.run("ask(gpt); None", "c1")
     assert output.line.startswith("1 call")
-    rows_of(proxy, kernel.id, 1)
+    rows_of(proxy, kernel, 1)
     kernel.run("%unload_ext ultimate_lib\nultimate_lib.unload_ipython_extension(get_ipython())")
     assert kernel.run("result([variables(), patched()])").value == before
     assert "not found" in kernel.run("%ultimate").stderr
@@ -219,4 +219,4 @@ def test_packages_imported_later_follow(kernel: Kernel, proxy: Running) -> None:
     ).value
     assert told == [], "loading is light"
     kernel.run(CLIENTS + "gpt = openai.OpenAI(api_key='sk-own')\nask(gpt)", "c1")
-    rows_of(proxy, kernel.id, 1, cell_id="c1")
+    rows_of(proxy, kernel, 1, cell_id="c1")

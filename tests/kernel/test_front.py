@@ -43,7 +43,7 @@ def test_lab_draws_and_nothing_is_saved(tmp_path: Path, proxy: Running) -> None:
         assert [(one["cell_id"], one["calls"]) for one in told] == [("load", 0), ("c1", 1)]
         assert told[0]["line"].startswith(f"Calls from this notebook go through {proxy.url} (demo data).")
         assert told[1]["line"].startswith("1 call · 15 tokens · $0.0000045 · ")
-        (row,) = rows_of(proxy, kernel.id, 1)
+        (row,) = rows_of(proxy, kernel, 1)
         assert row["notebook"] == "work/a.ipynb"
         assert {name: told[1][name] for name in ("input_tokens", "output_tokens", "cost_nano_usd")} == {
             name: row[name] for name in ("input_tokens", "output_tokens", "cost_nano_usd")
@@ -81,7 +81,7 @@ def test_a_jupyter_server_without_our_extension_gets_plain_lines(tmp_path: Path,
         kernel.run(CLIENTS + "gpt = openai.OpenAI()")
         output = kernel.run(ASK, "c1")
         assert (output.stdout + kernel.drain(1.0).stdout).startswith("1 call · 15 tokens")
-        (row,) = rows_of(proxy, kernel.id, 1)
+        (row,) = rows_of(proxy, kernel, 1)
         assert row["notebook"] == str(tmp_path / "work" / "a.ipynb")
 
 
@@ -107,7 +107,7 @@ def test_the_page_is_reloaded_and_the_notebook_renamed(loaded: Kernel, proxy: Ru
     loaded.run(ASK, "c3")
     told = loaded.drain(2.0)
     assert {one["id"] for one in told.comms if one["data"].get("event") == "cell"} <= {first, second}
-    rows = rows_of(proxy, loaded.id, 3)
+    rows = rows_of(proxy, loaded, 3)
     assert [(row["cell_id"], row["notebook"]) for row in rows] == [
         ("c1", "work/a.ipynb"), ("c2", "work/b.ipynb"), ("c3", "büro/c ö 漢.ipynb"),
     ]  # fmt: skip

@@ -105,7 +105,7 @@ def test_on_again_once_the_proxy_is_there(tmp_path: Path, proxy: Running) -> Non
             f"Calls from this notebook go through {proxy.url} (demo data), 1 existing client included."
         )
         kernel.run("ask(gpt); None", "c1")
-        rows_of(proxy, kernel.id, 1, cell_id="c1")
+        rows_of(proxy, kernel, 1, cell_id="c1")
 
 
 def test_the_local_file_of_a_demo_is_found(tmp_path: Path, proxy: Running) -> None:
