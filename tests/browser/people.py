@@ -19,7 +19,7 @@ from ultimate_lib.store import Store
 
 
 @contextlib.contextmanager
-def as_owner(browser: Browser, proxy: Running, *, dark: bool = False, width: int = 1280) -> Iterator[Watched]:
+def as_owner(browser: Browser, proxy: Running, *, width: int = 1280) -> Iterator[Watched]:
     """Give a browser that is signed in as the local administrator, by a link of its own."""
     store = Store(load(environ={}, overrides={"data.folder": str(proxy.data_dir)}).store_url)
     try:
@@ -27,7 +27,7 @@ def as_owner(browser: Browser, proxy: Running, *, dark: bool = False, width: int
     finally:
         store.close()
     with watched(
-        browser, proxy.url, dark=dark, width=width, ignore=["400 (Bad", "401 (Unauth", "403 (Forb", "412 (Pre"]
+        browser, proxy.url, width=width, ignore=["400 (Bad", "401 (Unauth", "403 (Forb", "412 (Pre"]
     ) as seen:
         seen.page.goto(f"{proxy.url}/login?link={link}")
         seen.page.get_by_role("navigation", name="Main").wait_for()
