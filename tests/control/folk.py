@@ -87,7 +87,7 @@ NOBODYS = {"providers": "of the whole installation; its permission decides, see 
 
 def kind(path: str) -> str:
     """Return which kind of object a path is about."""
-    return path.removeprefix("/api/").lstrip("/").partition("/")[0]
+    return path.removeprefix("/api/").removeprefix("/admin/").lstrip("/").partition("/")[0]
 
 
 def of_objects() -> list[tuple[Route, str]]:

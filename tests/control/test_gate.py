@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from html import unescape
 from itertools import count
 
 import pytest
@@ -46,7 +47,7 @@ def ask(control: Alone, key: str, route: Route, path: str, **values: str) -> Rep
 
 
 def code(reply: Reply) -> str:
-    found = re.search(r"permission '([a-z:]+)'", reply.text)
+    found = re.search(r"permission '([a-z:]+)'", unescape(reply.text))
     return found[1] if reply.status == 403 and found else ""
 
 

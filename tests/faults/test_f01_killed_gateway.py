@@ -26,7 +26,7 @@ _LATE = """
 import asyncio
 from ultimate_lib.journal import JournalWriter
 real = JournalWriter.call
-JournalWriter.call = lambda self, record: asyncio.get_running_loop().call_later(0.3, real, self, record)
+JournalWriter.call = lambda self, *told: asyncio.get_running_loop().call_later(0.3, real, self, *told)
 """
 
 
