@@ -123,7 +123,7 @@ def test_users_are_listed_page_by_page_changed_shut_out_and_let_in(control: Alon
     path = f"/api/users/{user['id']}"
     changed = control.ask("PATCH", path, key=control.key, told={"email": "u@example.org"})
     assert (changed.json["email"], changed.json["version"]) == ("u@example.org", 2)
-    assert control.get(path).headers["ETag"] == '"v2"'
+    assert control.get(path).headers["ETag"].startswith('"v2-')
     old = control.ask("PATCH", path, key=control.key, told={"email": None}, headers={"If-Match": '"v1"'})
     assert (old.status, old.json["error"]["code"]) == (412, "changed")
     for field in ("name", "roles", "active", "password_hash", "version"):
