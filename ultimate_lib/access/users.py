@@ -119,7 +119,7 @@ def set_roles(
     version: int | None = None,
     address: str = "",
 ) -> dict[str, Any]:
-    """Grant a user these roles and no other, end its sessions, and return it.
+    """Grant a user these roles and no other, end its sessions and links, and return it.
 
     Raises `Denied` for a role that gives more than the caller has, `Invalid` for the last administrator's.
     """
@@ -136,6 +136,7 @@ def set_roles(
             people.set_roles(connection, user_id, granted)
             people.change_user(connection, user_id, {})
             sign_ins.end_sessions(connection, user_id, now)
+            sign_ins.void_links(connection, user_id, now)  # made by who reached the user as it was
             told = audited(
                 now, actor.user_name, "user.roles", user_id, address, {"roles": granted}, {"roles": before}
             )
