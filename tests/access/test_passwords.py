@@ -86,6 +86,8 @@ def test_lesson_L14_the_hash_is_not_accepted_as_the_password(store: Store, clock
         ("Ann", GOOD),
         ("", ""),
         ("root", ""),
+        ("ann\0", GOOD),
+        ("\0", ""),
     ],
 )
 def test_wrong_names_and_passwords_get_the_same_words(

@@ -56,7 +56,9 @@ def test_a_user_is_made_with_roles_and_teams_and_all_of_it_is_in_the_audit(
     assert audits.verify(store).broken_at is None
 
 
-@pytest.mark.parametrize("name", ["", " ann", "ann ", "a\nb", "x" * 101, "ann"])
+@pytest.mark.parametrize(
+    "name", ["", " ann", "ann ", "a\nb", "x" * 101, "ann", "ann\u200b", "\u202enna", "System", "anonymous"]
+)
 def test_a_name_that_cannot_be_is_refused(store: Store, clock: SteppedClock, root: Principal, name: str) -> None:
     person(store, clock, "ann")
     with pytest.raises(Invalid):
