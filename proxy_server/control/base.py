@@ -180,7 +180,7 @@ class Handler(RequestHandler):
         if name is None or self._caller.principal is None:
             return work
         parts = (self.request.method or "", self._path, headers.get("If-Match", ""), _credential(self._caller))
-        request = once.hashed(*(part.encode() for part in parts), self.request.body)
+        request = once.hashed(bench.master, *(part.encode() for part in parts), self.request.body)
         asked = once.Once(
             bench.store, bench.clock, bench.master, self._caller.principal.user_id, once.checked_name(name), request
         )

@@ -1,11 +1,14 @@
 """Conditional requests: the ETag of what has a version, and which versions an `If-Match` allows.
 
-An object with a version has the ETag `"v3"`. A change that names it in `If-Match` is taken only while that is still
-its version; the function of the route gets the number as `caller.version` and expects it in its own transaction.
+An object with a version has the ETag `"v3-"` and a mark of all that is told: some of that may change without the
+version (when somebody last signed in), and not everyone is told the same. A change that names it, or `"v3"` alone, in
+`If-Match` is taken only while that is still the version; the function of the route gets the number as
+`caller.version` and expects it in its own transaction.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -22,14 +25,18 @@ CHANGING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _MOST_TAGS = 10
 _TAG = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
 _LIST = re.compile(rf"[ \t,]*{_TAG}(?:[ \t]*,(?:[ \t]*{_TAG})?)*[ \t]*")
-_OURS = re.compile(r'"v([1-9][0-9]{0,9})"')
+_MARK_LETTERS = 16
+_OURS = re.compile(rf'"v([1-9][0-9]{{0,9}})(?:-[0-9a-f]{{{_MARK_LETTERS}}})?"')
 _NO_VERSION = (-1,)  # of nothing: the function finds that the object is gone, or that it has changed
 
 
 def etag(value: object) -> str | None:
     """Return the ETag of an answer that has a version; None for others."""
     version = value.get("version") if isinstance(value, dict) else getattr(value, "version", None)
-    return f'"v{version}"' if isinstance(version, int) and not isinstance(version, bool) else None
+    if not isinstance(version, int) or isinstance(version, bool):
+        return None
+    mark = hashlib.sha256(msgspec.json.encode(value)).hexdigest()[:_MARK_LETTERS]
+    return f'"v{version}-{mark}"'
 
 
 def versions(header: str | None) -> tuple[int | None, ...]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
-import threading
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -36,7 +35,6 @@ class Identify:
         self._store = store
         self._clock = clock
         self._keys = KeyCache(store, clock)
-        self._guard = threading.Lock()  # the key cache is not made for several threads
         self._trusted = [ipaddress.ip_network(told, strict=False) for told in settings.server.trusted_proxies]
 
     def caller(self, request: HTTPServerRequest) -> Caller:
@@ -106,8 +104,7 @@ class Identify:
             ) from None
 
     def _key(self, token: str, caller: Caller) -> Principal:
-        with self._guard:
-            principal = self._keys.lookup(token) if len(token) <= _LONGEST_TOKEN else None
+        principal = self._keys.lookup(token) if len(token) <= _LONGEST_TOKEN else None
         if principal is None:
             raise Denied(
                 "This key is not known, or has ended.",

@@ -22,7 +22,11 @@ log = logging.getLogger(__name__)
 
 _MOST_THREADS = 8
 _MOST_WAITING = 200
+_MOST_STRANGERS = 100
+"""Keys nobody knows that are looked for at a time: who makes them up leaves room for those who are known."""
 _LONGEST_S = 2.0
+BUSY = "busy"
+"""The code of what is told when too much waits: that says nothing of the store."""
 _IDLE_S = 10.0
 
 
@@ -59,7 +63,7 @@ class Aside:
         timer = loop.call_later(_LONGEST_S, tell, slow)
         with self._wake:
             if len(self._work) >= _MOST_WAITING:
-                loop.call_soon(tell, slow)
+                loop.call_soon(tell, _busy())
                 return
             self._work.append(do)
             if self._idle:
@@ -80,6 +84,10 @@ class Aside:
                     return
                 do = self._work.popleft()
             do()
+
+
+def _busy() -> Unavailable:
+    return Unavailable("Too many questions wait for the store.", hint="Try again in a moment.", code=BUSY)
 
 
 def _outcome(work: Callable[[], Any]) -> Any:
@@ -103,6 +111,7 @@ class Callers:
         self._keys = keys
         self._aside = aside
         self._reading: dict[str, list[Callable[[Any], None]]] = {}
+        self._strangers: set[str] = set()  # those of them that are not known
 
     def find(self, key: str, again: Callable[[Any], None]) -> Principal | None:
         """Return the caller behind a key.
@@ -122,14 +131,22 @@ class Callers:
     def _read(self, key: str, again: Callable[[Any], None] | None) -> None:
         waiting = self._reading.get(key)
         if waiting is None:
+            if not self._keys.knows(key):
+                if len(self._strangers) >= _MOST_STRANGERS:
+                    if again is not None:
+                        asyncio.get_running_loop().call_soon(again, _busy())
+                    return
+                self._strangers.add(key)
             waiting = self._reading[key] = []
             self._aside.run(lambda: self._keys.read(key), lambda value: self._told(key, value))
         if again is not None:
             waiting.append(again)
 
     def _told(self, key: str, value: Any) -> None:
-        if isinstance(value, Unavailable):  # it may hang: those who are known go on
-            self._keys.away = True
+        self._strangers.discard(key)
+        if isinstance(value, Unavailable):
+            if value.code != BUSY:  # it may hang: those who are known go on
+                self._keys.away = True
             with contextlib.suppress(Unread):
                 value = self._keys.kept(key)
         for again in self._reading.pop(key, ()):

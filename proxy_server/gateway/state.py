@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from proxy_server.gateway.admit import Admission
-from proxy_server.gateway.aside import Aside, Callers
+from proxy_server.gateway.aside import BUSY, Aside, Callers
 from proxy_server.gateway.upstream import Upstream
 from proxy_server.prices import kept_table
 from ultimate_lib.access import provider_keys
@@ -112,7 +112,7 @@ class State:
         if isinstance(found, Routing):
             self.adopt(found)
             log.info("Providers go by the keys that are stored now.")
-        elif isinstance(found, Unavailable):
+        elif isinstance(found, Unavailable) and found.code != BUSY:
             self.keys.away = True
 
     def renewed(self) -> Routing | None:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import pytest
 import sqlalchemy as sa
 
-from ultimate_lib.access import keys
+from ultimate_lib.access import key_cache, keys, refusals
 from ultimate_lib.access import tokens as looks
 from ultimate_lib.access.key_cache import FRESH_S, GRACE_S, KeyCache, Unread
 from ultimate_lib.access.principal import Principal
@@ -153,3 +153,35 @@ def test_a_change_whose_audit_row_cannot_be_written_is_not_made(
             change()
     (left,) = keys.list_keys(store, ada.user_id)
     assert (left["name"], left["revoked_at"], left["version"]) == ("k", None, 1)
+
+
+def test_sign_ins_and_refusals_leave_what_is_kept_of_keys_and_other_changes_do_not(
+    store: Store, clock: SteppedClock, ada: Principal
+) -> None:
+    token, row = keys.create_key(store, clock, ada, name="k")
+    cache = KeyCache(store, clock)
+    assert cache.lookup(token) is not None
+    refusals.note(store, clock, "anonymous", "session.refuse", "name:eve", "192.0.2.1", "login")
+    clock.advance(0.5)
+    cache.look()
+    assert cache.kept(token) is not None, "a stranger who fails to sign in has no key read anew"
+    keys.revoke_key(store, clock, ada, row["id"])
+    refusals.note(store, clock, "anonymous", "session.refuse", "name:eve", "192.0.2.2", "login")
+    clock.advance(0.5)
+    cache.look()
+    with pytest.raises(Unread):
+        cache.kept(token)
+    assert cache.lookup(token) is None
+
+
+def test_made_up_keys_drive_no_right_one_out(
+    store: Store, clock: SteppedClock, ada: Principal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(key_cache, "_MOST_KEPT", 20)
+    token, _ = keys.create_key(store, clock, ada, name="k")
+    cache = KeyCache(store, clock)
+    assert cache.lookup(token) is not None
+    for number in range(50):
+        assert cache.lookup(f"cp_{number:043d}") is None
+    assert cache.kept(token) is not None
+    assert len(cache._kept) <= 20

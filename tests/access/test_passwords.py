@@ -86,6 +86,8 @@ def test_lesson_L14_the_hash_is_not_accepted_as_the_password(store: Store, clock
         ("Ann", GOOD),
         ("", ""),
         ("root", ""),
+        ("ann\0", GOOD),
+        ("\0", ""),
     ],
 )
 def test_wrong_names_and_passwords_get_the_same_words(
@@ -415,3 +417,12 @@ def test_ones_own_sessions_are_listed_and_ended_and_nobody_elses(
         sessions.end_own(store, clock, narrow, None)
     assert sessions.end_own(store, clock, me, None) == 1
     assert sessions.lookup(store, clock, second) is None
+
+
+def test_a_link_to_oneself_does_not_spare_the_old_password(
+    store: Store, clock: SteppedClock, root: Principal
+) -> None:
+    link, _ = sessions.password_link(store, clock, root, root.user_id)  # the first password may come by one
+    passwords.set_by_link(store, clock, link, GOOD, HERE, "Firefox")
+    with pytest.raises(Denied, match="your own password"):
+        sessions.password_link(store, clock, root, root.user_id)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from tests.access.folk import again, person
-from ultimate_lib.access import audits, keys, reach, refusals, roles, sessions, teams, users, views
+from ultimate_lib.access import audits, keys, passwords, reach, refusals, roles, sessions, teams, users, views
 from ultimate_lib.access.changes import Changed
 from ultimate_lib.access.keys import KeyCache
 from ultimate_lib.access.principal import Principal, of_user
@@ -56,7 +56,9 @@ def test_a_user_is_made_with_roles_and_teams_and_all_of_it_is_in_the_audit(
     assert audits.verify(store).broken_at is None
 
 
-@pytest.mark.parametrize("name", ["", " ann", "ann ", "a\nb", "x" * 101, "ann"])
+@pytest.mark.parametrize(
+    "name", ["", " ann", "ann ", "a\nb", "x" * 101, "ann", "ann\u200b", "\u202enna", "System", "anonymous"]
+)
 def test_a_name_that_cannot_be_is_refused(store: Store, clock: SteppedClock, root: Principal, name: str) -> None:
     person(store, clock, "ann")
     with pytest.raises(Invalid):
@@ -176,6 +178,29 @@ def test_a_narrow_key_of_an_administrator_makes_nobody_mighty(
         with pytest.raises(Denied):
             change()
     assert users.create(store, clock, narrow, name="nobody", roles={})["roles"] == {}
+
+
+def test_who_sees_less_sets_no_password_of_who_sees_more(store: Store, clock: SteppedClock, root: Principal) -> None:
+    narrow, ann = person(store, clock, "narrow", admin="own"), person(store, clock, "ann", analyst="all")
+    for change in (
+        lambda: sessions.password_link(store, clock, narrow, ann.user_id),
+        lambda: passwords.change(store, clock, narrow, ann.user_id, "a long enough sentence"),
+        lambda: users.set_roles(store, clock, narrow, ann.user_id, {}),
+    ):
+        with pytest.raises(Denied):
+            change()
+    assert sessions.password_link(store, clock, root, ann.user_id)
+
+
+def test_a_link_made_for_who_was_in_reach_is_void_once_its_user_may_do_more(
+    store: Store, clock: SteppedClock, root: Principal
+) -> None:
+    ann = person(store, clock, "ann", viewer="team")
+    helper = replace(root, permissions=ann.permissions | {"users:manage"}, key_id="key_1")
+    token, _ = sessions.password_link(store, clock, helper, ann.user_id)
+    users.set_roles(store, clock, root, ann.user_id, {"admin": None})
+    with pytest.raises(Denied):
+        passwords.set_by_link(store, clock, token, "a long enough sentence", "192.0.2.1", "")
 
 
 _HELD = st.dictionaries(st.sampled_from(sorted(roles.GRANTABLE)), st.sampled_from(roles.SCOPES), max_size=4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -100,16 +101,26 @@ def patch(control: Alone, match: str | None, path: str = "/api/things/a", method
     return control.ask(method, path, headers=headers, told=told)
 
 
-def test_an_object_has_its_version_as_etag(control: Alone) -> None:
-    first = control.get("/api/things/a")
-    assert first.headers["ETag"] == '"v3"'
-    for match in ('"v3"', 'W/"v3"', '"x", "v3"', "*"):
+def test_an_object_has_its_version_and_a_mark_of_its_content_as_etag(control: Alone) -> None:
+    etag = control.get("/api/things/a").headers["ETag"]
+    assert re.fullmatch(r'"v3-[0-9a-f]{16}"', etag)
+    for match in (etag, f"W/{etag}", f'"x", {etag}', "*"):
         again = control.get("/api/things/a", headers={"If-None-Match": match})
-        assert (again.status, again.body, again.headers["ETag"]) == (304, b"", '"v3"'), match
-    for match in ('"v2"', "v3", '"v33"', '"V3"'):
+        assert (again.status, again.body, again.headers["ETag"]) == (304, b"", etag), match
+    for match in ('"v2"', '"v3"', etag.strip('"'), etag.upper()):
         assert control.get("/api/things/a", headers={"If-None-Match": match}).status == 200, match
-    assert control.ask("HEAD", "/api/things/a").headers["ETag"] == '"v3"'
-    assert patch(control, None).headers["ETag"] == '"v4"', "what a change answers is what a read would"
+    assert control.ask("HEAD", "/api/things/a").headers["ETag"] == etag
+    changed = patch(control, etag).headers["ETag"]
+    assert changed.startswith('"v4-')
+    assert control.get("/api/things/a").headers["ETag"] == changed, "what a change answers is what a read would"
+
+
+def test_what_changes_without_the_version_is_told_anew_and_stands_in_no_changes_way(control: Alone) -> None:
+    before = control.get("/api/things/a").headers["ETag"]
+    KEPT["a"] = Thing("a", "signed in since", 3)
+    again = control.get("/api/things/a", headers={"If-None-Match": before})
+    assert (again.status, again.json["text"]) == (200, "signed in since")
+    assert patch(control, before).status == 200
 
 
 def test_lists_and_versions_that_are_text_go_by_content(control: Alone) -> None:
@@ -129,7 +140,10 @@ def test_a_change_that_may_be(control: Alone, match: str | None, way: tuple[str,
     assert ("a" not in KEPT) if way[0] == "DELETE" else KEPT["a"] == Thing("a", "next", 4)
 
 
-@pytest.mark.parametrize("match", ['"v2"', '"v4"', 'W/"v3"', '"other"', '"v03"', '"v2", W/"v3", "x"', '""', '"v3 "'])
+@pytest.mark.parametrize(
+    "match",
+    ['"v2"', '"v4"', 'W/"v3"', '"other"', '"v03"', '"v3-"', '"v3-00"', '"v2", W/"v3", "x"', '""', '"v3 "'],
+)
 @pytest.mark.parametrize("way", [("PATCH", ""), ("PUT", "/text"), ("DELETE", "")])
 def test_a_change_of_what_has_changed(control: Alone, match: str, way: tuple[str, str]) -> None:
     reply = patch(control, match, f"/api/things/a{way[1]}", way[0])

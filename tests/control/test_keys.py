@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.control import alone
+from tests.control import alone, calls
 from tests.control.alone import Alone
 
 
@@ -74,6 +74,22 @@ def test_lists_are_narrowed_to_whom_the_caller_may_see(control: Alone) -> None:
     control.ask("DELETE", f"/api/keys/{first}", key=ann)
     assert first in {one["id"] for one in control.get("/api/keys?state=ended", key=ann).json["keys"]}
     assert first not in {one["id"] for one in control.get("/api/keys?state=live", key=ann).json["keys"]}
+
+
+def test_a_lead_sees_of_a_members_key_what_was_booked_under_the_team_alone(control: Alone) -> None:
+    ann, lea = control.add_user("ann", "viewer", "api_user"), control.add_user("lea", "viewer")
+    team = control.ask("POST", "/api/teams", key=control.key, told={"name": "search"}).json["id"]
+    control.ask("PUT", f"/api/teams/{team}/members/user_lea", key=control.key, told={"lead": True})
+    key = control.get("/api/auth/verify", key=ann).json["key_id"]
+    now = control.bench.clock.now()
+    booked = [calls.call(now, user_id="user_ann", key_id=key, team=team) for team in ("other", None, "search")]
+    calls.write(control.bench.settings, *booked)
+    assert control.get(f"/api/keys/{key}/usage", key=lea).status == 404
+    assert control.ask("PUT", f"/api/teams/{team}/members/user_ann", key=lea).status == 200
+    used = {}
+    for name, asks in (("ann", ann), ("lea", lea), ("admin", control.key)):
+        used[name] = control.get(f"/api/keys/{key}/usage", key=asks).json["requests"]
+    assert used == {"ann": 3, "lea": 1, "admin": 3}
 
 
 def test_lesson_L10_no_field_sets_what_is_not_told_of(control: Alone) -> None:

@@ -110,3 +110,28 @@ def test_a_read_that_hangs_on_one_connection_does_not_hide_that_a_key_has_ended(
         hanging.set()
 
     asyncio.run(run())
+
+
+def test_a_flood_of_made_up_keys_lets_no_ended_key_go_on_and_leaves_room_for_those_who_are_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    held = Held(monkeypatch)
+
+    async def run() -> None:
+        aside = Aside()
+        callers = Callers(held.keys, aside)
+        assert await ask(callers, KNOWN) is ADA
+        held.open.clear()
+        flood = [asyncio.create_task(ask(callers, f"cp_{n:043d}")) for n in range(1000)]
+        await asyncio.sleep(0.1)
+        assert sum(one.done() for one in flood) == 900, "refused at once"
+        assert len(aside._work) < 150
+        assert held.keys.away is False, "that too many ask says nothing of the store"
+        held.ended = True
+        held.keys._kept[KNOWN] = held.keys._kept[KNOWN]._replace(read_at=time.monotonic() - 5.1)
+        known = asyncio.create_task(ask(callers, KNOWN))
+        held.open.set()
+        assert await known is None
+        assert [one for one in await asyncio.gather(*flood[:100]) if one is not None] == []
+
+    asyncio.run(run())

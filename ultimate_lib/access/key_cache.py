@@ -10,6 +10,8 @@ from ultimate_lib.errors import UltimateError
 from ultimate_lib.store import audit, keys
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from ultimate_lib.access.principal import Principal
     from ultimate_lib.clock import Clock
     from ultimate_lib.store import Store
@@ -22,6 +24,10 @@ RENEW_S = 2.5
 """From which age on what is kept should be read anew by whoever can do so beside its work."""
 _LOOK_S = 0.4
 _MOST_KEPT = 10_000
+_NO_KEYS_MATTER = frozenset({
+    "session.start", "session.end", "session.refuse", "change.refuse", "browser.refuse", "user.link", "user.password",
+})  # fmt: skip
+"""What is in the audit and changes no key: anyone who fails to sign in could otherwise have all keys read anew."""
 
 
 class Unread(Exception):
@@ -47,7 +53,8 @@ class KeyCache:
         self._clock = clock
         self._monotonic = clock.monotonic
         self._kept: dict[str, _Kept] = {}
-        self._changes = 0  # number of the audit's last row, when it was last looked at
+        self._changes = 0  # number of the audit's last row that may concern keys, when it was last looked at
+        self._seen: int | None = None  # number of its last row of all, then
         self._looked = float("-inf")
         self.away = False
         """Whether the store did not answer when it was last asked."""
@@ -68,6 +75,11 @@ class KeyCache:
         kept = self._kept.get(token)
         return kept is None or self._monotonic() - kept.read_at >= RENEW_S
 
+    def knows(self, token: str) -> bool:
+        """Say whether a key was right when it was last read, however long ago."""
+        kept = self._kept.get(token)
+        return kept is not None and kept.principal is not None
+
     def read(self, token: str) -> Principal | None:
         """Return the caller behind a key as the store knows it now. Waits for the store; not for an event loop.
 
@@ -86,11 +98,16 @@ class KeyCache:
             return self._unexpired(kept.principal)
         self.away = False
         if len(self._kept) >= _MOST_KEPT:  # wrong keys are kept too, but not without end
-            self._kept.clear()
+            self._forget_wrong()
         newer = self._kept.get(token)
         if newer is None or newer.read_at <= now:  # a read that took long does not undo a later one
             self._kept[token] = _Kept(principal, now, known)
         return self._unexpired(principal)
+
+    def _forget_wrong(self) -> None:
+        """Forget wrong keys, so that who makes them up drives no right one out; all when that is not enough."""
+        right = {token: kept for token, kept in list(self._kept.items()) if kept.principal is not None}
+        self._kept = right if len(right) < _MOST_KEPT // 2 else {}
 
     def lookup(self, token: str) -> Principal | None:
         """Return the caller behind a key, or None. May wait for the store; raises `Unavailable` like `read`."""
@@ -108,11 +125,19 @@ class KeyCache:
         self._looked = now
         try:
             with self._store.begin() as connection:
-                self._changes = audit.last(connection)
+                self._see(connection)
         except UltimateError:
             self.away = True
         else:
             self.away = False
+
+    def _see(self, connection: Connection) -> None:
+        last, seen = audit.last(connection), self._seen
+        if seen is None or last < seen:  # the first look, or a backup was put in place
+            self._changes = last
+        elif last > seen:
+            self._changes = audit.last_of_others(connection, _NO_KEYS_MATTER, seen) or self._changes
+        self._seen = last
 
     def _read(self, token: str) -> tuple[int, Principal | None]:
         with self._store.begin() as connection:

@@ -9,7 +9,7 @@ The answer is sealed, since it may hold a new key, and goes only to the credenti
 from __future__ import annotations
 
 import contextlib
-import hashlib
+import hmac
 import logging
 import re
 from datetime import timedelta
@@ -131,9 +131,12 @@ def checked_name(name: str) -> str:
     return name
 
 
-def hashed(*parts: bytes) -> bytes:
-    """Return what tells one request from another: its parts, each with its length."""
-    told = hashlib.sha256()
+def hashed(master: MasterKey, *parts: bytes) -> bytes:
+    """Return what tells one request from another: its parts, each with its length.
+
+    Keyed, so that a copy of the store alone does not let anybody try what a body held, a password, say.
+    """
+    told = hmac.new(master.derive("idempotency-request"), digestmod="sha256")
     for part in parts:
         told.update(b"%d:%b" % (len(part), part))
     return told.digest()

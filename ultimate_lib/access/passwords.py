@@ -133,14 +133,13 @@ def sign_in(  # noqa: PLR0917 - who signs in, from where
     with _turns.turn():
         _charge(store, clock, name, address)
         with store.begin() as connection:
-            row = people.user_named(connection, name) if len(name) <= _LONGEST_NAME else None
+            row = people.user_named(connection, name) if _can_be_a_name(name) else None
         kept = row["password_hash"] if row is not None and row["active"] else None
         ready = _folded(password)
         right = _verified(kept or _nobodys(), ready) and kept is not None
         if row is None or not right:
-            refusals.note(
-                store, clock, "anonymous", "session.refuse", f"name:{name[:_LONGEST_NAME]}", address, "login"
-            )
+            told = "".join(one if one.isprintable() else "\ufffd" for one in name[:_LONGEST_NAME])
+            refusals.note(store, clock, "anonymous", "session.refuse", f"name:{told}", address, "login")
             raise Denied(
                 "Name or password is wrong.",
                 hint="Ask an administrator for a link if you have forgotten them.",
@@ -244,6 +243,10 @@ def _check_current(store: Store, clock: Clock, name: str, kept: str, current: st
         raise Denied("The current password is wrong.", code="password_current")
     with store.begin() as connection:
         _forgive(connection, name, address)
+
+
+def _can_be_a_name(name: str) -> bool:
+    return len(name) <= _LONGEST_NAME and "\0" not in name  # PostgreSQL takes no text with a NUL in it
 
 
 def _verified(kept: str, password: str) -> bool:

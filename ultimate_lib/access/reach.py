@@ -23,8 +23,16 @@ _DEFAULT_SCOPES = {"admin": "all", "api_user": "own"}
 
 
 def require_reach(connection: Connection, actor: Principal, user_id: str) -> None:
-    """Raise `Denied` when a user may do more than the caller does."""
-    excess = permissions_of(people.roles_of(connection, [user_id])[user_id]) - actor.permissions
+    """Raise `Denied` when a user may do more, or sees more calls, than the caller does."""
+    held = people.roles_of(connection, [user_id])[user_id]
+    view = view_of(held)
+    if SCOPES.index(view) > SCOPES.index(actor.view):
+        raise Denied(
+            f"That user sees {view} calls, the caller only {actor.view}.",
+            hint="Ask an administrator who sees as much.",
+            code="reach",
+        )
+    excess = permissions_of(held) - actor.permissions
     if excess:
         own = user_id == actor.user_id
         raise Denied(

@@ -15,7 +15,7 @@ from ultimate_lib.access.changes import audited
 from ultimate_lib.access.keys import digest
 from ultimate_lib.access.principal import of_user
 from ultimate_lib.access.reach import require_reach
-from ultimate_lib.errors import Invalid, NotFound, Unavailable
+from ultimate_lib.errors import Denied, Invalid, NotFound, Unavailable
 from ultimate_lib.records import new_call_id
 from ultimate_lib.store import audit, identities, people, sign_ins
 
@@ -59,6 +59,12 @@ def password_link(
         if row is None:
             raise NotFound(f"There is no user '{user_id[:60]}'.", code="user_unknown")
         require_reach(connection, actor, user_id)
+        if user_id == actor.user_id and row["password_hash"] is not None:
+            raise Denied(
+                "A link would replace your own password without asking for it.",
+                hint="Change it with the old one, or let another administrator make the link.",
+                code="user_self",
+            )
         if not row["active"]:
             raise Invalid(
                 "A user who is deactivated signs in by no link.", hint="Reactivate it.", code="user_inactive"

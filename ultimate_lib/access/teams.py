@@ -106,19 +106,24 @@ def add_member(
     team_id: str,
     user_id: str,
     *,
+    name: str | None = None,
     lead: bool | None = None,
     version: int | None = None,
     address: str = "",
 ) -> dict[str, Any]:
-    """Add a member, or change whether it leads (with `users:manage` alone), and return the team."""
+    """Add a member, or change whether it leads (with `users:manage` alone), and return the team.
+
+    With a `name` it is the user of exactly that name, whatever the id.
+    """
     now = clock.now()
     with store.begin() as connection:
         row = _managed(connection, actor, team_id, version)
         if row["archived_at"] is not None:
             raise Invalid("An archived team takes no members.", code="team_archived")
-        user = people.user(connection, user_id)
+        user = _meant(connection, user_id, name)
         if user is None or not user["active"]:
-            raise NotFound(f"There is no active user '{user_id[:60]}'.", code="user_unknown")
+            raise NotFound(f"There is no active user '{(name or user_id)[:60]}'.", code="user_unknown")
+        user_id = user["id"]
         was = _membership(connection, team_id, user_id)
         leads = (was or False) if lead is None else lead
         if leads != (was or False) and "users:manage" not in actor.permissions:
@@ -226,6 +231,12 @@ def _managed(connection: Connection, actor: Principal, team_id: str, version: in
         require_reach(connection, actor, actor.user_id)  # leading is the user's right, not that of a narrow key
     expect(version, row)
     return row
+
+
+def _meant(connection: Connection, user_id: str, name: str | None) -> RowMapping | None:
+    if name is None:
+        return people.user(connection, user_id)
+    return people.user_named(connection, name) if name.isprintable() else None
 
 
 def _membership(connection: Connection, team_id: str, user_id: str) -> bool | None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"[^\s\x00-\x1f\x7f](?:[^\x00-\x1f\x7f]{0,98}[^\s\x00-\x1f\x7f])?")
 _EMAIL = re.compile(r"[^\s@\x00-\x1f]{1,64}@[^\s@\x00-\x1f]{1,190}")
+_NOBODYS = frozenset({"anonymous", "system"})
 _SHOWN = (
     "id", "name", "email", "active", "created_at", "last_sign_in_at", "password_changed_at", "deactivated_at",
     "version",
@@ -119,7 +120,7 @@ def set_roles(
     version: int | None = None,
     address: str = "",
 ) -> dict[str, Any]:
-    """Grant a user these roles and no other, end its sessions, and return it.
+    """Grant a user these roles and no other, end its sessions and links, and return it.
 
     Raises `Denied` for a role that gives more than the caller has, `Invalid` for the last administrator's.
     """
@@ -136,6 +137,7 @@ def set_roles(
             people.set_roles(connection, user_id, granted)
             people.change_user(connection, user_id, {})
             sign_ins.end_sessions(connection, user_id, now)
+            sign_ins.void_links(connection, user_id, now)  # made by who reached the user as it was
             told = audited(
                 now, actor.user_name, "user.roles", user_id, address, {"roles": granted}, {"roles": before}
             )
@@ -238,11 +240,10 @@ def _keep_an_administrator(connection: Connection, user_id: str) -> None:
 
 
 def _check_name(name: str) -> None:
-    if not _NAME.fullmatch(name):
-        raise Invalid(
-            "A user's name has 1 to 100 characters, without spaces at its ends or control characters.",
-            code="user_name",
-        )
+    if not (_NAME.fullmatch(name) and name.isprintable()):  # none that looks like another's in the audit
+        raise Invalid("A user's name has 1 to 100 visible characters, without spaces at its ends.", code="user_name")
+    if name.casefold() in _NOBODYS:
+        raise Invalid(f"'{name}' is how the audit calls what no user has done.", code="user_name")
 
 
 def _check_email(email: str | None) -> None:

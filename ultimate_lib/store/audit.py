@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from ultimate_lib.store.tables import audit
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from datetime import datetime
 
     from sqlalchemy import Connection, RowMapping
@@ -44,6 +44,12 @@ def take_turn(connection: Connection) -> None:
 def last(connection: Connection) -> int:
     """Return the number of the last row, 0 when there is none: it grows with every change."""
     return connection.execute(sa.select(sa.func.max(audit.c.number))).scalar() or 0
+
+
+def last_of_others(connection: Connection, actions: Iterable[str], after: int) -> int | None:
+    """Return the number of the last row behind `after` that tells of none of these actions; None: there is none."""
+    query = sa.select(sa.func.max(audit.c.number)).where(audit.c.number > after, audit.c.action.not_in(list(actions)))
+    return connection.execute(query).scalar()
 
 
 class Verified(NamedTuple):

@@ -231,11 +231,15 @@ def usage(bench: Workbench, caller: Caller, asked: Asked) -> Usage:
     from ultimate_lib.lake import numbers  # noqa: PLC0415 - the lake's libraries load with the first question
     from ultimate_lib.lake.query import Query  # noqa: PLC0415
 
-    row = keys.one(bench.store, caller.known, asked.id)
+    who = caller.known
+    who.require("analytics:view")
+    row = keys.one(bench.store, who, asked.id)
     key_id = row["rotated_from"] or row["id"]  # calls with a former secret are the key's own
     zone = asked.time_zone or bench.settings.billing.time_zone
     within = span.read(asked.start, asked.end, zone, clock=bench.clock, default=_MONTH)
     where: dict[str, tuple[str | None, ...]] = {"key": (key_id,)}
+    if row["user_id"] != who.user_id and "keys:manage" not in who.permissions:
+        where["team"] = who.leads  # what it was used for elsewhere, or before, is none of a lead's business
     query = Query(metrics=_METRICS, start=within.start, end=within.end, where=where, time_zone=zone)
     (told,) = numbers.aggregate(bench.lake, query, bench.compute).frame.to_dicts()
     newest = numbers.calls(

@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from proxy_server.control import cursors
 from ultimate_lib.access import teams
+from ultimate_lib.errors import Invalid
 
 if TYPE_CHECKING:
     from typing import Any
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from ultimate_lib.workbench import Workbench
 
 _KIND = "teams"
+_NAMED = "named"  # no user has this id
 
 
 class Member(Struct, kw_only=True):
@@ -82,7 +84,8 @@ class Membership(Struct, kw_only=True):
     """Who belongs to which team, and whether it leads; left out: as it was, for a new member no."""
 
     id: str
-    user_id: str
+    user_id: str  # or 'named', with the exact name: who leads a team sees no list of all users
+    name: str | None = None
     lead: bool | None = None
 
 
@@ -141,12 +144,15 @@ def archive(bench: Workbench, caller: Caller, told: OneTeam) -> Team:
 
 def put_member(bench: Workbench, caller: Caller, told: Membership) -> Team:
     """Add a member, or change whether it leads."""
+    if (told.user_id == _NAMED) != (told.name is not None):
+        raise Invalid("A member is told by its id, or as 'named' by its name.", code="member_named")
     row = teams.add_member(
         bench.store,
         bench.clock,
         caller.known,
         told.id,
         told.user_id,
+        name=told.name,
         lead=told.lead,
         version=caller.version,
         address=caller.address,

@@ -68,7 +68,11 @@ def team(bench: Workbench, caller: Caller, asked: One) -> Page:
         "zone": zone.key,
         "manages": manages,
         "own_id": who.user_id,
-        "others": [one for one in users.listed(bench.store) if one["active"] and one["id"] not in members],
+        "others": [
+            one
+            for one in (users.listed(bench.store) if manages else [])
+            if one["active"] and one["id"] not in members
+        ],
         "keys": [row_of(key, bench.clock.now(), zone) for key in found.keys] if found is not None else None,
         "more_keys": found is not None and found.next is not None,
     }
