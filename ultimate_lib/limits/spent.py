@@ -86,8 +86,17 @@ class Elsewhere:
     def look(self, budgets: Iterable[Budget], own_until: tuple[int, int] = (0, 0)) -> Seen:
         """Read on; `own_until` is where this process's journal stood when it learnt of the newest of these budgets.
 
-        For a budget seen for the first time everything is added that was spent before.
+        For a budget seen for the first time everything is added that was spent before. A look that fails leaves
+        nothing behind: the next one finds the same again.
         """
+        before = dict(self._offsets), {writer: dict(calls) for writer, calls in self._open.items()}, self._known
+        try:
+            return self._look(budgets, own_until)
+        except BaseException:
+            self._offsets, self._open, self._known = before
+            raise
+
+    def _look(self, budgets: Iterable[Budget], own_until: tuple[int, int]) -> Seen:
         wanted = {budget.id: budget for budget in budgets}
         fresh = [budget for budget in wanted.values() if budget.id not in self._known]
         spent: Amounts = defaultdict(int)
