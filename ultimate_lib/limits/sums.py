@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import polars as pl
 
 from ultimate_lib import journal
-from ultimate_lib.clock import to_datetime, to_us
+from ultimate_lib.clock import to_datetime
 from ultimate_lib.lake import reader
 from ultimate_lib.limits import spent as elsewhere
 from ultimate_lib.limits.calendar import span
@@ -138,7 +138,11 @@ class Sums:
             return 0
         with store.begin() as connection:
             last = rows.last_periods(connection)
-        turned = {one.id for one in budgets if one.id in last and _on_edge(lake, one, to_us(last[one.id]))}
+        turned = {
+            one.id
+            for one in budgets
+            if one.id in last and elsewhere.on_edge(one, last[one.id], lake.settings.billing)
+        }
         bases = from_lake(lake, [one for one in budgets if one.id not in turned])
         now_us = lake.clock.now_us()
         for one in budgets:
@@ -180,11 +184,6 @@ class Sums:
                 self._seen[one.id, starts[one.id], writer] = max(last, behind[one.id])
         self._seen = {key: segment for key, segment in self._seen.items() if starts.get(key[0]) == key[1]}
         return read, len(values) - len(lost)
-
-
-def _on_edge(lake: Lake, budget: Budget, start_us: int) -> bool:
-    """Say whether a period began at this instant: not when the billing calendar has been changed since."""
-    return span(budget.period, start_us, lake.settings.billing).start_us == start_us
 
 
 def _sealed(folder: WriterFolder, behind: int) -> Iterator[tuple[int, list[Counted]]]:
