@@ -49,6 +49,7 @@ class Admission:
         settings = state.settings
         self.counters = MemoryCounters(settings, state.clock)
         self.waiting: set[Waiting] = set()
+        self.called: set[Waiting] = set()  # let in, and not yet gone on
         self.idle = False  # until the limits are known
         self._alone = settings.server.gateways == 1
         self._elsewhere = spent.Elsewhere(settings, state.store, state.clock, state.journal.writer)
@@ -68,7 +69,9 @@ class Admission:
             self._set(limits)
             self._add(self._elsewhere.look(limits.budgets))
             self.counters.own(owning=self._lock is not None or not self._alone)
-        except Unavailable as error:  # calls are refused until they can be read
+        except Unavailable as error:  # calls are refused until they can be read, all of it: what is spent as well
+            self._mark = None
+            self._let_go()
             log.warning("The limits cannot be read yet: %s", error)
 
     def _check(self, limits: Limits) -> None:
@@ -114,7 +117,7 @@ class Admission:
                 claimed = not owning and self._claim()
                 if claimed or owning or self._mark is None:
                     await self._look()
-                if claimed and self._lock is not None and self._mark is not None:
+                if not owning and not self._leaving and (claimed or not self._alone) and self._mark is not None:
                     self.counters.own(owning=True)
                 self._failure = ""
             except (UltimateError, OSError) as error:
@@ -125,6 +128,8 @@ class Admission:
                 self._failure = str(error)
                 await asyncio.sleep(_BEAT_S)
             except Exception:
+                if claimed:
+                    self._let_go()  # or it would be claimed no more, and calls would wait in vain
                 log.exception("Limits could not be renewed; it is tried again.")
                 await asyncio.sleep(_BEAT_S)
 
@@ -133,6 +138,7 @@ class Admission:
         if limits is not None:
             self._set(limits)
         # from this instant on the calls of a new budget are counted here; what was before is read from the journal
+        self.counters.count_anew()
         position = self._state.journal.position
         budgets: list[Budget] = [account.budget for account in self.counters.accounts.values()]
         if budgets:
@@ -143,6 +149,8 @@ class Admission:
         """Cease to admit calls under hard budgets, for a successor does now."""
         self._leaving = True
         self.counters.own(owning=False)
+        for called in list(self.called):
+            called.go_on()  # its hold stands in the journal before the successor reads it
         self._let_go()
         for waiting in list(self.waiting):
             waiting.refuse(_replaced())
@@ -219,6 +227,7 @@ class Waiting:
         self._loop = asyncio.get_running_loop()
         self._began = exchange.state.clock.monotonic()
         self._timer: asyncio.TimerHandle | None = None
+        self._answer: Hold | Refusal | None = None
 
     def start(self) -> None:
         """Begin to wait."""
@@ -230,7 +239,16 @@ class Waiting:
     def _ready(self, answer: Hold | Refusal) -> None:
         """Take the answer, given while another call ends: what follows has its own turn on the loop."""
         self._end()
-        self._loop.call_soon(self._go_on, answer)
+        self._answer = answer
+        self._admission.called.add(self)
+        self._loop.call_soon(self.go_on)
+
+    def go_on(self) -> None:
+        """Go on with the answer, once."""
+        answer, self._answer = self._answer, None
+        self._admission.called.discard(self)
+        if answer is not None:
+            self._go_on(answer)
 
     def _time_out(self) -> None:
         self._end()

@@ -112,7 +112,11 @@ class MemoryCounters:
         refused = self._take_rates(gauges, ask, hold, now)
         if refused is not None:
             return refused
-        wants = self._wants(hard, ask) if hard else []
+        try:
+            wants = self._wants(hard, ask) if hard else []
+        except BaseException:
+            self._return_rates(hold)
+            raise
         if isinstance(wants, Refusal):
             self._return_rates(hold)
             return wants
@@ -269,7 +273,7 @@ class MemoryCounters:
         charges: dict[str, int] = {}
         if hold is not None:
             self._free(hold)
-            self._settle_rates(hold, record)
+            self._settle_rates(hold, record, reached=reached)
         if self.accounts and counts(record):
             known = hold is not None and hold.seen[0] == self._edition
             for account in hold.seen[1] if hold is not None and known else self._budgets.of_call(record):
@@ -316,6 +320,13 @@ class MemoryCounters:
                     part.ledger.held -= part.amount
                     part.ledger.spent += part.amount
 
+    def count_anew(self) -> None:
+        """Forget what was counted under budgets whose past is not known yet: it will be read with it."""
+        for account in self.accounts.values():
+            for ledger in (account.current, account.last):
+                if ledger is not None and not account.loaded:
+                    ledger.spent = 0
+
     def add(self, spent: Mapping[tuple[str, int], int], held: Mapping[tuple[str, int], int]) -> None:
         """Add what was spent elsewhere (budget, start of its period → amount); `held` takes the place of the last."""
         for name, account in self.accounts.items():
@@ -361,11 +372,13 @@ class MemoryCounters:
         for one in taken:
             one.end(0)
 
-    def _settle_rates(self, hold: Hold, record: CallRecord) -> None:
+    @staticmethod
+    def _settle_rates(hold: Hold, record: CallRecord, *, reached: bool) -> None:
         if hold.rates:
             taken, hold.rates = hold.rates, []
-            known = record.usage_source == "provider"
-            tokens = (record.input_tokens or 0) + (record.output_tokens or 0) if known else None
+            tokens: int | None = None if reached else 0
+            if record.usage_source == "provider":
+                tokens = (record.input_tokens or 0) + (record.output_tokens or 0)
             for one in taken:
                 one.end(tokens)
 

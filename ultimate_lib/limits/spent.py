@@ -16,18 +16,20 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ultimate_lib import journal
-from ultimate_lib.clock import to_datetime
+from ultimate_lib.clock import to_datetime, to_us
+from ultimate_lib.errors import Unavailable
 from ultimate_lib.limits.calendar import span
 from ultimate_lib.limits.calls import Budget, Index, RateLimit, charged, counted, counts
 from ultimate_lib.store import limits as rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from datetime import datetime
 
     from ultimate_lib.clock import Clock
     from ultimate_lib.journal import Segment
     from ultimate_lib.limits.calls import Counted
-    from ultimate_lib.settings import Settings
+    from ultimate_lib.settings import Billing, Settings
     from ultimate_lib.store import Store
     from ultimate_lib.store.limits import Mark
 
@@ -86,8 +88,17 @@ class Elsewhere:
     def look(self, budgets: Iterable[Budget], own_until: tuple[int, int] = (0, 0)) -> Seen:
         """Read on; `own_until` is where this process's journal stood when it learnt of the newest of these budgets.
 
-        For a budget seen for the first time everything is added that was spent before.
+        For a budget seen for the first time everything is added that was spent before. A look that fails leaves
+        nothing behind: the next one finds the same again.
         """
+        before = dict(self._offsets), {writer: dict(calls) for writer, calls in self._open.items()}, self._known
+        try:
+            return self._look(budgets, own_until)
+        except BaseException:
+            self._offsets, self._open, self._known = before
+            raise
+
+    def _look(self, budgets: Iterable[Budget], own_until: tuple[int, int]) -> Seen:
         wanted = {budget.id: budget for budget in budgets}
         fresh = [budget for budget in wanted.values() if budget.id not in self._known]
         spent: Amounts = defaultdict(int)
@@ -114,11 +125,23 @@ class Elsewhere:
         return Seen(spent, self._held(wanted))
 
     def _begin(self, fresh: list[Budget], spent: Amounts) -> None:
-        """Take the stored sums of budgets that are new here."""
+        """Take the stored sums of budgets that are new here.
+
+        Raises `Unavailable` for a hard one whose calendar has changed until the worker has read its new period's past
+        from the lake: the journal alone does not know it.
+        """
         now_us = self._clock.now_us()
         starts = {one.id: span(one.period, now_us, self._settings.billing).start_us for one in fresh}
         with self._store.begin() as connection:
             sums = rows.sums(connection, {name: to_datetime(start) for name, start in starts.items()})
+            last = rows.last_periods(connection)
+        for one in fresh:
+            begun = rows.LAKE in sums.get(one.id, {}) or one.id not in last
+            if one.hard and one.enabled and not begun and not on_edge(one, last[one.id], self._settings.billing):
+                raise Unavailable(
+                    f"The budget {one.title} is being added up anew, for the billing calendar has changed.",
+                    hint="The worker does so within seconds.", code="limits",
+                )  # fmt: skip
         for name, start in starts.items():
             marks = sums.get(name, {})
             self._marks[name, start] = marks
@@ -184,6 +207,12 @@ class Elsewhere:
                     if budget is not None:
                         held[name, self._start(budget, call)] += value
         return held
+
+
+def on_edge(budget: Budget, start: datetime, billing: Billing) -> bool:
+    """Say whether one of a budget's periods begins at an instant: not when the billing calendar has changed since."""
+    start_us = to_us(start)
+    return span(budget.period, start_us, billing).start_us == start_us
 
 
 def _read(segment: Segment, offset: int, until: int = 1 << 62) -> journal.Lines | None:

@@ -1,7 +1,8 @@
 """The worker's part: what each budget has spent, in the store, so that it outlives the journal.
 
-1 A period's sum begins with what the lake holds of it, once, together with the number of each writer's last segment
-  that the lake had then (`begin`): by whoever makes the budget, and at each turn of a period by the worker.
+1 A budget's first sum begins with what the lake holds of its period, once, together with the number of each writer's
+  last segment that the lake had then (`begin`): by whoever makes the budget. At a period's turn the worker begins
+  with nothing: all of it is still in the journal (4), and the lake knows costs, not what was charged instead.
 2 `update` adds, for each writer in ascending order, its sealed segments behind its mark; the mark moves in the same
   statement and only from where it was, so that two workers, or one that is killed and comes again, add nothing twice.
 3 The end of a dead writer is the number after its last segment: its unfinished calls, charged what they held. A call
@@ -133,9 +134,20 @@ class Sums:
         return Done(begun, segments, changed, folded)
 
     def _begin(self, lake: Lake, store: Store, budgets: list[Budget]) -> int:
-        bases = from_lake(lake, budgets)
-        if not bases:
+        if not budgets:
             return 0
+        with store.begin() as connection:
+            last = rows.last_periods(connection)
+        turned = {
+            one.id
+            for one in budgets
+            if one.id in last and elsewhere.on_edge(one, last[one.id], lake.settings.billing)
+        }
+        bases = from_lake(lake, [one for one in budgets if one.id not in turned])
+        now_us = lake.clock.now_us()
+        for one in budgets:
+            if one.id in turned:
+                bases.append(Base(one, span(one.period, now_us, lake.settings.billing).start_us, 0, {}))
         with store.begin() as connection:
             return sum(begin(connection, base) for base in bases)
 

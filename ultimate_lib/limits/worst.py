@@ -8,6 +8,7 @@ import msgspec
 
 from ultimate_lib.limits.counters import MILLIONTHS, Need
 from ultimate_lib.pricing.ceiling import Asked, most_output
+from ultimate_lib.protocols.body import UNREADABLE
 from ultimate_lib.protocols.bounds import Bounds, bounds
 from ultimate_lib.records import Usage
 
@@ -64,7 +65,10 @@ class WorstCase:
     def _bound(self) -> Bounds:
         if self._bounds is None:
             if self._read:
-                self._bounds = bounds(self._body, self._facts, self._model)
+                try:
+                    self._bounds = bounds(self._body, self._facts, self._model)
+                except UNREADABLE:
+                    self._bounds = Bounds(len(self._body), unbound="its body cannot be read")
             else:
                 self._bounds = Bounds(len(self._body), unbound="it is of a kind whose usage is not read")
         return self._bounds

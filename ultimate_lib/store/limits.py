@@ -96,6 +96,13 @@ def sums(connection: Connection, period_at: Mapping[str, datetime]) -> dict[str,
     return found
 
 
+def last_periods(connection: Connection) -> dict[str, datetime]:
+    """Return when the newest period began that a budget has a sum of (id → instant)."""
+    c = budget_sums.c
+    query = sa.select(c.budget_id, sa.func.max(c.period_at, type_=c.period_at.type).label("at")).group_by(c.budget_id)
+    return {row.budget_id: row.at for row in connection.execute(query)}
+
+
 def base(connection: Connection, budget_id: str, at: datetime, spent: int, marks: Mapping[str, int]) -> bool:
     """Begin a period's sum with the lake's and the segments that are in it; False: somebody has begun it already."""
     if not _insert(connection, budget_id, at, LAKE, 0, spent):

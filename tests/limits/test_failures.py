@@ -1,0 +1,193 @@
+"""What fails while limits are read or calls are priced leaves nothing behind: no place taken, no amount lost."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from proxy_server.gateway.admit import Admission, Waiting
+from tests.gateway.limited import make_budget, make_rate, settings_of
+from tests.limits.test_memory import ask, counters, ended, record
+from tests.limits.test_memory import budget as limit
+from tests.limits.test_sums import CLOCK, call, folder, writer
+from ultimate_lib.errors import Unavailable
+from ultimate_lib.limits import spent
+from ultimate_lib.limits.calls import RateLimit
+from ultimate_lib.limits.counters import Hold, Refusal, Wait
+from ultimate_lib.limits.spent import Elsewhere
+from ultimate_lib.limits.worst import WorstCase
+from ultimate_lib.protocols import RequestFacts
+from ultimate_lib.settings import load
+from ultimate_lib.store import Store
+
+__all__ = ["folder"]
+
+
+def admission(folder: Path, **told: Any) -> Admission:
+    settings = load(environ={}, overrides={"data.folder": str(folder), **told})
+    journal = SimpleNamespace(writer="0-own", position=(0, 0))
+    state: Any = SimpleNamespace(
+        settings=settings, clock=CLOCK, store=Store(settings.store_url), journal=journal, book=None
+    )
+    return Admission(state)
+
+
+def keep_up(made: Admission, seconds: float = 0.4) -> None:
+    async def some_time() -> None:
+        task = asyncio.create_task(made.keep_up())
+        await asyncio.sleep(seconds)
+        task.cancel()
+
+    asyncio.run(some_time())
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, error: Exception) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(owner, name, fail)
+
+
+def test_a_store_that_goes_away_in_the_middle_of_the_first_look(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = make_budget(folder, 100)
+    with monkeypatch.context() as patch:
+        failing(patch, Elsewhere, "_begin", Unavailable("away", code="store"))
+        one = admission(folder)
+    keep_up(one)
+    assert one.counters.owning
+    assert one.counters.accounts[made].loaded
+    assert isinstance(one.counters.admit(ask(record(), base=101)), Refusal)
+
+
+def test_an_unexpected_failure_of_a_look_is_tried_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_budget(folder, 100)
+    with monkeypatch.context() as patch:
+        failing(patch, spent, "read", Unavailable("away", code="store"))
+        one = admission(folder)
+    with monkeypatch.context() as patch:
+        failing(patch, spent, "read", RuntimeError("odd"))
+        keep_up(one)
+    keep_up(one)
+    assert one.counters.owning
+
+
+def test_one_of_several_gateways_keeps_up_after_a_start_without_a_store(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_rate(folder, requests_per_minute=5)
+    with monkeypatch.context() as patch:
+        failing(patch, spent, "read", Unavailable("away", code="store"))
+        one = admission(folder, **{"server.gateways": 2})
+    keep_up(one)
+    assert one.counters.owning
+    assert not one.idle
+
+
+def test_a_look_that_fails_half_way_loses_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = make_budget(folder, 10**6)
+    first, second = writer(folder), writer(folder)
+    for one in (first, second):
+        one.call(call())
+        one.call(call())
+    store = Store(settings_of(folder).store_url)
+    limits = spent.read(store)
+    assert limits is not None
+    seen = Elsewhere(settings_of(folder), store, CLOCK, "")
+    real, left = spent._read, [1]
+
+    def few(*told: Any) -> Any:
+        if not left:
+            raise OSError(24, "Too many open files")
+        left.pop()
+        return real(*told)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(spent, "_read", few)
+        with pytest.raises(OSError, match="Too many"):
+            seen.look(limits.budgets)
+    found = seen.look(limits.budgets)
+    assert {name: value for (name, _), value in found.spent.items()} == {made: 40}
+    assert sum(seen.look(limits.budgets).spent.values()) == 0
+    for one in (first, second):
+        one.close()
+
+
+def test_what_ended_before_a_second_try_is_not_counted_twice() -> None:
+    made = counters()
+    made.set([limit(amount=100)], ())
+    made.settle(None, ended(record(), 10), reached=True)
+    made.count_anew()  # its line lies before the journal's place of the second try
+    made.add({("b1", made.accounts["b1"].current.start_us): 10}, {})
+    made.count_anew()
+    (one,) = made.standings()
+    assert one.spent == 10
+
+
+def test_a_call_that_cannot_be_priced_leaves_its_place() -> None:
+    rate = RateLimit(id="r1", subject="global", subject_id="", concurrent=1, tokens_per_minute=100)
+    made = counters(limit(amount=100), rates=(rate,))
+
+    def odd(_unit: str, _rule: str) -> Any:
+        raise RecursionError
+
+    with pytest.raises(RecursionError):
+        made.admit(ask(record(), price=odd, tokens=100))
+    assert isinstance(made.admit(ask(record(), tokens=100)), Hold)
+
+
+def test_a_body_that_is_no_json_has_no_worst_case() -> None:
+    book: Any = None
+    worst = WorstCase(b"{broken", RequestFacts(model=""), record(), "POST", book, "openai", "", read=True)
+    assert worst.need("nano_usd", "refuse") == "its body cannot be read"
+
+
+def test_a_call_that_its_provider_refused_takes_no_tokens() -> None:
+    rate = RateLimit(id="r1", subject="global", subject_id="", tokens_per_minute=100)
+    made = counters(rates=(rate,))
+    failed = record()
+    hold = made.admit(ask(failed, tokens=100))
+    assert isinstance(hold, Hold)
+    failed.usage_source = "none"
+    made.settle(hold, failed, reached=False)
+    assert isinstance(made.admit(ask(record(), tokens=100)), Hold)
+
+
+def test_who_was_let_in_goes_on_before_the_lock_is_let_go(folder: Path) -> None:
+    made = make_budget(folder, 10)
+    one = admission(folder)
+    first = record()
+    hold = one.counters.admit(ask(first))
+    wait = one.counters.admit(ask(record()))
+    assert isinstance(hold, Hold)
+    assert isinstance(wait, Wait)
+    gone_on: list[bool] = []
+
+    class Connection:
+        gone = False
+
+        def set_close_callback(self, _: Any) -> None:
+            pass
+
+    def go(*_: Any) -> None:
+        gone_on.append(one._lock is not None)
+
+    exchange: Any = SimpleNamespace(
+        state=SimpleNamespace(clock=CLOCK), connection=Connection(), read_at=0.0, go=go, refused=None
+    )
+    told: Any = None
+
+    async def leave() -> None:
+        Waiting(one, wait, exchange, told, told, told, wait.ask.record, told).start()
+        one.counters.settle(hold, ended(first, 0), reached=True)
+        one.leave()
+        await asyncio.sleep(0)
+
+    asyncio.run(leave())
+    assert gone_on == [True]
+    assert one.counters.accounts[made].current.held == 10
