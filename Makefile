@@ -49,6 +49,8 @@ bench: install ## all benchmarks, quick form (ARGS="" for the full form: see tes
 	$(BIN)/python -m tests.bench.lake --quick $(ARGS)
 	$(BIN)/python -m tests.bench.workbench --quick $(ARGS)
 	$(BIN)/python -m tests.bench.sign_in
+	$(BIN)/python -m tests.bench.access --quick
+	$(BIN)/python -m tests.bench.limits --quick
 
 lock: install ## resolve requirements.lock anew from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --extra lab --extra voila --extra reports --extra dev --universal --python-version 3.11 \
