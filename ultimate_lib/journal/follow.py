@@ -94,7 +94,7 @@ def _modified(segment: Segment) -> int:
 
 
 def _paths(segment: Segment) -> tuple[Path, ...]:
-    """Return where a segment lies: one that was open when it was listed may have been sealed, and so renamed, since."""
+    """Return where a segment may lie: one listed as open may have been sealed, and so renamed, since."""
     return (segment.path,) if segment.sealed else (segment.path, segment.path.with_suffix(_SEALED))
 
 
