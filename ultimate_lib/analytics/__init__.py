@@ -1,1 +1,1 @@
-"""Forecasts, patterns and anomalies: pure functions of arrays and frames. Nothing here opens a file, socket or clock."""
+"""Forecasts, patterns and anomalies: pure functions of arrays and frames. No files, no sockets, no clock."""

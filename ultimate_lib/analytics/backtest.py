@@ -8,6 +8,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from typing import TypeAlias
+
     from numpy.typing import NDArray
 
     Floats: TypeAlias = NDArray[np.float64]
@@ -29,7 +30,7 @@ class Combined(NamedTuple):
 
 
 def origins(length: int, horizon: int, spacing: int, least: int) -> list[int]:
-    """Return up to six earlier origins, oldest first, each with a whole horizon behind it and `least` values before."""
+    """Return up to six earlier origins, oldest first, each with a whole horizon to come and `least` values before."""
     found = [length - horizon - spacing * back for back in range(ORIGINS)]
     return sorted(origin for origin in found if origin >= least)
 
@@ -58,11 +59,13 @@ def weighted_median(made: Floats, weights: Floats) -> Floats:
     heed = weights[order]
     middles = (heed.cumsum(axis=0) - 0.5 * heed) / heed.sum(axis=0)
     if len(weights) == 1:
-        return values[0]
+        only: Floats = values[0]
+        return only
     upper = np.clip((middles < 0.5).sum(axis=0), 1, len(weights) - 1)[None]  # noqa: PLR2004 - the middle
     low, high = (np.take_along_axis(middles, upper + d, axis=0)[0] for d in (-1, 0))
     left, right = (np.take_along_axis(values, upper + d, axis=0)[0] for d in (-1, 0))
-    return left + (right - left) * np.clip((0.5 - low) / (high - low + 1e-12), 0, 1)
+    found: Floats = left + (right - left) * np.clip((0.5 - low) / (high - low + 1e-12), 0, 1)
+    return found
 
 
 def scale_of(values: Floats, season: int) -> float:
@@ -82,7 +85,8 @@ def _errors(made: Floats, actual: Floats) -> Floats:
 def _weights(errors: Floats, power: float) -> Floats:
     errors = errors + 1e-9 * (errors.max() or 1.0)
     weights = (errors / errors.min()) ** -power
-    return weights / weights.sum()
+    share: Floats = weights / weights.sum()
+    return share
 
 
 def _mean(made: Floats, weights: Floats) -> Floats:

@@ -41,14 +41,14 @@ class Accuracy:
     """What the backtest measured: from `origins` earlier moments, `horizon` steps each.
 
     MASE divides by the mean error of the seasonal naive forecast within the series; `ratio` is the error over the
-    naive forecast's on the very same steps (below 1: better). `coverage` is the share of values inside the interval
-    of each level, made from the other origins alone.
+    naive forecast's on the very same steps (below 1: better). Each is None where it would divide by 0. `coverage` is
+    the share of values inside the interval of each level, made from the other origins alone.
     """
 
     origins: int
     horizon: int
-    mase: float
-    naive_mase: float
+    mase: float | None
+    naive_mase: float | None
     ratio: float | None
     coverage: dict[float, float]
 
@@ -92,7 +92,7 @@ def forecast(
     series, notes = _prepared(np.asarray(values, dtype=float), step)
     plan = _plan(len(series), horizon, step)
     found = (
-        _by_level(series, horizon, step, levels) if plan is None else _by_family(series, horizon, step, levels, *plan)
+        _by_level(series, horizon, step, levels) if plan is None else _by_family(series, horizon, step, levels, plan)
     )
     bound = -np.inf if floor is None else floor
     return Forecast(
@@ -125,47 +125,44 @@ def _plan(length: int, horizon: int, step: families.Step) -> tuple[int, list[int
 
 
 def _by_family(
-    series: Floats, horizon: int, step: families.Step, levels: Sequence[float], tested: int, origins: list[int]
+    series: Floats, horizon: int, step: families.Step, levels: Sequence[float], plan: tuple[int, list[int]]
 ) -> Forecast:
+    tested, origins = plan
     family = families.of(step, origins[0])
     names, made = zip(*families.forecasts(family, series, [*origins, len(series)], horizon), strict=True)
     actual = np.array([series[origin : origin + tested] for origin in origins])
     together = backtest.combine(np.array(made), actual, power=family.power, mean=family.mean)
-    held_out = together.held_out[:, :tested]
-    edges = intervals.bounds(together.ahead, held_out, actual, family.season, levels, family.calibration)
-    naive_at = [np.resize(series[origin - family.season : origin], tested) for origin in origins]
+    missed = intervals.Missed(together.held_out[:, :tested], actual, family.season, family.calibration)
+    edges = intervals.bounds(together.ahead, missed, levels)
     order = np.argsort(-together.weights)
+    how = "mean" if family.mean else "median"
     return Forecast(
         point=together.ahead,
         lower={level: low for level, (low, _) in edges.items()},
         upper={level: high for level, (_, high) in edges.items()},
         naive=np.resize(series[-family.season :], horizon),
-        paths=intervals.paths(together.ahead, actual - held_out, family.season, family.calibration, PATHS, _FREEDOM),
-        method=f"{'mean' if family.mean else 'median'} of {len(names)} methods, weighted by their backtest ({family.name})",
+        paths=intervals.paths(together.ahead, missed, count=PATHS, freedom=_FREEDOM),
+        method=f"{how} of {len(names)} methods, weighted by their backtest ({family.name})",
         members=tuple((names[at], float(together.weights[at])) for at in order),
-        accuracy=_accuracy(series, held_out, actual, np.array(naive_at), family, levels),
+        accuracy=_accuracy(series, missed, origins, levels),
     )
 
 
-def _accuracy(
-    series: Floats, held_out: Floats, actual: Floats, naive: Floats, family: families.Family, levels: Sequence[float]
-) -> Accuracy:
-    count, tested = actual.shape
+def _accuracy(series: Floats, missed: intervals.Missed, origins: list[int], levels: Sequence[float]) -> Accuracy:
+    count, tested = missed.actual.shape
     inside: dict[float, list[float]] = {level: [] for level in levels}
-    for at in range(count):
-        others = [other for other in range(count) if other != at]
-        edges = intervals.bounds(
-            held_out[at], held_out[others], actual[others], family.season, levels, family.calibration
-        )
-        for level, (low, high) in edges.items():
-            inside[level].append(float(np.mean((actual[at] >= low) & (actual[at] <= high))))
-    scale = backtest.scale_of(series, family.season)
-    error, plain = float(np.abs(actual - held_out).mean()), float(np.abs(actual - naive).mean())
+    for at, actual in enumerate(missed.actual):
+        for level, (low, high) in intervals.bounds(missed.held_out[at], missed.but(at), levels).items():
+            inside[level].append(float(np.mean((actual >= low) & (actual <= high))))
+    naive = [np.resize(series[origin - missed.season : origin], tested) for origin in origins]
+    scale = backtest.scale_of(series, missed.season)
+    error = float(np.abs(missed.actual - missed.held_out).mean())
+    plain = float(np.abs(missed.actual - np.array(naive)).mean())
     return Accuracy(
         origins=count,
         horizon=tested,
-        mase=error / scale if scale else float("nan"),
-        naive_mase=plain / scale if scale else float("nan"),
+        mase=error / scale if scale else None,
+        naive_mase=plain / scale if scale else None,
         ratio=error / plain if plain else None,
         coverage={level: float(np.mean(found)) for level, found in inside.items()},
     )
@@ -194,9 +191,7 @@ def _by_level(series: Floats, horizon: int, step: families.Step, levels: Sequenc
         method="level of the last values",
         members=(("level of the last values", 1.0),),
         accuracy=None,
-        notes=(
-            f"With {len(series)} {step}s there is nothing to test a forecast on: this is a level and its spread so far.",
-        ),
+        notes=(f"{len(series)} {step}s are too few to test a forecast on: this is a level and its spread so far.",),
     )
 
 

@@ -8,8 +8,8 @@ import numpy as np
 from scipy.special import ndtri
 
 if TYPE_CHECKING:
-    from typing import TypeAlias
     from collections.abc import Sequence
+    from typing import TypeAlias
 
     from numpy.typing import NDArray
 
@@ -36,6 +36,21 @@ class Calibration(NamedTuple):
         """Return the factor for a level: on a line through both, by the normal quantile."""
         near, far, at = (float(ndtri(0.5 + one / 2)) for one in (_NEAR, _FAR, level))
         return float(np.clip(self.near + (self.far - self.near) * (at - near) / (far - near), 0.5 * self.near, None))
+
+
+class Missed(NamedTuple):
+    """What a backtest said and what came, each (origins, steps), oldest origin first."""
+
+    held_out: Floats
+    actual: Floats
+    season: int
+    calibration: Calibration
+
+    def but(self, origin: int) -> Missed:
+        """Return the same without one origin."""
+        return self._replace(
+            held_out=np.delete(self.held_out, origin, axis=0), actual=np.delete(self.actual, origin, axis=0)
+        )
 
 
 class Spread(NamedTuple):
@@ -67,16 +82,16 @@ def half_width(spread: Spread, level: float, calibration: Calibration) -> Floats
     if calibration.robust:
         normal = float(np.median(away)) * float(ndtri(0.5 + level / 2) / ndtri(0.75))
         quantile = (1 - calibration.robust) * quantile + calibration.robust * normal
-    return quantile * calibration.widening(level) * spread.scale
+    wide: Floats = quantile * calibration.widening(level) * spread.scale
+    return wide
 
 
-def bounds(
-    ahead: Floats, held_out: Floats, actual: Floats, season: int, levels: Sequence[float], calibration: Calibration
-) -> dict[float, tuple[Floats, Floats]]:
-    """Return lower and upper bounds by level around `ahead`, from what `held_out` missed of `actual`.
+def bounds(ahead: Floats, missed: Missed, levels: Sequence[float]) -> dict[float, tuple[Floats, Floats]]:
+    """Return lower and upper bounds by level around `ahead`.
 
     Where all values are positive the bounds are the mean of those by differences and those by ratios.
     """
+    held_out, actual, season, calibration = missed
     plain = measured(actual - held_out, season, len(ahead))
     positive = min(ahead.min(), held_out.min(), actual.min()) > 0
     ratios = measured(np.log(actual / held_out), season, len(ahead)) if positive else None
@@ -93,7 +108,8 @@ def bounds(
 
 def _heed(count: int) -> Floats:
     heed = np.linspace(_OLDEST, 1.0, count) if count > 1 else np.ones(1)
-    return heed / heed.sum()
+    share: Floats = heed / heed.sum()
+    return share
 
 
 def _smooth(size: Floats, season: int) -> Floats:
@@ -108,17 +124,16 @@ def _smooth(size: Floats, season: int) -> Floats:
 
 
 def _drawn_on(scale: Floats, season: int, horizon: int) -> Floats:
-    """Return the scale for `horizon` steps: the last season again, wider with the root of time, as a walk's would be."""
+    """Return the scale for `horizon` steps: the last season again, wider with the root of time like a walk's."""
     if horizon <= len(scale):
-        return scale[:horizon]
+        return np.asarray(scale[:horizon])
     tail = scale[-min(season, len(scale)) :]
     later = np.arange(len(scale), horizon)
-    return np.r_[scale, tail[(later - len(scale)) % len(tail)] * np.sqrt((later + 1) / len(scale))]
+    further = tail[(later - len(scale)) % len(tail)] * np.sqrt((later + 1) / len(scale))
+    return np.concatenate([scale, further])
 
 
-def paths(
-    ahead: Floats, residuals: Floats, season: int, calibration: Calibration, count: int, freedom: float
-) -> Floats:
+def paths(ahead: Floats, missed: Missed, *, count: int, freedom: float) -> Floats:
     """Return (count, horizon) futures: whole stretches of residuals, so that neighbouring steps err together.
 
     Each takes one origin's residuals from a random season on, with either sign, at a size from Student's distribution
@@ -126,11 +141,12 @@ def paths(
     """
     dice = np.random.default_rng(0)
     horizon = len(ahead)
-    spread = measured(residuals, season, horizon)
+    spread = measured(missed.actual - missed.held_out, missed.season, horizon)
     shared = spread.standard.mean(axis=1, keepdims=True)
-    standard = calibration.near * (spread.standard + (_TOGETHER - 1) * shared)
+    standard = missed.calibration.near * (spread.standard + (_TOGETHER - 1) * shared)
     origin = dice.choice(len(standard), size=count, p=_heed(len(standard)))
-    starts = dice.integers(0, max(standard.shape[1] // season, 1), size=count) * season
+    starts = dice.integers(0, max(standard.shape[1] // missed.season, 1), size=count) * missed.season
     steps = (starts[:, None] + np.arange(horizon)) % standard.shape[1]
     size = np.sqrt((freedom - 2) / dice.chisquare(freedom, count)) * dice.choice([-1.0, 1.0], count)
-    return ahead + standard[origin[:, None], steps] * size[:, None] * spread.scale
+    made: Floats = ahead + standard[origin[:, None], steps] * size[:, None] * spread.scale
+    return made

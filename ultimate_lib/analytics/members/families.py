@@ -1,4 +1,4 @@
-"""Which methods are tried on which series: a frozen choice by the step of time and by how much there is to learn from.
+"""Which methods are tried on which series: a frozen choice by the step of time and by how much there is to learn.
 
 Chosen on public series (M4 Hourly, NN5, ServeGen; `tests/bench/forecast.py`), never by a series' name.
 """
@@ -17,8 +17,8 @@ from ultimate_lib.analytics.members.linear import Terms
 from ultimate_lib.analytics.members.smoothing import Grid
 
 if TYPE_CHECKING:
-    from typing import TypeAlias
     from collections.abc import Callable, Iterator, Sequence
+    from typing import TypeAlias
 
     from numpy.typing import NDArray
 
@@ -68,7 +68,7 @@ def of(step: Step, first: int) -> Family:
 def scaled(values: Floats, scale: Literal["plain", "log", "root"]) -> tuple[Floats, Callable[[Floats], Floats]]:
     """Return the series standardised on a scale, and the way back."""
     if scale == "plain":
-        low, shift, inner = -np.inf, 0.0, values
+        shift, inner = 0.0, values
     elif scale == "log":
         least = values.min()
         shift = 0.0 if least > 0 else 1.0 - least
@@ -79,12 +79,12 @@ def scaled(values: Floats, scale: Literal["plain", "log", "root"]) -> tuple[Floa
     most = inner.max() + 2 * spread + 0.7
 
     def back(made: Floats) -> Floats:
-        found = made * spread + mean
-        if scale == "plain":
-            return found
+        found: Floats = made * spread + mean
         if scale == "log":
-            return np.exp(np.clip(found, -50, most)) - shift
-        return np.maximum(found, 0) ** 2
+            found = np.exp(np.clip(found, -50, most)) - shift
+        elif scale == "root":
+            found = np.maximum(found, 0) ** 2
+        return found
 
     return (inner - mean) / spread, back
 

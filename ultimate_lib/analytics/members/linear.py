@@ -10,14 +10,22 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 if TYPE_CHECKING:
-    from typing import TypeAlias
     from collections.abc import Sequence
+    from typing import TypeAlias
 
     from numpy.typing import NDArray
 
     Floats: TypeAlias = NDArray[np.float64]
 
 _BASE = 1e-6  # what the constant and numerical safety cost
+
+
+class _Fit(NamedTuple):
+    """Weights by origin, for the lags first, then for the terms that are known ahead, given by time."""
+
+    lags: tuple[int, ...]
+    weights: Floats
+    known: Floats
 
 
 class Terms(NamedTuple):
@@ -49,7 +57,7 @@ def ridge(
         done = max(until, done)
         weights.append(np.linalg.solve(gram, moment) / scale)
     shifted = [origin - difference for origin in origins]
-    ahead = _recursion(series, shifted, horizon, terms.lags, np.array(weights), known)
+    ahead = _recursion(series, shifted, horizon, _Fit(terms.lags, np.array(weights), known))
     return _undifferenced(z, origins, ahead, difference) if difference else ahead
 
 
@@ -75,7 +83,7 @@ def least_absolute(z: Floats, origins: Sequence[int], horizon: int, terms: Terms
             heed = 1 / np.maximum(error, np.median(error) * 0.3 + 1e-9)
             heed *= until / heed.sum()
         weights.append(found)
-    return _recursion(z, origins, horizon, terms.lags, np.array(weights), known)
+    return _recursion(z, origins, horizon, _Fit(terms.lags, np.array(weights), known))
 
 
 def on_profile(
@@ -102,7 +110,7 @@ def on_profile(
         design, target, _ = _design(rest, 0, Terms(used), 0)
         design, slopes = design[:, : len(used)], np.zeros(len(used) + 1)
         slopes[:-1] = np.linalg.solve(design.T @ design + penalty * spread * np.eye(len(used)), design.T @ target)
-        ahead = _recursion(rest, [len(rest)], horizon, used, slopes[None], np.ones((len(rest) + horizon, 1)))
+        ahead = _recursion(rest, [len(rest)], horizon, _Fit(used, slopes[None], np.ones((len(rest) + horizon, 1))))
         made.append(ahead[0] + level + np.resize(profile, horizon))
     return np.array(made)
 
@@ -110,7 +118,10 @@ def on_profile(
 def direct(
     z: Floats, origins: Sequence[int], horizon: int, *, window: int, penalty: float, centre: int = 0
 ) -> Floats:
-    """Forecast all steps at once by ridge regressions on the last `window` values, less the mean of the last `centre`."""
+    """Forecast all steps at once by ridge regressions on the last `window` values.
+
+    With `centre` they are taken less the mean of the last so many.
+    """
     pieces = np.lib.stride_tricks.sliding_window_view(z, window + horizon)
     made = np.empty((len(origins), horizon))
     price = np.r_[np.full(window, penalty), _BASE]
@@ -127,7 +138,7 @@ def direct(
 
 
 def _design(z: Floats, horizon: int, terms: Terms, offset: int) -> tuple[Floats, Floats, Floats]:
-    """Return lagged values and known terms by row, the targets, and the known terms of each time up to the horizon."""
+    """Return lagged values and known terms by row, the targets, and the known terms of all times to the horizon."""
     time = np.arange(len(z) + horizon) + offset
     parts = [np.ones((len(time), 1))]
     for period, harmonics in terms.waves:
@@ -138,10 +149,9 @@ def _design(z: Floats, horizon: int, terms: Terms, offset: int) -> tuple[Floats,
     return np.hstack([z[rows[:, None] - np.array(terms.lags)], known[rows]]), z[rows], known
 
 
-def _recursion(
-    z: Floats, origins: Sequence[int], horizon: int, lags: tuple[int, ...], weights: Floats, known: Floats
-) -> Floats:
+def _recursion(z: Floats, origins: Sequence[int], horizon: int, fit: _Fit) -> Floats:
     """Return the forecasts of all origins, each step fed by those before it."""
+    lags, weights, known = fit
     reach, own = max(lags), weights[:, : len(lags)]
     path = np.empty((len(origins), reach + horizon))
     given = np.empty((len(origins), horizon))
