@@ -45,7 +45,7 @@ def account(bench: Workbench, caller: Caller, _: Nothing) -> Page:
     changed = row["password_changed_at"]
     values: dict[str, Any] = {
         "user": row,
-        "roles": [(role, ROLES.get(role, ""), SCOPES[scope]) for role, scope in row["roles"].items()],
+        "roles": [_role(role, scope) for role, scope in row["roles"].items()],
         "may": [told for name, told in PERMISSIONS.items() if name in who.permissions],
         "sees": _sees(who),
         "leads": who.leads,
@@ -65,6 +65,11 @@ def account(bench: Workbench, caller: Caller, _: Nothing) -> Page:
     return Page("account.html", "Your account", values, current="account", script="admin/admin.js")
 
 
+def _role(role: str, scope: str) -> tuple[str, str, str]:
+    """Return a role, what it allows, and whose calls it shows."""
+    return role, ROLES.get(role, ""), SCOPES["own" if role == "api_user" else scope]
+
+
 def _sees(who: Principal) -> str:
     if "analytics:view" not in who.permissions:
         return "nobody's calls: none of your roles shows numbers"
@@ -80,7 +85,7 @@ def _browser(one: auth.Session, zone: ZoneInfo) -> Browser:
         id=one.id,
         browser=agents.told(one.agent),
         agent=one.agent or "",
-        address=one.address or "not known",
+        address=one.address or "",
         began=shown.minute(one.created_at, zone),
         seen=shown.minute(one.last_seen_at, zone) if one.last_seen_at is not None else "not known",
         ends=shown.minute(one.expires_at, zone),

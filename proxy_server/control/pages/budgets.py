@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 WIDTH = 1000
 PERIODS = {"day": "a day", "week": "a week", "month": "a month", "total": "in all"}
-UNPRICED = {"refuse": "are refused", "allow": "pass"}
+_UNPRICED = {"refuse": "are refused", "allow": "are let through"}
 UNKNOWN = "unknown"
 _NEARLY = 0.8
 
@@ -84,7 +84,7 @@ def _bar(bench: Workbench, caller: Caller, one: BudgetState, row: Mapping[str, A
         left=amount_of(max(one.left, 0) if one.left is not None else None, one.unit),
         percent=f"{one.used_ratio:.0%}" if one.used_ratio is not None else UNKNOWN,
         ends=shown.minute(one.period_end, zone) if one.period_end is not None else "",
-        kind="hard: calls that could exceed it are refused" if one.hard else "soft: it only tells",
+        kind="hard: it is never exceeded" if one.hard else "soft: it only tells",
         rules=_rules(bench, row) if one.hard and row is not None else "",
         state=state,
         mood=mood,
@@ -111,6 +111,6 @@ def _rules(bench: Workbench, row: Mapping[str, Any]) -> str:
     short = "get a shorter answer" if row["when_short"] == "clamp" else "are refused"
     wait = bench.settings.limits.hold_wait_s if row["hold_wait_s"] is None else row["hold_wait_s"]
     rule = row["unpriced"] or bench.settings.billing.unpriced
-    cost = UNPRICED.get(rule) or f"are counted at the price of {rule.removeprefix(PRICE_AS)}"
-    waits = f"wait up to {wait:g} s for calls on their way, then they" if wait else "do not wait for others, they"
+    cost = _UNPRICED.get(rule) or f"count as {rule.removeprefix(PRICE_AS)}"
+    waits = f"wait up to {wait:g}\u00a0s for others to end, then" if wait else "do not wait for others to end; they"
     return f"Calls that do not fit {waits} {short}; those without a price {cost}."

@@ -9,12 +9,15 @@ from ultimate_lib.errors import Invalid
 if TYPE_CHECKING:
     from ultimate_lib.access.principal import Principal
 
+_FEW = 3
+
 
 def choices(who: Principal) -> dict[str, str]:
     """Return value → label, the widest first under the empty value; nothing where there is nothing to choose."""
     if who.view == "own" or (who.view == "team" and not who.teams):
         return {}
-    teams = {"teams": f"My team{'s' if len(who.teams) > 1 else ''}: {', '.join(who.teams)}"} if who.teams else {}
+    told = ", ".join(who.teams[:_FEW]) + (", …" if len(who.teams) > _FEW else "")
+    teams = {"teams": f"My team{'s' if len(who.teams) > 1 else ''}: {told}"} if who.teams else {}
     widest = {"": "Everyone's calls"} | teams if who.view == "all" else {"": teams["teams"]}
     return widest | {"mine": "My own calls"}
 

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from proxy_server.control.api import limits
 from proxy_server.control.pages import admin, subjects
-from proxy_server.control.pages.budgets import PERIODS, UNPRICED, bars
+from proxy_server.control.pages.budgets import PERIODS, bars
 from ultimate_lib.limits.worst import PRICE_AS
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ _SUBJECTS = {
     "key": "a key",
     "tag": "a tag (name=value)",
 }
+_UNPRICED = {"refuse": "refused", "allow": "let through"}
 
 
 class Asked(Struct, kw_only=True):
@@ -80,7 +81,7 @@ def _rules(bench: Workbench, told: limits.NewBudget | limits.BudgetTold) -> dict
         "rules": told,
         "price_as": rule.removeprefix(PRICE_AS) if rule.startswith(PRICE_AS) else "",
         "usual_wait": f"{bench.settings.limits.hold_wait_s:g}",
-        "usual_unpriced": UNPRICED[bench.settings.billing.unpriced],
+        "usual_unpriced": _UNPRICED[bench.settings.billing.unpriced],
     }
 
 

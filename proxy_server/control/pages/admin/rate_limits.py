@@ -36,7 +36,6 @@ class Row(NamedTuple):
     """A rate limit in the list."""
 
     id: str
-    version: int
     whose: str
     requests: str
     tokens: str
@@ -76,7 +75,6 @@ def rate_limit(bench: Workbench, caller: Caller, asked: One) -> Page:
 def _row(bench: Workbench, caller: Caller, one: limits.RateLimitTold, zone: ZoneInfo) -> Row:
     return Row(
         id=one.id,
-        version=one.version,
         whose=subjects.whose(bench, caller, one.subject, one.subject_id),
         requests=_most(one.requests_per_minute),
         tokens=_most(one.tokens_per_minute),
@@ -86,4 +84,4 @@ def _row(bench: Workbench, caller: Caller, one: limits.RateLimitTold, zone: Zone
 
 
 def _most(value: int | None) -> str:
-    return f"{value:,}" if value is not None else "any number"
+    return f"{value:,}" if value is not None else "no limit"
