@@ -78,7 +78,7 @@ def calls(bench: Workbench, caller: Caller, asked: Asked) -> Answer:
         "sees_all": who.view != "own",
         "choices": choices,
         "filtered": bool(own) or bool(asked.q),
-        "headline": choices.get(asked.whose, "All calls"),
+        "headline": choices.get(asked.whose) or choices.get("", "All calls"),
         "pinned": [(name, value) for name in ("session", "cell", "key") if (value := getattr(asked, name))],
         "live": "/api/live",
         "may_follow": not (asked.q or asked.cursor or asked.start or asked.end),

@@ -25,6 +25,8 @@ def choices(who: Principal) -> dict[str, str]:
 def filters(who: Principal, chosen: str) -> list[str]:
     """Return the filters of a choice, as the interface takes them. Raises `Invalid` for what cannot be chosen."""
     offered = choices(who)
+    if chosen == "teams" and who.view == "team":
+        return []  # it is shown these anyway
     if chosen and chosen not in offered:
         raise Invalid(
             f"'{chosen[:20]}' says nobody's calls that you could choose.",
