@@ -70,6 +70,7 @@ class Forecast:
     members: tuple[tuple[str, float], ...]
     accuracy: Accuracy | None
     notes: tuple[str, ...] = field(default=())
+    missed: intervals.Missed | None = None  # the backtest itself, for what is made of this forecast
 
 
 def forecast(
@@ -105,7 +106,71 @@ def forecast(
         members=found.members,
         accuracy=found.accuracy,
         notes=(*notes, *found.notes),
+        missed=found.missed,
     )
+
+
+def of_cost(
+    tokens: Sequence[float] | Floats, costs: Sequence[float] | Floats, horizon: int, *, step: families.Step
+) -> Forecast:
+    """Forecast cost as tokens times the recent cost of a token, or by itself where the backtest says that is better.
+
+    Both series have one value a step. A price that changed counts at once in the product, and within weeks by itself.
+    Raises as `forecast`.
+    """
+    costs, tokens = np.asarray(costs, dtype=float), np.asarray(tokens, dtype=float)
+    alone = forecast(costs, horizon, step=step)
+    if alone.missed is None or len(costs) != len(tokens):
+        return alone
+    try:
+        volume = forecast(tokens, horizon, step=step)
+    except NotEnoughData:
+        return alone
+    made = _product(volume, tokens, costs, step)
+    if made is None or made.accuracy is None or alone.accuracy is None:
+        return alone
+    return made if (made.accuracy.mase or 0) <= (alone.accuracy.mase or 0) else alone
+
+
+def _product(volume: Forecast, tokens: Floats, costs: Floats, step: families.Step) -> Forecast | None:
+    """Return tokens' forecast at the cost of a token as it was at each origin, and is now."""
+    if volume.missed is None:
+        return None
+    series, _ = _prepared(costs, step)
+    behind = len(costs) - len(series)  # leading gaps
+    plan = _plan(len(series), len(volume.point), step)
+    if plan is None or plan[0] != volume.missed.actual.shape[1] or len(plan[1]) != len(volume.missed.actual):
+        return None  # the two begin at different times
+    tested, origins = plan
+    prices = np.array([_price(tokens[: at + behind], costs[: at + behind], step) for at in [*origins, len(series)]])
+    if not np.isfinite(prices).all():
+        return None
+    missed = volume.missed._replace(
+        held_out=volume.missed.held_out * prices[:-1, None],
+        actual=np.array([series[at : at + tested] for at in origins]),
+    )
+    point = volume.point * prices[-1]
+    edges = intervals.bounds(point, missed, tuple(volume.lower))
+    return Forecast(
+        point=point,
+        lower={level: np.maximum(low, 0) for level, (low, _) in edges.items()},
+        upper={level: high for level, (_, high) in edges.items()},
+        naive=np.resize(series[-_SEASON[step] :], len(point)),
+        paths=np.maximum(intervals.paths(point, missed, count=PATHS, freedom=_FREEDOM), 0),
+        method=f"tokens at the recent cost of a token; tokens: {volume.method}",
+        members=volume.members,
+        accuracy=_accuracy(series, missed, origins, tuple(volume.lower)),
+        notes=volume.notes,
+        missed=missed,
+    )
+
+
+def _price(tokens: Floats, costs: Floats, step: families.Step) -> float:
+    """Return the cost of a token over the last days, those of yesterday counting most."""
+    known = ~np.isnan(tokens) & ~np.isnan(costs)
+    heed = 0.5 ** (np.arange(len(tokens))[::-1] / (2 * _SEASON["hour"] if step == "hour" else 3)) * known
+    spent, used = np.nansum(heed * np.nan_to_num(costs)), np.nansum(heed * np.nan_to_num(tokens))
+    return float(spent / used) if used > 0 else float("nan")
 
 
 def _plan(length: int, horizon: int, step: families.Step) -> tuple[int, list[int]] | None:
@@ -132,7 +197,7 @@ def _by_family(
     names, made = zip(*families.forecasts(family, series, [*origins, len(series)], horizon), strict=True)
     actual = np.array([series[origin : origin + tested] for origin in origins])
     together = backtest.combine(np.array(made), actual, power=family.power, mean=family.mean)
-    missed = intervals.Missed(together.held_out[:, :tested], actual, family.season, family.calibration)
+    missed = intervals.Missed(together.held_out, actual, family.season, family.calibration)
     edges = intervals.bounds(together.ahead, missed, levels)
     order = np.argsort(-together.weights)
     how = "mean" if family.mean else "median"
@@ -145,6 +210,7 @@ def _by_family(
         method=f"{how} of {len(names)} methods, weighted by their backtest ({family.name})",
         members=tuple((names[at], float(together.weights[at])) for at in order),
         accuracy=_accuracy(series, missed, origins, levels),
+        missed=missed,
     )
 
 

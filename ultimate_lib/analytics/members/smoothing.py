@@ -121,14 +121,16 @@ def profile(
     With `damping` below 1 the level returns to the last cycle's mean.
     """
     made = []
-    heed = 0.5 ** (np.arange(recent)[::-1] / (recent / 3))
-    heed /= heed.sum()
     for origin in origins:
+        last = min(recent, origin)
+        heed = 0.5 ** (np.arange(last)[::-1] / (recent / 3))
         count = min(cycles, origin // season)
         turns = z[origin - count * season : origin].reshape(count, season)
         turns = turns - turns.mean(axis=1, keepdims=True)
         shape = np.median(turns, axis=0) if median else turns.mean(axis=0)
-        level = heed @ (z[origin - recent : origin] - np.resize(shape, -(-recent // season) * season)[-recent:])
+        level = (
+            heed @ (z[origin - last : origin] - np.resize(shape, -(-last // season) * season)[-last:]) / heed.sum()
+        )
         if damping < 1:
             mean = z[origin - season : origin].mean()
             made.append(np.resize(shape, horizon) + mean + (level - mean) * damping ** np.arange(1, horizon + 1))
