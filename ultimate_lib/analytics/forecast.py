@@ -33,6 +33,9 @@ _BACKTESTED = {"hour": 168, "day": 90}
 _FEWEST_BACKTESTED = {"hour": 24, "day": 3}
 _SEASON = {"hour": 24, "day": 7}
 _MOST_GAPS = 1 / 3
+_CYCLES = {"hour": (24, 168), "day": (7,)}
+_FEWEST_CYCLES = 3
+_AROUND, _FAR_OFF = 4, 8.0
 _FREEDOM = 4.0  # of Student's distribution, from which paths take their size: origins are few
 
 
@@ -177,10 +180,10 @@ def _plan(length: int, horizon: int, step: families.Step) -> tuple[int, list[int
     """Return the backtest's horizon and origins, or None when there is too little for any."""
     wanted = min(horizon, _BACKTESTED[step])
     if step == "hour":
-        rich = length - 5 * families.DAY - 2 * families.WEEK
+        rich = length - 5 * families.DAY - families.FEWEST_HOURS
         if rich >= families.DAY:
             wanted = min(wanted, rich)
-            return wanted, backtest.origins(length, wanted, families.DAY, 2 * families.WEEK)
+            return wanted, backtest.origins(length, wanted, families.DAY, families.FEWEST_HOURS)
         wanted, spacing, least = min(wanted, max(length // 4, families.DAY)), families.DAY // 2, 3 * families.DAY
     else:
         wanted = min(wanted, max(length // 6, _FEWEST_BACKTESTED[step]))
@@ -194,7 +197,8 @@ def _by_family(
 ) -> Forecast:
     tested, origins = plan
     family = families.of(step, origins[0])
-    names, made = zip(*families.forecasts(family, series, [*origins, len(series)], horizon), strict=True)
+    usual, odd = _usual(series, _CYCLES[step])
+    names, made = zip(*families.forecasts(family, usual, [*origins, len(series)], horizon), strict=True)
     actual = np.array([series[origin : origin + tested] for origin in origins])
     together = backtest.combine(np.array(made), actual, power=family.power, mean=family.mean)
     missed = intervals.Missed(together.held_out, actual, family.season, family.calibration)
@@ -206,10 +210,16 @@ def _by_family(
         lower={level: low for level, (low, _) in edges.items()},
         upper={level: high for level, (_, high) in edges.items()},
         naive=np.resize(series[-family.season :], horizon),
-        paths=intervals.paths(together.ahead, missed, count=PATHS, freedom=_FREEDOM),
+        paths=intervals.paths(
+            together.ahead,
+            missed._replace(actual=np.array([usual[origin : origin + tested] for origin in origins])),
+            count=PATHS,
+            freedom=_FREEDOM,
+        ),
         method=f"{how} of {len(names)} methods, weighted by their backtest ({family.name})",
         members=tuple((names[at], float(together.weights[at])) for at in order),
         accuracy=_accuracy(series, missed, origins, levels),
+        notes=(f"{odd} {step}s far from their usual value were left out of the learning.",) if odd else (),
         missed=missed,
     )
 
@@ -296,6 +306,40 @@ def _prepared(values: Floats, step: families.Step) -> tuple[Floats, list[str]]:
         _fill(series, giants, _SEASON[step])
         notes.append(f"{len(giants)} values far beyond all others were left out of the learning.")
     return series, notes
+
+
+def _usual(series: Floats, cycles: tuple[int, ...]) -> tuple[Floats, int]:
+    """Return the series as it usually is, for learning, and how many values were not.
+
+    Unusual is what lies far from the same place of the cycles around it, of each length, in runs shorter than a third
+    of the shortest: what lasts longer is a new level.
+    """
+    odd, middle = np.ones(len(series), dtype=bool), series
+    for cycle in cycles:
+        if len(series) < _FEWEST_CYCLES * cycle:
+            continue
+        middle = _around(series, cycle)
+        away = np.abs(series - middle)
+        odd &= away > _FAR_OFF * np.maximum(_around(away, cycle), np.median(away)) + 1e-12
+    if middle is series:
+        return series, 0
+    edges = np.flatnonzero(np.diff(np.r_[0, odd.astype(int), 0]))
+    for begin, end in zip(edges[::2], edges[1::2], strict=True):
+        if end - begin > cycles[0] // 3:
+            odd[begin:end] = False
+    return np.where(odd, middle, series), int(odd.sum())
+
+
+def _around(series: Floats, cycle: int) -> Floats:
+    """Return the median of the same place in up to four cycles before and four after."""
+    shifted = []
+    for turn in range(1, _AROUND + 1):
+        shift = turn * cycle
+        if shift < len(series):
+            unknown = np.full(shift, np.nan)
+            shifted += [np.r_[unknown, series[:-shift]], np.r_[series[shift:], unknown]]
+    found: Floats = np.nanmedian(np.array(shifted), axis=0)
+    return found
 
 
 def _fill(series: Floats, at: NDArray[np.intp], season: int) -> None:

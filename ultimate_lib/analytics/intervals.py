@@ -19,7 +19,7 @@ _OLDEST = 0.2  # how much the oldest origin's residuals count beside the newest'
 _LEVELLED = 0.1  # share of the scale that is the same at every step
 _NEAR, _FAR = 0.8, 0.95
 _USUAL = 0.97
-_TOGETHER = 1.75  # what all steps of a path miss in common grows by this: a total's error is that alone
+_TOGETHER = 1.6  # what all steps of a path miss in common grows by this: a total's error is that alone
 
 
 class Calibration(NamedTuple):

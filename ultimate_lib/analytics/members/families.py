@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 Step = Literal["hour", "day"]
 DAY, WEEK = 24, 168
 YEAR_DAYS = 364
+FEWEST_HOURS = 2 * WEEK + DAY
+"""What weekly differences and the lags of a week need before an origin."""
 
 _HOUR_GRID = Grid((0.05, 0.2, 0.5, 0.9), (0.0, 0.1), (0.05, 0.2, 0.5), (0.8, 0.98))
 _DAY_GRID = Grid((0.02, 0.05, 0.1, 0.2, 0.4), (0.0, 0.05), (0.02, 0.1, 0.2), (0.9, 0.99))
@@ -59,7 +61,7 @@ class Family(NamedTuple):
 def of(step: Step, first: int) -> Family:
     """Return the family for a series whose first backtest origin is at `first`."""
     if step == "hour":
-        return _HOURLY if first >= 2 * WEEK else _FEW_HOURS
+        return _HOURLY if first >= FEWEST_HOURS else _FEW_HOURS
     if first >= YEAR_DAYS + 28:
         return _DAILY_WITH_YEAR
     return _DAILY if first >= 63 else _FEW_DAYS  # noqa: PLR2004 - nine weeks, the longest lag and some to learn from
@@ -325,12 +327,16 @@ _FEW_DAYS = Family(
     season=7,
     power=1.0,
     mean=False,
-    calibration=Calibration(1.4, 1.8, 0.0),
+    calibration=Calibration(1.15, 1.6, 0.0),
     scale="root",
     each={
         "profile of the week": _profile(7, 8, 7),
         "profile of the week, damped": _profile(7, 8, 7, median=False, damping=0.9),
+        "profile of the week, slow level": _profile(7, 12, 28),
         "regression on waves": _ridge(Terms((1,), _WEEKLY_WAVE), 3.0),
+        "regression on the week": _ridge(Terms((1, 7)), 3.0),
+        "regression of least absolute errors": _absolute(Terms((1, 7), _WEEKLY_WAVE), 3.0),
+        "regression on what the week leaves": _rest((1, 2, 7), 7, 12, 2.0),
     },
     both={"Holt-Winters by week": _winters(7, _DAY_GRID, 2), "smoothing": _winters(1, _DAY_GRID, 1)},
     plain={
