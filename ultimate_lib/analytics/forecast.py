@@ -7,12 +7,12 @@ on public series, beside other libraries', are printed by `tests/bench/forecast.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ultimate_lib.analytics import backtest, intervals
+from ultimate_lib.analytics import backtest, intervals, prices
 from ultimate_lib.analytics.members import families
 from ultimate_lib.errors import Invalid, NotEnoughData
 
@@ -116,23 +116,30 @@ def forecast(
 def of_cost(
     tokens: Sequence[float] | Floats, costs: Sequence[float] | Floats, horizon: int, *, step: families.Step
 ) -> Forecast:
-    """Forecast cost as tokens times the recent cost of a token, or by itself where the backtest says that is better.
+    """Forecast cost: by itself, or as tokens times the recent cost of a token, whichever the backtest says is better.
 
-    Both series have one value a step. A price that changed counts at once in the product, and within weeks by itself.
-    Raises as `forecast`.
+    Both series have one value a step. Where the cost of a token has changed for good, what came before is counted at
+    the cost of today, and told in `notes`. Raises as `forecast`.
     """
     costs, tokens = np.asarray(costs, dtype=float), np.asarray(tokens, dtype=float)
+    if len(costs) != len(tokens):
+        raise Invalid("Tokens and costs are of different lengths.", hint="Pass one value a step of each.")
+    costs, changes = prices.repriced(tokens, costs, cycle=_SEASON[step])
+    notes = tuple(
+        f"{len(costs) - at} {step}s ago the cost of a token changed to {ratio:.0%} of what it was: "
+        "what came before counts at the cost of today."
+        for at, ratio in changes
+    )
     alone = forecast(costs, horizon, step=step)
-    if alone.missed is None or len(costs) != len(tokens):
-        return alone
     try:
-        volume = forecast(tokens, horizon, step=step)
+        made = _product(forecast(tokens, horizon, step=step), tokens, costs, step)
     except NotEnoughData:
-        return alone
-    made = _product(volume, tokens, costs, step)
+        made = None
     if made is None or made.accuracy is None or alone.accuracy is None:
-        return alone
-    return made if (made.accuracy.mase or 0) <= (alone.accuracy.mase or 0) else alone
+        best = alone
+    else:
+        best = made if (made.accuracy.mase or 0) <= (alone.accuracy.mase or 0) else alone
+    return replace(best, notes=(*notes, *best.notes))
 
 
 def _product(volume: Forecast, tokens: Floats, costs: Floats, step: families.Step) -> Forecast | None:
@@ -145,14 +152,15 @@ def _product(volume: Forecast, tokens: Floats, costs: Floats, step: families.Ste
     if plan is None or plan[0] != volume.missed.actual.shape[1] or len(plan[1]) != len(volume.missed.actual):
         return None  # the two begin at different times
     tested, origins = plan
-    prices = np.array([_price(tokens[: at + behind], costs[: at + behind], step) for at in [*origins, len(series)]])
-    if not np.isfinite(prices).all():
+    until = [at + behind for at in [*origins, len(series)]]
+    paid = np.array([prices.recent(tokens[:at], costs[:at], _SEASON[step]) for at in until])
+    if not np.isfinite(paid).all():
         return None
     missed = volume.missed._replace(
-        held_out=volume.missed.held_out * prices[:-1, None],
+        held_out=volume.missed.held_out * paid[:-1, None],
         actual=np.array([series[at : at + tested] for at in origins]),
     )
-    point = volume.point * prices[-1]
+    point = volume.point * paid[-1]
     edges = intervals.bounds(point, missed, tuple(volume.lower))
     return Forecast(
         point=point,
@@ -166,14 +174,6 @@ def _product(volume: Forecast, tokens: Floats, costs: Floats, step: families.Ste
         notes=volume.notes,
         missed=missed,
     )
-
-
-def _price(tokens: Floats, costs: Floats, step: families.Step) -> float:
-    """Return the cost of a token over the last days, those of yesterday counting most."""
-    known = ~np.isnan(tokens) & ~np.isnan(costs)
-    heed = 0.5 ** (np.arange(len(tokens))[::-1] / (2 * _SEASON["hour"] if step == "hour" else 3)) * known
-    spent, used = np.nansum(heed * np.nan_to_num(costs)), np.nansum(heed * np.nan_to_num(tokens))
-    return float(spent / used) if used > 0 else float("nan")
 
 
 def _plan(length: int, horizon: int, step: families.Step) -> tuple[int, list[int]] | None:

@@ -67,8 +67,10 @@ def of(step: Step, first: int) -> Family:
     return _DAILY if first >= 63 else _FEW_DAYS  # noqa: PLR2004 - nine weeks, the longest lag and some to learn from
 
 
-def scaled(values: Floats, scale: Literal["plain", "log", "root"]) -> tuple[Floats, Callable[[Floats], Floats]]:
-    """Return the series standardised on a scale, and the way back."""
+def scaled(
+    values: Floats, scale: Literal["plain", "log", "root"], known: int
+) -> tuple[Floats, Callable[[Floats], Floats]]:
+    """Return the series on a scale, standardised as its first `known` values are, and the way back."""
     if scale == "plain":
         shift, inner = 0.0, values
     elif scale == "log":
@@ -77,7 +79,7 @@ def scaled(values: Floats, scale: Literal["plain", "log", "root"]) -> tuple[Floa
         inner = np.log(values + shift)
     else:
         shift, inner = 0.0, np.sqrt(np.maximum(values, 0))
-    mean, spread = inner.mean(), inner.std() or 1.0
+    mean, spread = inner[:known].mean(), inner[:known].std() or 1.0
     most = inner.max() + 2 * spread + 0.7
 
     def back(made: Floats) -> Floats:
@@ -93,7 +95,7 @@ def scaled(values: Floats, scale: Literal["plain", "log", "root"]) -> tuple[Floa
 
 def forecasts(family: Family, values: Floats, origins: Sequence[int], horizon: int) -> Iterator[tuple[str, Floats]]:
     """Yield each member's name and forecasts (origins, horizon)."""
-    scales = [scaled(values, "plain"), scaled(values, family.scale)]
+    scales = [scaled(values, "plain", origins[0]), scaled(values, family.scale, origins[0])]
     for label, (z, back) in zip(("plain", family.scale), scales, strict=True):
         for name, method in family.each.items():
             yield f"{name} ({label})", back(method(z, origins, horizon))
