@@ -163,12 +163,23 @@ def test_the_days_own_ups_and_downs_of_the_price_are_no_change() -> None:
     assert prices.repriced(tokens, tokens * price, 24)[1] == []
 
 
-def test_cost_goes_with_tokens_where_that_is_better() -> None:
-    tokens = weekly(960, seed=1) * 1e6
-    costs = tokens * 2e-6 * np.random.default_rng(2).choice([0.7, 1.3], 960)
-    found = of_cost(tokens, costs, 24, step="hour")
-    assert found.method.startswith("tokens at the recent cost of a token")
-    assert found.point.sum() == pytest.approx(2e-6 * forecast(tokens, 24, step="hour").point.sum(), rel=0.1)
+def test_of_both_ways_to_forecast_cost_the_one_with_the_smaller_error_is_taken() -> None:
+    ways = set()
+    for seed in range(6):
+        dice = np.random.default_rng(seed)
+        tokens = 1e6 * days(150, seed=seed)
+        costs = tokens * 2e-6 * dice.lognormal(0, 0.5, 150)
+        found, alone = of_cost(tokens, costs, 14, step="day"), forecast(costs, 14, step="day")
+        assert found.accuracy is not None
+        assert alone.accuracy is not None
+        assert (found.accuracy.mase or 0) <= (alone.accuracy.mase or 0)
+        product = found.method.startswith("tokens at the recent cost of a token")
+        ways.add(product)
+        if product:
+            assert found.point == pytest.approx(
+                forecast(tokens, 14, step="day").point * prices.recent(tokens, costs, 7), rel=1e-9
+            )
+    assert ways == {True, False}
 
 
 def test_cost_without_tokens_is_forecast_by_itself() -> None:

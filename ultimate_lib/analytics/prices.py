@@ -31,8 +31,8 @@ def recent(tokens: Floats, costs: Floats, cycle: int) -> float:
 def repriced(tokens: Floats, costs: Floats, cycle: int) -> tuple[Floats, list[tuple[int, float]]]:
     """Return costs as if today's cost of a token had always held, and the changes as (step, new over old).
 
-    A change is where the mean logarithm of cost over tokens, before and after, differs beyond all noise; the largest is
-    found first, at most three.
+    A change is where the mean logarithm of cost over tokens, before and after, differs beyond all noise; the largest
+    is found first, at most three.
     """
     known = np.flatnonzero((tokens > 0) & (costs > 0))
     level = np.log(costs[known] / tokens[known]) if len(known) else np.array([])
@@ -51,7 +51,8 @@ def repriced(tokens: Floats, costs: Floats, cycle: int) -> tuple[Floats, list[tu
 
 def _changes(level: Floats, cycle: int) -> list[int]:
     """Return where the level changes for good: binary segmentation by the largest standardised difference."""
-    parts, found = [(0, len(level))], []
+    parts = [(0, len(level))]
+    found: list[int] = []
     while parts and len(found) < _MOST_CHANGES:
         begin, end = parts.pop(0)
         at = _largest(level[begin:end], cycle)
