@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -19,7 +20,7 @@ from ultimate_lib.access.keys import KeyCache
 from ultimate_lib.access.principal import Principal, of_user
 from ultimate_lib.clock import SteppedClock
 from ultimate_lib.errors import Denied, Invalid, NotFound
-from ultimate_lib.store import Store, audit
+from ultimate_lib.store import Store, audit, tables
 
 
 @pytest.fixture
@@ -453,6 +454,35 @@ def test_refusals_are_written_once_a_second_and_address_and_those_between_are_co
     refusals.note(store, clock, "anonymous", "session.refuse", "name:x", "10.0.0.1", "login")
     newest = audits.found(store, root, {"action": "session.refuse"}, limit=1)[0]
     assert newest["after"] == {"code": "login", "skipped": 99}
+
+
+def test_refusals_do_not_fill_the_audit(store: Store, clock: SteppedClock, root: Principal) -> None:
+    def written(action: str) -> int:
+        with store.begin() as connection:
+            query = sa.select(sa.func.count()).where(tables.audit.c.action == action)
+            return int(connection.execute(query).scalar_one())
+
+    for number in range(300):  # a network that tries each second, from another address each time
+        refusals.note(store, clock, "anonymous", "a.refuse", "x", f"2001:db8::{number:x}", "login")
+        clock.advance(1)
+    assert written("a.refuse") == 24, "20 at once, then one a minute"
+    refusals.note(store, clock, "anonymous", "b.refuse", "x", "2001:db8:0:1::1", "login")
+    assert written("b.refuse") == 1
+
+
+def test_refusals_of_strangers_have_their_share_and_hide_none_of_a_user(
+    store: Store, clock: SteppedClock, root: Principal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(refusals, "OF_ALL", 5)
+    for number in range(50):
+        refusals.note(store, clock, "anonymous", "session.refuse", "x", f"10.0.0.{number}", "login")
+    refusals.note(store, clock, "ann", "change.refuse", "x", "10.0.0.1", "permission")
+    assert len(audits.found(store, root, {"action": "session.refuse"}, limit=100)) == 5
+    assert len(audits.found(store, root, {"actor": "ann"}, limit=100)) == 1
+    clock.advance(10)
+    refusals.note(store, clock, "anonymous", "session.refuse", "x", "10.0.0.99", "login")
+    newest = audits.found(store, root, {"action": "session.refuse"}, limit=1)[0]
+    assert newest["after"] == {"code": "login", "skipped_elsewhere": 45}
 
 
 def test_a_refusal_that_cannot_be_written_stays_a_refusal(

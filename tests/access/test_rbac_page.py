@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from proxy_server.__main__ import main
 from tests.access.folk import person
 from tests.harness import ROOT
-from ultimate_lib.access import local, passwords, sessions, users
+from ultimate_lib.access import delays, local, passwords, refusals, sessions, users
 from ultimate_lib.access.roles import GRANTABLE, PERMISSIONS
 from ultimate_lib.clock import SteppedClock
 from ultimate_lib.settings import load
@@ -34,8 +34,11 @@ def test_the_table_is_that_of_the_roles() -> None:
 
 def test_its_figures_are_those_of_the_code() -> None:
     assert f"{passwords.SHORTEST} to {passwords.LONGEST} characters" in " ".join(TEXT.split())
-    assert passwords.FREE_FAILURES == 5
-    assert "After five failures" in TEXT
+    assert (delays.FREE_FAILURES, delays.FREE_OF_NAME, delays.NAME_S, delays.KNOWN.days) == (5, 20, 3.0, 30)
+    for figure in ("After five failures", "three seconds after twenty failures", "within 30 days"):
+        assert figure in TEXT
+    assert (refusals.OF_ADDRESS, refusals.OF_ADDRESS_EVERY_S, refusals.OF_ALL_EVERY_S) == (20, 60, 10)
+    assert f"{refusals.OF_ALL:,} and then one in ten seconds" in TEXT
 
 
 def test_the_servers_command_tells_whether_the_audit_holds(

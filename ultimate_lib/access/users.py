@@ -51,7 +51,7 @@ def create(
     require_grants(actor, granted)
     _check_name(name)
     _check_email(email)
-    hashed = passwords.hashed(password, name, email) if password is not None else None
+    hashed = passwords.hashed(password, name, email, address=address) if password is not None else None
     now = clock.now()
     user_id = f"user_{new_call_id(clock.now_us())[-12:]}"
     row = {
