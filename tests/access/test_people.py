@@ -19,7 +19,7 @@ from ultimate_lib.access.changes import Changed
 from ultimate_lib.access.keys import KeyCache
 from ultimate_lib.access.principal import Principal, of_user
 from ultimate_lib.clock import SteppedClock
-from ultimate_lib.errors import Denied, Invalid, NotFound
+from ultimate_lib.errors import Denied, Invalid, Limited, NotFound
 from ultimate_lib.store import Store, audit, tables
 
 
@@ -54,7 +54,7 @@ def test_a_user_is_made_with_roles_and_teams_and_all_of_it_is_in_the_audit(
     assert (row["before"], row["after"]) == ({"email": "ann@example.org"}, {"email": None})
     with pytest.raises(Changed):
         users.change(store, clock, root, made["id"], email="b@example.org", version=1)
-    assert audits.verify(store).broken_at is None
+    assert audits.verify(store, clock).broken_at is None
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_two_administrators_who_shut_each_other_out_at_once_leave_one(
         assert len(refused) == 1
         for who in (root, eve):
             users.reactivate(store, clock, root, who.user_id)
-    assert audits.verify(store).broken_at is None
+    assert audits.verify(store, clock).broken_at is None
 
 
 def test_deactivation_shuts_sessions_keys_and_links_out_within_five_seconds(
@@ -438,9 +438,25 @@ def test_the_chain_holds_when_many_append_at_once(store_url: str, clock: Stepped
     for thread in threads:
         thread.join()
     store = Store(store_url)
-    told = audits.verify(store)
+    told = audits.verify(store, clock)
     store.close()
     assert (told.rows, told.broken_at) == (80, None)
+
+
+def test_one_look_through_the_chain_at_a_time_and_the_last_is_remembered(
+    store: Store, clock: SteppedClock, root: Principal
+) -> None:
+    users.create(store, clock, root, name="u1", roles={})
+    assert audits.last_look(store) == (None, 1)
+    told = audits.verify(store, clock)
+    users.create(store, clock, root, name="u2", roles={})
+    look, last = audits.last_look(store)
+    assert look is not None
+    assert (look.at, look.told, look.told.last_number, last) == (clock.now(), told, 1, 2)
+    with audits._turn, pytest.raises(Limited) as caught:
+        audits.verify(store, clock)
+    assert (caught.value.code, caught.value.retry_after_s) == ("audit_busy", 5.0)
+    assert audits.verify(store, clock).rows == 2
 
 
 def test_refusals_are_written_once_a_second_and_address_and_those_between_are_counted(
