@@ -23,7 +23,8 @@ class Keys(Transport):
     ) -> list[Answer]:
         """Return keys, newest first, without what would let one use them: one's own if nothing is said.
 
-        `user` is an id or "all" (needs keys:manage), `team` a name (for its leads), `state` "live" or "ended".
+        `user` is an id or "all" (needs keys:manage), `team` a name (for its leads: the keys that name it), `state`
+        "live" or "ended".
         """
         keys: list[Answer] = []
         cursor = None
