@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
@@ -81,6 +82,21 @@ def test_signing_in_over_plain_http_from_elsewhere_is_refused_unless_that_was_al
     with alone.start(tmp_path / "open", **{"server.insecure_http": True}) as trusting:
         make(trusting, "ann", password=GOOD)
         assert login(trusting, "ann", GOOD, **REMOTE).status == 200
+
+
+def test_a_link_that_comes_over_plain_http_from_elsewhere_is_not_even_looked_up(control: Alone) -> None:
+    user = make(control, "zaphod")
+    link = control.ask("POST", f"/api/users/{user['id']}/link", key=control.key).json["link"].rpartition("=")[2]
+    for token in (link, "no-link"):
+        body = urlencode({"link": token, "password": GOOD, "again": "another"})
+        for method, path, form in (("POST", "/login", body), ("GET", f"/login?link={token}", None)):
+            headers = {**REMOTE, "Origin": f"http://{control.host}"}
+            if form:
+                headers["Content-Type"] = "application/x-www-form-urlencoded"
+            reply = control.ask(method, path, headers=headers, body=form)
+            assert reply.status == 403
+            assert "plain HTTP" in reply.text
+            assert "zaphod" not in reply.text
 
 
 def test_failures_get_the_same_answer_and_then_a_delay(control: Alone) -> None:
