@@ -459,6 +459,26 @@ def test_one_look_through_the_chain_at_a_time_and_the_last_is_remembered(
     assert audits.verify(store, clock).rows == 2
 
 
+def test_names_are_in_one_order_on_every_database(store: Store, clock: SteppedClock, root: Principal) -> None:
+    """PostgreSQL's own would put b between A and C: pages behind a name would leave some out, or tell them twice."""
+    names = ["A", "C", "Z.z", "a-b", "a1", "b", "root", "z", "é"]
+    assert names == sorted(names)
+    made = {}
+    for name in ("é", "b", "Z.z", "a1", "C", "z", "A", "a-b"):
+        made[name] = users.create(store, clock, root, name=name, roles={})["id"]
+        if name.isascii():
+            team = teams.create(store, clock, root, name=name)["id"]
+            teams.add_member(store, clock, root, team, root.user_id)
+    assert [user["name"] for user in users.listed(store)] == names
+    behind = users.listed(store, after=("a-b", made["a-b"]))
+    assert [user["name"] for user in behind] == names[names.index("a1") :]
+    ascii_names = [name for name in names if name.isascii() and name != "root"]
+    assert [team["name"] for team in teams.listed(store, root)] == ascii_names
+    assert list(again(store, root.user_id).teams) == ascii_names, "joined in one moment: by name"
+    (told,) = [user for user in users.listed(store) if user["name"] == "root"]
+    assert [team["name"] for team in told["teams"]] == ascii_names
+
+
 def test_refusals_are_written_once_a_second_and_address_and_those_between_are_counted(
     store: Store, clock: SteppedClock, root: Principal
 ) -> None:
