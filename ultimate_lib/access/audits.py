@@ -53,7 +53,7 @@ def found(
 def verify(store: Store, clock: Clock) -> Verified:
     """Look through the whole chain, whoever asks: the server's command does, on its own files.
 
-    That takes a second for some ten thousand rows. Raises `Limited` while another one looks.
+    It reads some ten thousand rows a second. Raises `Limited` while another one looks.
     """
     if not _turn.acquire(blocking=False):
         raise Limited(
