@@ -98,7 +98,7 @@ class Keys(Transport):
 
     def revoke_api_key(self, key_id: str, *, version: int | None = None) -> Answer:
         """End a key, and those made with it."""
-        answer: Answer = self.delete(f"/api/keys/{segment(key_id)}", version=version)
+        answer: Answer = self.remove(f"/api/keys/{segment(key_id)}", version=version)
         return answer
 
 

@@ -47,7 +47,7 @@ class Limits(Transport):
 
     def delete_budget(self, budget_id: str, *, version: int | None = None) -> Answer:
         """Remove a budget."""
-        answer: Answer = self.delete(f"/api/budgets/{segment(budget_id)}", version=version)
+        answer: Answer = self.remove(f"/api/budgets/{segment(budget_id)}", version=version)
         return answer
 
     def budget_status(self) -> list[Answer]:
@@ -79,7 +79,7 @@ class Limits(Transport):
 
     def delete_rate_limit(self, limit_id: str, *, version: int | None = None) -> Answer:
         """Remove a rate limit."""
-        answer: Answer = self.delete(f"/api/rate-limits/{segment(limit_id)}", version=version)
+        answer: Answer = self.remove(f"/api/rate-limits/{segment(limit_id)}", version=version)
         return answer
 
     def _all(self, path: str, plural: str) -> Iterator[Answer]:

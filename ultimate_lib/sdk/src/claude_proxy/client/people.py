@@ -106,7 +106,7 @@ class People(Transport):
 
     def archive_team(self, team_id: str, *, version: int | None = None) -> Answer:
         """Archive a team: no more is booked under it."""
-        answer: Answer = self.delete(f"/api/teams/{segment(team_id)}", version=version)
+        answer: Answer = self.remove(f"/api/teams/{segment(team_id)}", version=version)
         return answer
 
     def add_team_member(
@@ -121,7 +121,7 @@ class People(Transport):
     def remove_team_member(self, team_id: str, user_id: str, *, version: int | None = None) -> Answer:
         """Remove a member; return the team."""
         path = f"/api/teams/{segment(team_id)}/members/{segment(user_id)}"
-        answer: Answer = self.delete(path, version=version)
+        answer: Answer = self.remove(path, version=version)
         return answer
 
     # -- sessions ---------------------------------------------------------------------------------------------------

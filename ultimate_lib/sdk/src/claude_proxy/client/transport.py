@@ -108,9 +108,13 @@ class Transport:
         """PATCH a path with a JSON object, once, and return the JSON that comes back."""
         return self._json(self._send("PATCH", path, body=body, headers=_if_match(version)))
 
-    def delete(self, path: str, *, version: int | None = None, **params: Any) -> Any:
+    def delete(self, path: str, **params: Any) -> Any:
         """DELETE a path, once, and return the JSON that comes back."""
-        return self._json(self._send("DELETE", path, params=params, headers=_if_match(version)))
+        return self._json(self._send("DELETE", path, params=params))
+
+    def remove(self, path: str, *, version: int | None = None) -> Any:
+        """DELETE an object, once, and return the JSON that comes back."""
+        return self._json(self._send("DELETE", path, headers=_if_match(version)))
 
     # -- one request ------------------------------------------------------------------------------------------------
 
