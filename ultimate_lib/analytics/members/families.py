@@ -5,7 +5,6 @@ Chosen on public series (M4 Hourly, NN5, ServeGen; `tests/bench/forecast.py`), n
 
 from __future__ import annotations
 
-import itertools
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
@@ -34,7 +33,6 @@ FEWEST_HOURS = 2 * WEEK + DAY
 _HOUR_GRID = Grid((0.05, 0.2, 0.5, 0.9), (0.0, 0.1), (0.05, 0.2, 0.5), (0.8, 0.98))
 _DAY_GRID = Grid((0.02, 0.05, 0.1, 0.2, 0.4), (0.0, 0.05), (0.02, 0.1, 0.2), (0.9, 0.99))
 _SHORT_GRID = Grid((0.05, 0.2, 0.5, 0.9), (0.0, 0.1), (0.05, 0.2, 0.4), (0.8, 0.98))
-_DOUBLE = np.array(list(itertools.product((0.005, 0.03, 0.1), (0.05, 0.2), (0.05, 0.2), (0.0, 0.5, 0.9))))
 _WEEK_LAGS = (1, 2, 3, 24, 25, 26, 48, 72, 168, 169, 170)
 _MANY_LAGS = (*range(1, 28), 47, 48, 49, 72, 96, 120, 144, 167, 168, 169, 192)
 _STEP_LAGS = (1, 2, 3, 23, 24, 25, 47, 48, 49, 71, 72, 95, 96, 119, 120, 143, 144, 167, 168)
@@ -176,10 +174,6 @@ def _winters(season: int, grid: Grid, cycles: int = 3) -> Method:
     )
 
 
-def _double(stack: Floats, origins: Sequence[int], horizon: int) -> Floats:
-    return smoothing.double_season(stack, origins, horizon, short=DAY, long=WEEK, settings=_DOUBLE)
-
-
 def _year(recent: int) -> Method:
     return lambda z, origins, horizon: smoothing.yearly_profile(z, origins, horizon, recent=recent)
 
@@ -230,7 +224,6 @@ _HOURLY = Family(
     both={
         "Holt-Winters by day": _winters(DAY, _HOUR_GRID),
         "Holt-Winters by week": _winters(WEEK, _HOUR_GRID, 2),
-        "double-season smoothing": _double,
     },
     plain={
         "last day again": _naive(DAY),
