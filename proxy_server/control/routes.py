@@ -25,6 +25,7 @@ from proxy_server.control.api import (
     providers,
     system,
     teams,
+    thresholds,
     users,
 )
 from proxy_server.control.conditions import versioned
@@ -143,6 +144,10 @@ TABLE: tuple[Route, ...] = (
     Route("GET", "/api/predictive/forecast", predictive.forecast, "analytics:view",
           "The next days of a metric with intervals, its backtest, and when budgets would be spent.",
           "?metric=cost_usd&days=7&grain=day", takes=predictive.AskedForecast, gives=predictive.Forecasted,
+          heavy=True),
+    Route("GET", "/api/predictive/thresholds", thresholds.thresholds, "analytics:view",
+          "What the running day, week or month will hardly exceed: a warning and a critical threshold.",
+          "?metric=cost_usd&period=month", takes=thresholds.AskedThresholds, gives=thresholds.ThresholdsTold,
           heavy=True),
     Route("GET", "/api/calls/{id}", calls.call, "analytics:view",
           "One call: every column of its record, and why it costs what it does.", "",
