@@ -133,6 +133,19 @@ def test_thresholds_of_the_running_period(control: Alone, period: str) -> None:
     assert told["expected"] <= told["so_far"] + 1.1 * to_come  # of today only what is left of it
 
 
+def test_patterns_of_days_and_weeks(control: Alone) -> None:
+    reply = control.get("/api/predictive/patterns?metric=requests&filter=project:search")
+    assert reply.status == 200, reply.text
+    told = reply.json
+    assert told["daily"]["there"]
+    assert told["weekly"]["there"]
+    assert told["peak_hours"] == [9, 10, 11, 12]
+    assert told["changes"] == []
+    assert told["last_day"] == (TODAY - timedelta(days=1)).strftime("%Y-%m-%d")
+    nothing = control.get("/api/predictive/patterns?filter=project:nothing")
+    assert (nothing.status, "No call" in nothing.json["error"]["message"]) == (422, True)
+
+
 def test_thresholds_are_of_what_adds_up(control: Alone) -> None:
     reply = control.get("/api/predictive/thresholds?metric=latency")
     assert (reply.status, "does not add up" in reply.json["error"]["message"]) == (400, True)

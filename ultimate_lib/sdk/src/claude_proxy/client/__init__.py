@@ -35,6 +35,7 @@ ROUTES: dict[str, str] = {
     "GET /api/analytics/calls": "calls",
     "GET /api/predictive/forecast": "get_predictions",
     "GET /api/predictive/thresholds": "get_smart_thresholds",
+    "GET /api/predictive/patterns": "get_patterns",
     "GET /api/calls/{id}": "call",
     "GET /api/live": "live",
     "GET /api/auth/verify": "verify",

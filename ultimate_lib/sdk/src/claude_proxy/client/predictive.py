@@ -48,3 +48,19 @@ class Predictive(Transport):
         told = {"metric": metric, "period": period, "filter": filters(filter)}
         answer: Answer = self.get("/api/predictive/thresholds", **told)
         return answer
+
+    def get_patterns(
+        self,
+        metric: str = "requests",
+        *,
+        filter: Filter | None = None,  # noqa: A002 - as the route calls it
+        time_zone: str | None = None,
+    ) -> Answer:
+        """Return the shape of a metric's days and weeks over the last 60 days, and when its level changed.
+
+        `daily` and `weekly` have `means`, `strength` (share of the variance), `p_value` and `there`. Raises
+        `BadRequest` with under three days of calls.
+        """
+        told = {"metric": metric, "filter": filters(filter), "time_zone": time_zone}
+        answer: Answer = self.get("/api/predictive/patterns", **told)
+        return answer
