@@ -70,7 +70,7 @@ def draw(history: Sequence[Past], rows: Sequence[Step], told: Callable[[float], 
         band_80=band([row.lower_80 for row in rows], [row.upper_80 for row in rows]),
         band_95=band([row.lower_95 for row in rows], [row.upper_95 for row in rows]),
         begins=x(begin),
-        values=[Tick(y(at), told(at)) for at in _marks(least, most)],
+        values=[Tick(y(at), words) for words, at in {told(at): at for at in _marks(least, most)[::-1]}.items()],
         times=_times([*(one.step_at for one in history), *(row.step_at for row in rows)], x),
     )
 
