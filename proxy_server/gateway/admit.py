@@ -189,11 +189,8 @@ class Admission:
         )  # fmt: skip
         output, asked = 0, True
         if surface.generates:
-            most = worst.most_output()
-            asked = facts.most_output is not None
-            output = facts.most_output or 0 if asked else most or UNSAID_OUTPUT
-            if most is not None and output > most:
-                output = most
+            asked = facts.most_output is not None  # held as it is, also above what we know of its model
+            output = facts.most_output or 0 if asked else worst.most_output() or UNSAID_OUTPUT
         tokens = facts.input_estimate + (facts.max_tokens or 0)
         return Ask(
             record,
@@ -269,9 +266,9 @@ class Waiting:
         exchange = self._exchange
         exchange.read_at += exchange.state.clock.monotonic() - self._began  # the wait is no work of ours
         if exchange.connection.gone:
+            exchange.left(self._record)  # first: it takes the estimate of its input back, for nothing was sent
             if isinstance(answer, Hold):
                 self._admission.counters.settle(answer, self._record, reached=False)
-            exchange.left(self._record)
             return
         exchange.connection.set_close_callback(None)
         if isinstance(answer, Refusal):

@@ -21,6 +21,7 @@ from ultimate_lib.limits.counters import Hold, Refusal, Wait
 from ultimate_lib.limits.spent import Elsewhere
 from ultimate_lib.limits.worst import WorstCase
 from ultimate_lib.protocols import RequestFacts
+from ultimate_lib.records import CallRecord
 from ultimate_lib.settings import load
 from ultimate_lib.store import Store
 
@@ -191,3 +192,38 @@ def test_who_was_let_in_goes_on_before_the_lock_is_let_go(folder: Path) -> None:
     asyncio.run(leave())
     assert gone_on == [True]
     assert one.counters.accounts[made].current.held == 10
+
+
+def test_who_leaves_when_it_is_let_in_is_charged_nothing(folder: Path) -> None:
+    """Nothing was sent: the estimate of its input is no spending, under a soft budget either."""
+    make_budget(folder, 10)
+    soft = make_budget(folder, 1000, unit="tokens", hard=False)
+    one = admission(folder)
+    first = record()
+    hold = one.counters.admit(ask(first))
+    call = record(CLOCK, input_tokens=50, usage_source="estimated")  # type: ignore[arg-type] # any clock
+    wait = one.counters.admit(ask(call))
+    assert isinstance(hold, Hold)
+    assert isinstance(wait, Wait)
+
+    class Connection:
+        gone = False
+
+        def set_close_callback(self, _: Any) -> None:
+            pass
+
+    def left(record: CallRecord) -> None:
+        record.input_tokens, record.usage_source = None, "none"  # as the exchange does
+
+    connection = Connection()
+    exchange: Any = SimpleNamespace(state=SimpleNamespace(clock=CLOCK), connection=connection, read_at=0.0, left=left)
+    told: Any = None
+
+    async def leave() -> None:
+        Waiting(one, wait, exchange, told, told, told, call, told).start()
+        one.counters.settle(hold, ended(first, 0), reached=True)
+        connection.gone = True
+        await asyncio.sleep(0)
+
+    asyncio.run(leave())
+    assert one.counters.accounts[soft].current.spent == 0
