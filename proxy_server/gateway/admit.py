@@ -9,11 +9,13 @@ is still held there and goes on. Until then its calls wait.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import logging
 import os
+import threading
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ultimate_lib.errors import Invalid, UltimateError, Unavailable
 from ultimate_lib.limits import spent
@@ -23,7 +25,7 @@ from ultimate_lib.limits.worst import WorstCase, priced
 from ultimate_lib.pricing.ceiling import UNSAID_OUTPUT
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from proxy_server.gateway.exchange import Exchange
     from proxy_server.gateway.headers import RequestHeaders
@@ -37,7 +39,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_Told = TypeVar("_Told")
+
 _BEAT_S = 1.0
+_SLOW_S = 2.0
 _CLAIM_S = 0.05
 
 
@@ -56,7 +61,8 @@ class Admission:
         self._mark: tuple[object, ...] | None = None
         self._lock: int | None = None
         self._leaving = False
-        self._failure = ""
+        self.failure = ""
+        """The code of why limits are not kept up with the store; empty: they are."""
         self.counters.own(owning=False)
         self._first_look()
 
@@ -72,6 +78,7 @@ class Admission:
         except Unavailable as error:  # calls are refused until they can be read, all of it: what is spent as well
             self._mark = None
             self._let_go()
+            self.failure = error.code
             log.warning("The limits cannot be read yet: %s", error)
 
     def _check(self, limits: Limits) -> None:
@@ -104,7 +111,7 @@ class Admission:
         self.idle = self.counters.idle
 
     def _add(self, seen: Seen) -> None:
-        self.counters.add(seen.spent, seen.held)
+        self.counters.add(seen.spent, seen.held, seen.begun)
 
     # -- keeping up ---------------------------------------------------------------------------------------------
 
@@ -119,31 +126,66 @@ class Admission:
                     await self._look()
                 if not owning and not self._leaving and (claimed or not self._alone) and self._mark is not None:
                     self.counters.own(owning=True)
-                self._failure = ""
+                self.failure = ""
             except (UltimateError, OSError) as error:
                 if claimed:
                     self._let_go()
-                if str(error) != self._failure:  # told once, not each second
-                    log.warning("Limits stay as they were: %s", error)
-                self._failure = str(error)
+                self._fail(error.code if isinstance(error, UltimateError) else type(error).__name__, error)
                 await asyncio.sleep(_BEAT_S)
             except Exception:
                 if claimed:
                     self._let_go()  # or it would be claimed no more, and calls would wait in vain
                 log.exception("Limits could not be renewed; it is tried again.")
+                self.failure = "internal"
                 await asyncio.sleep(_BEAT_S)
 
     async def _look(self) -> None:
-        limits = await asyncio.to_thread(spent.read, self._state.store, self._mark)
+        limits = await self._beside(partial(spent.read, self._state.store, self._mark))
         if limits is not None:
             self._set(limits)
         # from this instant on the calls of a new budget are counted here; what was before is read from the journal
-        self.counters.count_anew()
+        anew = self.counters.count_anew()
         position = self._state.journal.position
         budgets: list[Budget] = [account.budget for account in self.counters.accounts.values()]
         if budgets:
-            self._add(await asyncio.to_thread(self._elsewhere.look, budgets, position))
+            self._add(await self._beside(partial(self._elsewhere.look, budgets, position, anew)))
         self.counters.expire()
+
+    async def _beside(self, work: Callable[[], _Told]) -> _Told:
+        """Do `work` in a thread of its own, which holds up no exit; say so while it takes too long, and wait on.
+
+        What it says at last still holds: nothing else is asked meanwhile.
+        """
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[_Told] = loop.create_future()
+
+        def tell(value: Any, error: BaseException | None) -> None:
+            if done.cancelled():
+                return
+            if error is None:
+                done.set_result(value)
+            else:
+                done.set_exception(error)
+
+        def do() -> None:
+            value, error = None, None
+            try:
+                value = work()
+            except Exception as raised:  # noqa: BLE001 - told to who waits
+                error = raised
+            with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
+                loop.call_soon_threadsafe(tell, value, error)
+
+        threading.Thread(target=do, name="limits", daemon=True).start()
+        while not (await asyncio.wait({done}, timeout=_SLOW_S))[0]:
+            self._fail("limits_slow")
+            self.counters.expire()
+        return done.result()
+
+    def _fail(self, code: str, told: object = "reading them takes long; the store may hang") -> None:
+        if code != self.failure:  # told once, not each second
+            log.warning("Limits stay as they were: %s", told)
+        self.failure = code
 
     def leave(self) -> None:
         """Cease to admit calls under hard budgets, for a successor does now."""
@@ -200,6 +242,7 @@ class Admission:
             tokens,
             worst.need,
             partial(priced, self._state.book, route.provider.price_id),
+            len(exchange.body),
         )
 
     def settle(self, hold: Hold | None, record: CallRecord, *, reached: bool) -> Mapping[str, int] | None:

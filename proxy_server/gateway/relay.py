@@ -220,7 +220,7 @@ class Relay:
     def _head(self, transfer: Transfer) -> bytes:
         head = b"%bX-Ultimate-Call-Id: %b\r\n" % (returned(transfer.lines), self.record.call_id.encode())
         if self.hold is not None:
-            left = self.state.admission.counters.remaining_nano_usd(self.hold)
+            left = self.hold.remaining_nano_usd()
             if left is not None:
                 head += b"X-Ultimate-Budget-Remaining-Usd: %.9f\r\n" % (left / 1e9)
         return head

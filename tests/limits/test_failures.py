@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from proxy_server.gateway import admit
 from proxy_server.gateway.admit import Admission, Waiting
 from tests.gateway.limited import make_budget, make_rate, settings_of
 from tests.limits.test_memory import ask, counters, ended, record
 from tests.limits.test_memory import budget as limit
 from tests.limits.test_sums import CLOCK, call, folder, writer
 from ultimate_lib.errors import Unavailable
+from ultimate_lib.lake import Lake
 from ultimate_lib.limits import spent
 from ultimate_lib.limits.calls import RateLimit
 from ultimate_lib.limits.counters import Hold, Refusal, Wait
 from ultimate_lib.limits.spent import Elsewhere
+from ultimate_lib.limits.sums import Sums
 from ultimate_lib.limits.worst import WorstCase
 from ultimate_lib.protocols import RequestFacts
 from ultimate_lib.records import CallRecord
@@ -41,6 +47,22 @@ def keep_up(made: Admission, seconds: float = 0.4) -> None:
     async def some_time() -> None:
         task = asyncio.create_task(made.keep_up())
         await asyncio.sleep(seconds)
+        task.cancel()
+
+    asyncio.run(some_time())
+
+
+async def until(true: Callable[[], bool], within_s: float = 10.0) -> None:
+    ends = time.monotonic() + within_s
+    while not true():
+        assert time.monotonic() < ends
+        await asyncio.sleep(0.01)
+
+
+def keep_up_until(made: Admission, true: Callable[[], bool]) -> None:
+    async def some_time() -> None:
+        task = asyncio.create_task(made.keep_up())
+        await until(true)
         task.cancel()
 
     asyncio.run(some_time())
@@ -227,3 +249,55 @@ def test_who_leaves_when_it_is_let_in_is_charged_nothing(folder: Path) -> None:
 
     asyncio.run(leave())
     assert one.counters.accounts[soft].current.spent == 0
+
+
+def test_a_store_that_hangs_is_told_and_holds_up_nothing_else(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the store says at last still holds: nothing is read twice, nothing is lost."""
+    monkeypatch.setattr(admit, "_SLOW_S", 0.1)
+    make_budget(folder, 100)
+    one = admission(folder)
+    hangs, reads, expired = threading.Event(), [0], [0]
+    real, expire = spent.read, one.counters.expire
+
+    def slow(*told: Any) -> Any:
+        reads[0] += 1
+        hangs.wait(20)
+        return real(*told)
+
+    def seen() -> None:
+        expired[0] += 1
+        expire()
+
+    monkeypatch.setattr(spent, "read", slow)
+    monkeypatch.setattr(one.counters, "expire", seen)
+    keep_up_until(one, lambda: expired[0] > 2)
+    assert (one.failure, reads) == ("limits_slow", [1])
+    assert isinstance(one.counters.admit(ask(record())), Hold)
+    made = make_budget(folder, 50)
+
+    async def some_time() -> None:
+        task = asyncio.create_task(one.keep_up())
+        await until(lambda: one.failure == "limits_slow" and reads[0] > 1)
+        hangs.set()
+        await until(lambda: not one.failure and made in one.counters.accounts)
+        task.cancel()
+
+    one.failure = ""
+    asyncio.run(some_time())
+    assert one.counters.accounts[made].loaded
+
+
+def test_a_changed_calendar_makes_its_budget_wait_and_nothing_else(folder: Path) -> None:
+    """Until the worker has read the new period's past; none of its calls is refused meanwhile."""
+    make_budget(folder, 100, period="month")
+    one = admission(folder, **{"billing.time_zone": "Asia/Tokyo"})
+    keep_up(one)
+    assert one.counters.owning
+    wait = one.counters.admit(ask(record(CLOCK)))  # type: ignore[arg-type] # any clock
+    assert isinstance(wait, Wait)
+    got: list[object] = []
+    wait.ready = got.append
+    moved = load(environ={}, overrides={"data.folder": str(folder), "billing.time_zone": "Asia/Tokyo"})
+    Sums().update(Lake.open(moved, CLOCK), one._state.store)
+    keep_up_until(one, lambda: bool(got))
+    assert isinstance(got[0], Hold)

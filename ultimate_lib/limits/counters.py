@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from ultimate_lib.errors import Limited
+    from ultimate_lib.limits.calls import Budget
     from ultimate_lib.records import CallRecord
 
 MILLIONTHS = 1_000_000
@@ -54,6 +55,7 @@ class Ask(NamedTuple):
     tokens: int  # estimate for the rates
     price: Callable[[str, str], Need | str]  # (unit, rule for unknown prices)
     true: TrueCost
+    size: int = 0  # bytes of its body, which stay in memory while it waits
 
 
 class Part(NamedTuple):
@@ -80,6 +82,30 @@ class Hold:
         self.parts: list[Part] = []
         self.rates: list[Any] = []
         self.seen: tuple[int, list[Any]] = (0, [])  # what concerned it, and of which edition of the limits
+
+    def remaining_nano_usd(self) -> int | None:
+        """Return what is left of the USD budgets that the call is under, holds subtracted; None without one."""
+        left: int | None = None
+        for part in self.parts:
+            budget, ledger = part.account.budget, part.ledger
+            if budget.unit == "nano_usd":
+                free = max(budget.amount - ledger.spent - ledger.held - ledger.others, 0)
+                left = free if left is None else min(left, free)
+        return left
+
+
+def charge(hold: Hold, budget: Budget, record: CallRecord, plain: int) -> int:
+    """Return what a call that held something is charged: its true cost, or what it held where that is not known."""
+    if budget.unit == "tokens":
+        known = record.usage_source == "provider"
+    else:
+        known = record.cost_nano_usd is not None and record.cost_source != "estimated"
+        if not known and record.usage_source == "provider" and record.cost_nano_usd is None:
+            (rule,) = [part.rule for part in hold.parts if part.account.budget.id == budget.id]
+            told = hold.true(rule, record)
+            if told is not None:
+                return told
+    return plain if known else max(plain, hold.amounts[budget.id])
 
 
 class Refusal(NamedTuple):

@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ultimate_lib.errors import Limited
+from ultimate_lib.limits.counters import Refusal
 from ultimate_lib.limits.rates import Window
 
 if TYPE_CHECKING:
     from ultimate_lib.limits.calls import RateLimit
+    from ultimate_lib.limits.counters import Ask, Hold
     from ultimate_lib.limits.rates import Entry
+    from ultimate_lib.records import CallRecord
 
 _BUSY_RETRY_S = 1.0
 
@@ -80,6 +83,34 @@ class Taken:
     def end(self, tokens: int | None) -> None:
         """Give back the place, and correct the tokens if they are known."""
         self._gauge.end(self._entry, 0 if tokens is None else tokens - self._tokens)
+
+
+def take(gauges: list[Gauge], ask: Ask, hold: Hold, now: float) -> Refusal | None:
+    """Count a call that begins under all of these, or return why it must not."""
+    for gauge in gauges:
+        error = gauge.refusal(now, ask.tokens)
+        if error is not None:
+            return Refusal(error)
+    hold.rates = [gauge.take(now, ask.tokens) for gauge in gauges]
+    return None
+
+
+def give_back(hold: Hold) -> None:
+    """Free the place and the tokens of a call that is not admitted; that it asked still counts as a request."""
+    taken, hold.rates = hold.rates, []
+    for one in taken:
+        one.end(0)
+
+
+def settle(hold: Hold, record: CallRecord, *, reached: bool) -> None:
+    """Free the place of a call that has ended, and count the tokens that it truly used, if they are known."""
+    if hold.rates:
+        taken, hold.rates = hold.rates, []
+        tokens: int | None = None if reached else 0
+        if record.usage_source == "provider":
+            tokens = (record.input_tokens or 0) + (record.output_tokens or 0)
+        for one in taken:
+            one.end(tokens)
 
 
 def _share(limit: int | None, gateways: int) -> int | None:

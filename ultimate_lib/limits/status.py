@@ -66,11 +66,12 @@ def status(store: Store, clock: Clock, settings: Settings, standings: Iterable[S
         seen = spent.Elsewhere(settings, store, clock, "").look(silent)
         for one in silent:
             key = (one.id, starts[one.id].start_us)
-            told[key] = Standing(*key, seen.spent.get(key, 0), seen.held.get(key, 0))
+            if one.id not in seen.late:
+                told[key] = Standing(*key, seen.spent.get(key, 0), seen.held.get(key, 0))
     found = []
     for one in limits.budgets:
         period = starts[one.id]
-        now = told[one.id, period.start_us]
+        now = told.get((one.id, period.start_us))
         found.append(
             BudgetState(
                 id=one.id,
@@ -84,10 +85,10 @@ def status(store: Store, clock: Clock, settings: Settings, standings: Iterable[S
                 period_end=period.end,
                 hard=one.hard,
                 enabled=one.enabled,
-                spent=now.spent,
-                held=now.held,
-                left=one.amount - now.spent - now.held,
-                used_ratio=now.spent / one.amount,
+                spent=now.spent if now is not None else None,
+                held=now.held if now is not None else None,
+                left=one.amount - now.spent - now.held if now is not None else None,
+                used_ratio=now.spent / one.amount if now is not None else None,
             )
         )
     return found
