@@ -14,11 +14,12 @@ import fcntl
 import logging
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ultimate_lib.errors import Invalid, UltimateError, Unavailable
-from ultimate_lib.limits import spent
+from ultimate_lib.limits import spent, words
 from ultimate_lib.limits.counters import Ask, Hold, Refusal, Wait
 from ultimate_lib.limits.memory import MemoryCounters
 from ultimate_lib.limits.worst import WorstCase, priced
@@ -43,6 +44,7 @@ _Told = TypeVar("_Told")
 
 _BEAT_S = 1.0
 _SLOW_S = 2.0
+_LARGE = 256 * 1024  # bytes of a body that is looked through on the loop, in a millisecond
 _CLAIM_S = 0.05
 
 
@@ -61,6 +63,8 @@ class Admission:
         self._mark: tuple[object, ...] | None = None
         self._lock: int | None = None
         self._leaving = False
+        self._scales: ThreadPoolExecutor | None = None
+        self._weighing_bytes = 0
         self.failure = ""
         """The code of why limits are not kept up with the store; empty: they are."""
         self.counters.own(owning=False)
@@ -211,7 +215,23 @@ class Admission:
         """Let a call go on, now or when others have made room. Raises `Limited`, `Unavailable`."""
         if self._mark is None:
             raise Unavailable("The limits cannot be read yet.", hint="Try again in a few seconds.", code="limits")
-        answer = self.counters.admit(self._ask(exchange, surface, facts, route, record))
+        worst = WorstCase(
+            exchange.body, facts, record, exchange.method, self._state.book, route.provider.price_id, route.model,
+            read=surface.bills,
+        )  # fmt: skip
+        ask = self._ask(worst, surface, facts, route, record, len(exchange.body))
+        if ask.size <= _LARGE or not self.counters.prices(record):
+            self._admit(ask, exchange, surface, facts, route, record, told)
+        else:
+            self._weigh(
+                worst, ask, exchange, partial(self._admit, ask, exchange, surface, facts, route, record, told)
+            )
+
+    def _admit(  # noqa: PLR0917 - what a call is made of
+        self, ask: Ask, exchange: Exchange, surface: Surface, facts: RequestFacts, route: Route, record: CallRecord,
+        told: RequestHeaders,
+    ) -> None:  # fmt: skip
+        answer = self.counters.admit(ask)
         if answer is None or isinstance(answer, Hold):
             exchange.go(surface, facts, route, record, told, answer)
         elif isinstance(answer, Refusal):
@@ -222,13 +242,23 @@ class Admission:
         else:
             Waiting(self, answer, exchange, surface, facts, route, record, told).start()
 
-    def _ask(
-        self, exchange: Exchange, surface: Surface, facts: RequestFacts, route: Route, record: CallRecord
-    ) -> Ask:
-        worst = WorstCase(
-            exchange.body, facts, record, exchange.method, self._state.book, route.provider.price_id, route.model,
-            read=surface.bills,
-        )  # fmt: skip
+    def _weigh(self, worst: WorstCase, ask: Ask, exchange: Exchange, admit: Callable[[], None]) -> None:
+        """Look through a large body in a thread, one at a time, so that the loop goes on; then admit its call."""
+        if self._weighing_bytes + ask.size > self._state.settings.limits.waiting_bytes:
+            raise words.unweighed(self._weighing_bytes)
+        if self._scales is None:
+            self._scales = ThreadPoolExecutor(1, "scales")
+        self._weighing_bytes += ask.size
+
+        def weighed(_: object) -> None:
+            self._weighing_bytes -= ask.size
+            exchange.go_on(ask.record, admit)
+
+        asyncio.get_running_loop().run_in_executor(self._scales, worst.weigh).add_done_callback(weighed)
+
+    def _ask(  # noqa: PLR0917 - what a call is made of
+        self, worst: WorstCase, surface: Surface, facts: RequestFacts, route: Route, record: CallRecord, size: int
+    ) -> Ask:  # fmt: skip
         output, asked = 0, True
         if surface.generates:
             asked = facts.most_output is not None  # held as it is, also above what we know of its model
@@ -242,7 +272,7 @@ class Admission:
             tokens,
             worst.need,
             partial(priced, self._state.book, route.provider.price_id),
-            len(exchange.body),
+            size,
         )
 
     def settle(self, hold: Hold | None, record: CallRecord, *, reached: bool) -> Mapping[str, int] | None:

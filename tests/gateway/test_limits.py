@@ -135,6 +135,27 @@ def test_requests_a_minute(limited: Gateway, protocol: str) -> None:
     assert rows[0].error_type == "rate_limit"
 
 
+def test_large_bodies_are_looked_through_beside_the_loop(limited: Gateway, upstream: Scripted) -> None:
+    made = make_budget(limited.folder, 25 * USD)
+    noticed(limited, made)
+    small = {"role": "user", "content": [{"type": "text", "text": "Hello " * 20}]}
+    body = json.dumps(ask("openai", max_tokens=10, messages=[small] * 3000)).encode()
+    held = (len(body) + 64) * 150 + 10 * 600 + 5
+    got = limited.post(OPENAI, body)
+    assert got.status == 200
+    assert upstream.requests[-1].body == body
+    change_budget(limited.folder, made, amount=held + COST - 1)  # one nano-dollar too little
+    time.sleep(2.2)
+    with limited.one_row() as rows:
+        assert limited.post(OPENAI, body).status == 429
+    assert (rows[0].status, rows[0].error_type) == ("refused", "budget")
+    assert limited.post(OPENAI, body.replace(b'"stream"', b"x") + b"}").status == 400
+    with limited.one_row() as rows:
+        raw = limited.open(OPENAI, body)
+        raw.close()
+    assert rows[0].status in {"cut", "refused"}
+
+
 def test_without_max_tokens_a_call_is_given_the_models_own(limited: Gateway, upstream: Scripted) -> None:
     made = make_budget(limited.folder, 25 * USD)
     noticed(limited, made)

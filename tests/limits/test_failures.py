@@ -18,11 +18,11 @@ from tests.gateway.limited import make_budget, make_rate, settings_of
 from tests.limits.test_memory import ask, counters, ended, record
 from tests.limits.test_memory import budget as limit
 from tests.limits.test_sums import CLOCK, call, folder, writer
-from ultimate_lib.errors import Unavailable
+from ultimate_lib.errors import Limited, Unavailable
 from ultimate_lib.lake import Lake
 from ultimate_lib.limits import spent
 from ultimate_lib.limits.calls import RateLimit
-from ultimate_lib.limits.counters import Hold, Refusal, Wait
+from ultimate_lib.limits.counters import Hold, Need, Refusal, Wait
 from ultimate_lib.limits.spent import Elsewhere
 from ultimate_lib.limits.sums import Sums
 from ultimate_lib.limits.worst import WorstCase
@@ -301,3 +301,37 @@ def test_a_changed_calendar_makes_its_budget_wait_and_nothing_else(folder: Path)
     Sums().update(Lake.open(moved, CLOCK), one._state.store)
     keep_up_until(one, lambda: bool(got))
     assert isinstance(got[0], Hold)
+
+
+def test_a_large_body_is_weighed_in_a_thread(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_budget(folder, 10**12)
+    one = admission(folder, **{"limits.waiting_bytes": 500_000})
+    threads: list[str] = []
+    monkeypatch.setattr(WorstCase, "weigh", lambda _: threads.append(threading.current_thread().name))
+    monkeypatch.setattr(WorstCase, "need", lambda *_: Need(1, 0))
+    gone_on: list[object] = []
+    surface: Any = SimpleNamespace(bills=True, generates=False)
+    route: Any = SimpleNamespace(provider=SimpleNamespace(price_id="x"), model="x")
+    told: Any = None
+
+    def enter(size: int) -> None:
+        call = record(CLOCK)  # type: ignore[arg-type] # any clock
+        exchange: Any = SimpleNamespace(
+            body=bytes(size), method="POST", go=lambda *told: gone_on.append(told[-1]), go_on=lambda _, step: step()
+        )
+        one.enter(exchange, surface, RequestFacts(model="x"), route, call, told)
+
+    async def calls() -> None:
+        enter(200_000)
+        assert (len(gone_on), threads) == (1, [])
+        enter(300_000)
+        assert len(gone_on) == 1
+        with pytest.raises(Limited, match="looked through first"):
+            enter(300_000)
+        await until(lambda: len(gone_on) > 1)
+        enter(300_000)
+        await until(lambda: len(gone_on) > 2)
+
+    asyncio.run(calls())
+    assert all(isinstance(each, Hold) for each in gone_on)
+    assert [name.startswith("scales") for name in threads] == [True, True]

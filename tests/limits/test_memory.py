@@ -356,7 +356,7 @@ def test_bodies_of_calls_that_wait_are_kept_up_to_a_size() -> None:
     assert isinstance(first, Wait)
     refused = made.admit(ask(record())._replace(size=60))
     assert isinstance(refused, Refusal)
-    assert "1 calls of 0 MiB wait already" in str(refused.error)
+    assert "1 calls of 0 MiB wait" in str(refused.error)
     assert (refused.error.code, refused.error.retry_after_s) == ("budget", 10)
     made.forget(first)
     assert isinstance(made.admit(ask(record())._replace(size=60)), Wait)

@@ -98,6 +98,10 @@ class MemoryCounters:
         self.idle = not self.accounts and not self._gauges
         self._reconsider()
 
+    def prices(self, record: CallRecord) -> bool:
+        """Say whether a call's worst case will be asked for."""
+        return record.billing != "subscription" and bool(_hard(self._budgets.of_call(record)))
+
     # -- admitting ----------------------------------------------------------------------------------------------
 
     def admit(self, ask: Ask) -> Hold | Wait | Refusal | None:
