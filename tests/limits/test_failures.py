@@ -28,14 +28,13 @@ from ultimate_lib.limits.sums import Sums
 from ultimate_lib.limits.worst import WorstCase
 from ultimate_lib.protocols import RequestFacts
 from ultimate_lib.records import CallRecord
-from ultimate_lib.settings import load
 from ultimate_lib.store import Store
 
 __all__ = ["folder"]
 
 
 def admission(folder: Path, **told: Any) -> Admission:
-    settings = load(environ={}, overrides={"data.folder": str(folder), **told})
+    settings = settings_of(folder, **told)
     journal = SimpleNamespace(writer="0-own", position=(0, 0))
     state: Any = SimpleNamespace(
         settings=settings, clock=CLOCK, store=Store(settings.store_url), journal=journal, book=None
@@ -297,7 +296,7 @@ def test_a_changed_calendar_makes_its_budget_wait_and_nothing_else(folder: Path)
     assert isinstance(wait, Wait)
     got: list[object] = []
     wait.ready = got.append
-    moved = load(environ={}, overrides={"data.folder": str(folder), "billing.time_zone": "Asia/Tokyo"})
+    moved = settings_of(folder, **{"billing.time_zone": "Asia/Tokyo"})
     Sums().update(Lake.open(moved, CLOCK), one._state.store)
     keep_up_until(one, lambda: bool(got))
     assert isinstance(got[0], Hold)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.gateway.limited import make_budget, settings_of
 from tests.limits.test_memory import budget as limit
-from tests.limits.test_sums import call, folder, lake_of, spent_of, work, writer
+from tests.limits.test_sums import call, folder, lake_of, on_both, spent_of, work, writer
 from ultimate_lib.clock import SteppedClock, to_us
 from ultimate_lib.lake import Lake, ingest
 from ultimate_lib.limits.calendar import span
@@ -15,7 +15,6 @@ from ultimate_lib.limits.memory import MemoryCounters
 from ultimate_lib.limits.spent import Elsewhere, read, turned
 from ultimate_lib.limits.status import status
 from ultimate_lib.limits.sums import Sums
-from ultimate_lib.settings import load
 from ultimate_lib.store import Store
 
 __all__ = ["folder"]
@@ -39,6 +38,7 @@ def test_charges_outlive_a_store_that_was_away_when_the_period_turned(folder: Pa
     assert spent_of(folder, made, clock) == (510, 0)
 
 
+@on_both
 def test_a_changed_calendar_forgets_nothing(folder: Path) -> None:
     clock = SteppedClock(datetime.now(UTC))
     made = make_budget(folder, 10**6, period="month")
@@ -50,7 +50,7 @@ def test_a_changed_calendar_forgets_nothing(folder: Path) -> None:
         work(folder, clock)
     clock.advance(3600)
     work(folder, clock)  # the journal does not have them any more
-    moved = load(environ={}, overrides={"data.folder": str(folder), "billing.time_zone": "Asia/Tokyo"})
+    moved = settings_of(folder, **{"billing.time_zone": "Asia/Tokyo"})
     store = Store(moved.store_url)
     limits = read(store)
     assert limits is not None
@@ -66,6 +66,7 @@ def test_a_changed_calendar_forgets_nothing(folder: Path) -> None:
     one.close()
 
 
+@on_both
 def test_a_clock_that_went_ahead_and_came_back_finds_what_was_spent(folder: Path) -> None:
     """The gateway was started while the clock was a month ahead; the worker's sums of today stand in the store."""
     clock = SteppedClock(datetime.now(UTC))

@@ -115,8 +115,8 @@ class Elsewhere:
             wanted = {name: budget for name, budget in wanted.items() if name not in late}
         self._known = wanted
         before = dict(self._offsets)
-        folders = journal.writer_folders(self._settings.journal_dir)
-        for folder in folders:
+        lowest: dict[str, int] = {}  # what is gone need not be remembered
+        for folder in journal.writer_folders(self._settings.journal_dir):
             segments = journal.segments(folder)
             last = max((segment.number for segment in segments), default=0)
             for segment in segments:
@@ -131,6 +131,8 @@ class Elsewhere:
                 self._follow(segment, wanted.values(), spent)
             if not folder.alive and folder.writer in self._open:
                 self._drop_replayed(folder.writer, last)
+            lowest[folder.writer] = min((segment.number for segment in segments), default=0)
+        self._offsets = {key: at for key, at in self._offsets.items() if key[1] >= lowest.get(key[0], key[1] + 1)}
         return Seen(spent, self._held(wanted), frozenset(budget.id for budget in fresh), late)
 
     def _begin(self, fresh: list[Budget], spent: Amounts) -> frozenset[str]:

@@ -200,7 +200,7 @@ def states(bench: Workbench, caller: Caller) -> list[BudgetState]:
     seen = [one for one in snapshot.read_all(bench.settings.run_dir, since_us=since) if one.owning]
     newest = max(seen, key=lambda one: one.at_us, default=None)  # one that was killed still lies there
     standings = newest.budgets if newest is not None else []
-    found = status(bench.store, bench.clock, bench.settings, standings)
+    found = status(bench.store, bench.clock, bench.settings, standings, bench.budgets_seen)
     sees = _sight(bench, caller)
     return [one for one in found if sees(one.subject, one.subject_id)]
 
