@@ -34,14 +34,17 @@ class Standing(msgspec.Struct, frozen=True):
 
 
 class BudgetState(msgspec.Struct, kw_only=True):
-    """One budget with what is spent and held of it in its present period; null is unknown."""
+    """One budget with what is spent and held of it in its present period; null is unknown.
+
+    `amount` is null where who asks may see how much of the budget is used and nothing else.
+    """
 
     id: str
     name: str
     subject: str
     subject_id: str | None
     unit: str
-    amount: int
+    amount: int | None
     period: str
     period_start: datetime | None  # null: it has no beginning
     period_end: datetime | None  # null: it has no end

@@ -29,7 +29,7 @@ class Bar(NamedTuple):
     whose: str
     subject: str
     subject_id: str | None
-    amount: str
+    amount: str  # empty: not for who looks
     period: str
     spent: str
     held: str
@@ -58,10 +58,9 @@ def amount_of(value: int | None, unit: str) -> str:
 
 
 def _bar(bench: Workbench, caller: Caller, one: BudgetState, zone: ZoneInfo) -> Bar:
-    spent, held = one.spent or 0, one.held or 0
-    spent_width = min(spent / one.amount, 1.0) * WIDTH
-    held_width = min(held / one.amount * WIDTH, WIDTH - spent_width)
-    over = one.left is not None and one.left <= 0
+    spent_width = min(one.used_ratio or 0.0, 1.0) * WIDTH
+    held_width = min((one.held or 0) / one.amount * WIDTH, WIDTH - spent_width) if one.amount else 0.0
+    over = one.left <= 0 if one.left is not None else one.used_ratio is not None and one.used_ratio >= 1
     state, mood = _state(one, over=over)
     whose = _whose(bench, caller, one)
     return Bar(
@@ -70,7 +69,7 @@ def _bar(bench: Workbench, caller: Caller, one: BudgetState, zone: ZoneInfo) -> 
         whose=whose,
         subject=one.subject,
         subject_id=one.subject_id,
-        amount=amount_of(one.amount, one.unit),
+        amount=amount_of(one.amount, one.unit) if one.amount is not None else "",
         period=PERIODS[one.period],
         spent=amount_of(one.spent, one.unit),
         held=amount_of(one.held, one.unit),
@@ -89,7 +88,7 @@ def _bar(bench: Workbench, caller: Caller, one: BudgetState, zone: ZoneInfo) -> 
 def _state(one: BudgetState, *, over: bool) -> tuple[str, str]:
     if not one.enabled:
         return "off", "off"
-    if one.spent is None:
+    if one.used_ratio is None:
         return "not known", "off"
     if over:
         return ("used up: calls are refused" if one.hard else "used up"), "bad"
