@@ -144,16 +144,24 @@ def test_a_used_ratio_that_is_told_alone_is_in_whole_percents() -> None:
     """Else who knows what one call costs could tell the amount from the step that it makes."""
     caller: Any = SimpleNamespace(known=SimpleNamespace(sees_all=False, permissions=frozenset()))
     about: dict[str, Any] = dict.fromkeys(BudgetState.__struct_fields__)
-    state = BudgetState(**{**about, "subject": "global", "amount": 1000, "spent": 999, "left": 1, "used_ratio": 0.999})
+    state = BudgetState(
+        **{**about, "subject": "global", "amount": 1000, "spent": 999, "left": 1, "used_ratio": 0.999}
+    )
     veiled = limits._veiled(caller, state)
-    assert (veiled.amount, veiled.spent, veiled.held, veiled.left, veiled.used_ratio) == (None, None, None, None, 0.99)
+    assert (veiled.amount, veiled.spent, veiled.held, veiled.left, veiled.used_ratio) == (
+        None,
+        None,
+        None,
+        None,
+        0.99,
+    )
 
 
 def test_budgets_of_all_ones_keys_are_seen_however_many_there_are(control: Alone) -> None:
     key = control.add_user("dora", "api_user")
     with control.bench.store.begin() as connection:
         (first,) = (row for row in keys.listed(connection, user_id="user_dora"))
-        about = {name: first[name] for name in tables.keys.c.keys() if name in first}
+        about = {name: first[name] for name in tables.keys.c.keys() if name in first}  # noqa: SIM118 - no dictionary
         about = {**about, "created_at": first["created_at"] + timedelta(hours=1)}
         more = [{**about, "id": f"key_{number}", "hash": b"%d" % number} for number in range(600)]
         connection.execute(sa.insert(tables.keys), more)

@@ -321,6 +321,22 @@ def test_beginning_in_a_large_journal_reads_its_end_alone(tmp_path: Path) -> Non
         assert len(follower.look()) == 1
 
 
+def test_a_segment_sealed_while_the_journal_is_begun_is_not_told_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with alone.start(tmp_path) as control:
+        with writing(control, sync_interval_s=0.01) as writer:
+            for _ in range(5):
+                writer.call(now())
+            listed = list(Follower(control.bench.settings.journal_dir)._segments())
+        assert not listed[0].path.exists()  # it was open, and has been sealed by the writer's end
+        follower = Follower(control.bench.settings.journal_dir)
+        with monkeypatch.context() as patch:
+            patch.setattr(follower, "_segments", lambda: iter(listed))
+            assert len(follower.begin(10)) == 5
+        assert follower.look() == []
+
+
 @pytest.mark.parametrize("broken", ["begin", "look"])
 def test_a_follower_that_fails_lets_everyone_go_instead_of_falling_silent(
     control: Alone, writer: JournalWriter, monkeypatch: pytest.MonkeyPatch, broken: str

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_SEALED = ".seg"
 _LAST_BYTES = 512 * 1024
 _MOST_BYTES = 4 * 1024 * 1024
 
@@ -45,7 +46,7 @@ class Follower:
             if segment.sealed and left <= 0:
                 self._read[segment.writer, segment.number] = -1
                 continue
-            self._read[segment.writer, segment.number] = start = _boundary(segment.path)
+            self._read[segment.writer, segment.number] = start = _boundary(segment)
             found += self._read_on(segment)
             left -= max(0, self._read[segment.writer, segment.number] - start)
         return sorted(found, key=ended_us)[-most:]
@@ -69,15 +70,16 @@ class Follower:
         offset = self._read.get(key, 0)
         if offset < 0:
             return
-        path = segment.path
-        try:
-            if path.stat().st_size > offset:
-                lines = read_segment(path, offset)
-                offset = lines.end
-                yield from _decoded(lines.calls)
-        except FileNotFoundError:  # sealed, and so renamed, or removed since it was listed: the next look finds it
+        for path in _paths(segment):
+            try:
+                if path.stat().st_size > offset:
+                    lines = read_segment(path, offset)
+                    offset = lines.end
+                    yield from _decoded(lines.calls)
+            except FileNotFoundError:
+                continue
+            self._read[key] = -1 if path.suffix == _SEALED else offset
             return
-        self._read[key] = -1 if segment.sealed else offset
 
 
 def ended_us(record: CallRecord) -> int:
@@ -91,11 +93,18 @@ def _modified(segment: Segment) -> int:
     return 0
 
 
-def _boundary(path: Path) -> int:
+def _paths(segment: Segment) -> tuple[Path, ...]:
+    """Return where a segment may lie: one listed as open may have been sealed, and so renamed, since."""
+    return (segment.path,) if segment.sealed else (segment.path, segment.path.with_suffix(_SEALED))
+
+
+def _boundary(segment: Segment) -> int:
     """Return where the first line begins of the last half megabyte of a segment."""
-    with contextlib.suppress(OSError), path.open("rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        if size > _LAST_BYTES:
+    for path in _paths(segment):
+        with contextlib.suppress(OSError), path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            if size <= _LAST_BYTES:
+                return 0
             file.seek(size - _LAST_BYTES)
             return size - _LAST_BYTES + len(file.readline())
     return 0
