@@ -1,14 +1,18 @@
-"""What limits add to a call: a key's rate, a user's budget and a hard budget of all, against none, in one process.
+"""What limits add to a call: a key's rate, a user's budget and a hard budget of all, against none.
 
     python -m tests.bench.limits [--quick]
 
-A call's admission and settlement are timed as the gateway does them, the worst case priced from the real list. CPU
-figures are the lowest of several windows: noise of a shared machine only adds.
+`limits_added_us`: a call's admission and settlement in this process, timed as the gateway does them, the worst case
+priced from the real list. `limits_added_over_sockets_us`: two gateways, one with limits and one without, called in
+turns over sockets; the CPU time of their processes. All figures are the lowest of several windows: noise of a shared
+machine only adds.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import shutil
 import tempfile
 import time
 from collections.abc import Callable
@@ -17,7 +21,10 @@ from functools import partial
 from pathlib import Path
 
 from tests.bench.figures import Figure, emit
-from tests.bench.gateway import BODY
+from tests.bench.gateway import BODY, CONNECTIONS, config_text, null_upstream, on_core, window, wrk_script
+from tests.gateway.gateways import Gateway, start_gateway
+from tests.gateway.limited import make_budget, make_rate, noticed, open_store
+from ultimate_lib.access.key_cache import KeyCache
 from ultimate_lib.clock import SystemClock
 from ultimate_lib.journal import JournalWriter
 from ultimate_lib.limits.calls import Budget, RateLimit
@@ -101,9 +108,55 @@ def main() -> None:
         none = min(none, cpu_us(one_call(None, book, writer), calls, windows))
         writer.close()
     how = f"{calls} calls a window, lowest of {windows}; {datetime.now(UTC):%Y-%m-%d}"
-    emit([
-        Figure("limits_added_us", some - none, "us", LIMIT_US, {"without limits": none, "with limits": some}, how),
-    ])  # fmt: skip
+    peers = {"without limits": none, "with limits": some}
+    emit([Figure("limits_added_us", some - none, "us", LIMIT_US, peers, how), *over_sockets(quick=quick)])
+
+
+def over_sockets(*, quick: bool) -> list[Figure]:
+    """Return what limits add to the CPU time of a gateway's process, a call."""
+    if shutil.which("wrk") is None:
+        print("limits_added_over_sockets_us: skipped, wrk is not here (apt-get install wrk)")
+        return []
+    windows, seconds = (5, 2.0) if quick else (12, 5.0)
+    on_core(1)
+    with tempfile.TemporaryDirectory() as name, null_upstream() as upstream:
+        folders = {kind: Path(name) / kind for kind in ("without limits", "with limits")}
+        with contextlib.ExitStack() as running:
+            calls: dict[str, Callable[[], float]] = {}
+            for kind, folder in folders.items():
+                folder.mkdir()
+                gateway = running.enter_context(
+                    start_gateway(folder, config_text(upstream), {"BENCH_KEY": "sk-bench"})
+                )
+                on_core(0, gateway.pid)
+                if kind == "with limits":
+                    limit(gateway)
+                script = wrk_script(folder, gateway.key)
+                calls[kind] = partial(_cpu_us, gateway, seconds, script)
+            costs = {kind: calls[kind]() for kind in calls}  # warms up
+            costs = dict.fromkeys(calls, float("inf"))
+            for _ in range(windows):
+                for kind, call in calls.items():
+                    costs[kind] = min(costs[kind], call())
+    how = f"wrk, {CONNECTIONS} connections, in turns; lowest of {windows} windows; {datetime.now(UTC):%Y-%m-%d}"
+    added = costs["with limits"] - costs["without limits"]
+    return [Figure("limits_added_over_sockets_us", added, "us", LIMIT_US, costs, how)]
+
+
+def _cpu_us(gateway: Gateway, seconds: float, script: Path) -> float:
+    return window(gateway.port, [gateway.pid], seconds, script).cpu_us
+
+
+def limit(gateway: Gateway) -> None:
+    """Make the limits in a gateway's store, and wait until it goes by them."""
+    with open_store(gateway.folder) as store:
+        caller = KeyCache(store, SystemClock()).lookup(gateway.key)
+    assert caller is not None
+    make_rate(
+        gateway.folder, subject="key", subject_id=caller.key_id, requests_per_minute=10**7, tokens_per_minute=10**10
+    )
+    make_budget(gateway.folder, 10**15, subject="user", subject_id=caller.user_id, hard=False)
+    noticed(gateway, make_budget(gateway.folder, 10**15))
 
 
 if __name__ == "__main__":
