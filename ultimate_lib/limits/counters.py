@@ -68,20 +68,26 @@ class Part(NamedTuple):
 
 
 class Hold:
-    """A reserved worst case. `amounts` stands on the intent line; `output` is what max_tokens becomes, if it does."""
+    """A reserved worst case. `amounts` stands on the intent line; `output` is what max_tokens becomes, if it does.
 
-    __slots__ = ("amounts", "call_id", "expired", "expires", "output", "parts", "rates", "seen", "true")
+    `accounts` are all that concern the call, in that edition of the limits.
+    """
 
-    def __init__(self, call_id: str, true: TrueCost) -> None:
+    __slots__ = (
+        "accounts", "amounts", "call_id", "edition", "expired", "expires", "output", "parts", "rates", "true",
+    )  # fmt: skip
+
+    def __init__(self, call_id: str, true: TrueCost, edition: int, accounts: list[Any]) -> None:
         self.call_id = call_id
         self.true = true
+        self.edition = edition
+        self.accounts = accounts
         self.amounts: dict[str, int] = {}
         self.output: int | None = None
         self.expires = 0.0
         self.expired = False
         self.parts: list[Part] = []
         self.rates: list[Any] = []
-        self.seen: tuple[int, list[Any]] = (0, [])  # what concerned it, and of which edition of the limits
 
     def remaining_nano_usd(self) -> int | None:
         """Return what is left of the USD budgets that the call is under, holds subtracted; None without one."""

@@ -12,21 +12,21 @@ budgets (a lock decides, see proxy_server/gateway/admit.py); the calls of the ot
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from ultimate_lib.limits import words
 from ultimate_lib.limits.accounts import Account
 from ultimate_lib.limits.calls import Index, amount, counts
-from ultimate_lib.limits.counters import Hold, Need, Part, Refusal, Wait, charge
+from ultimate_lib.limits.counters import Hold, Part, Refusal, Wait, charge
 from ultimate_lib.limits.gauges import Gauge, give_back, settle, take
 from ultimate_lib.limits.status import Standing
+from ultimate_lib.limits.wants import Want, fitting
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from ultimate_lib.clock import Clock
     from ultimate_lib.errors import Limited
-    from ultimate_lib.limits.accounts import Ledger
     from ultimate_lib.limits.calls import Budget, RateLimit
     from ultimate_lib.limits.counters import Ask
     from ultimate_lib.limits.spent import Amounts
@@ -37,23 +37,7 @@ LEAST_OUTPUT = 16  # tokens; an answer cut shorter than this helps nobody
 MARGIN_S = 60.0  # a hold expires so long after the longest call
 _MOST_WAITING = 1000
 _OWNED_WAIT_S = 10.0
-
-
-class _Want(NamedTuple):
-    """What a call needs of one account."""
-
-    account: Account
-    ledger: Ledger
-    need: Need
-    rule: str
-
-    @property
-    def left(self) -> int:
-        return self.account.budget.amount - self.ledger.spent
-
-    @property
-    def free(self) -> int:
-        return self.left - self.ledger.held - self.ledger.others
+_MOST_FOUND = 10_000
 
 
 class MemoryCounters:
@@ -69,6 +53,7 @@ class MemoryCounters:
         self._budgets: Index[Account] = Index.of(())
         self._rates: Index[Gauge] = Index.of(())
         self._holds: dict[str, Hold] = {}
+        self._found: dict[tuple[object, ...], tuple[list[Gauge], list[Account], list[Account]]] = {}
         self._edition = 0
         self._waits: dict[Wait, None] = {}  # in the order of arrival
         self._waiting_bytes = 0
@@ -94,28 +79,37 @@ class MemoryCounters:
             self._gauges[limit.id] = gauge
         self._budgets = Index.of((a.budget.subject, a.budget.subject_id, a) for a in self.accounts.values())
         self._rates = Index.of((g.limit.subject, g.limit.subject_id, g) for g in self._gauges.values())
+        self._found.clear()
         self._edition += 1
         self.idle = not self.accounts and not self._gauges
         self._reconsider()
 
     def prices(self, record: CallRecord) -> bool:
         """Say whether a call's worst case will be asked for."""
-        return record.billing != "subscription" and bool(_hard(self._budgets.of_call(record)))
+        return bool(self._concerning(record)[2])
+
+    def _concerning(self, record: CallRecord) -> tuple[list[Gauge], list[Account], list[Account]]:
+        """Return the rates and the budgets that a call is under, and the hard ones among these."""
+        tags = tuple(record.tags) if record.tags and self._budgets["tag"] else None
+        of = (record.key_id, record.user_id, record.team, record.project, tags, record.billing == "subscription")
+        found = self._found.get(of)
+        if found is None:
+            accounts = [] if of[-1] else self._budgets.of_call(record)
+            found = self._rates.of_call(record), accounts, _hard(accounts)
+            if len(self._found) >= _MOST_FOUND:
+                self._found.clear()
+            self._found[of] = found
+        return found
 
     # -- admitting ----------------------------------------------------------------------------------------------
 
     def admit(self, ask: Ask) -> Hold | Wait | Refusal | None:
         """Reserve a call's worst case; None: no limit concerns it."""
         record = ask.record
-        gauges = self._rates.of_call(record) if self._gauges else []
-        accounts: list[Account] = []
-        if record.billing != "subscription" and self.accounts:
-            accounts = self._budgets.of_call(record)
-        hard = _hard(accounts)
+        gauges, accounts, hard = self._concerning(record)
         if not gauges and not hard:
             return None
-        hold = Hold(record.call_id, ask.true)
-        hold.seen = (self._edition, accounts)
+        hold = Hold(record.call_id, ask.true, self._edition, accounts)
         now = self._clock.monotonic()
         refused = take(gauges, ask, hold, now)
         if refused is not None:
@@ -139,7 +133,7 @@ class MemoryCounters:
             give_back(hold)
         return answer
 
-    def _wants(self, hard: list[Account], ask: Ask) -> list[_Want] | Refusal:
+    def _wants(self, hard: list[Account], ask: Ask) -> list[Want] | Refusal:
         """Return what a call needs of each hard budget; those of which it needs nothing are left out."""
         wants = []
         default = self._settings.billing.unpriced
@@ -156,39 +150,37 @@ class MemoryCounters:
                 if ledger is None:  # it came before this period did, or the clock went back
                     account.follow(self._clock.now_us())
                     ledger = account.current
-                wants.append(_Want(account, ledger, need, rule))
+                wants.append(Want(account, ledger, need, rule))
         return wants
 
-    def _decide(self, wants: list[_Want], ask: Ask, hold: Hold, *, last: bool = False) -> Hold | Refusal | None:
+    def _decide(self, wants: list[Want], ask: Ask, hold: Hold, *, last: bool = False) -> Hold | Refusal | None:
         """Take what a call needs; None: others' holds stand in the way. `last`: what is free now has to do."""
         output = ask.output
-        for want in wants:
-            if not want.ledger.loaded:
-                return Refusal(words.unread(want.account.budget)) if last else None
-            can = want.need.fits(want.free if last else want.left)
-            if can < output:
-                flexible = ask.spliceable and (not ask.asked or want.account.budget.when_short == "clamp")
-                if not flexible or can < min(LEAST_OUTPUT, ask.output):
-                    return Refusal(self._short(want, ask))
-                output = can
-        for want in wants:
-            if want.need.at(output) > want.free:
-                return None
-        self._take(wants, ask, hold, output)
-        return hold
-
-    def _take(self, wants: list[_Want], ask: Ask, hold: Hold, output: int) -> None:
-        for want in wants:
-            held = want.need.at(output)
-            want.ledger.held += held
-            hold.parts.append(Part(want.account, want.ledger, held, want.rule))
-            hold.amounts[want.account.budget.id] = held
+        held = fitting(wants, output)
+        if held is None:
+            for want in wants:
+                if not want.ledger.loaded:
+                    return Refusal(words.unread(want.account.budget)) if last else None
+                can = want.need.fits(want.free if last else want.left)
+                if can < output:
+                    flexible = ask.spliceable and (not ask.asked or want.account.budget.when_short == "clamp")
+                    if not flexible or can < min(LEAST_OUTPUT, ask.output):
+                        return Refusal(self._short(want, ask))
+                    output = can
+            held = fitting(wants, output)
+        if held is None:
+            return None
+        for want, amount_ in zip(wants, held, strict=True):
+            want.ledger.held += amount_
+            hold.parts.append(Part(want.account, want.ledger, amount_, want.rule))
+            hold.amounts[want.account.budget.id] = amount_
         if ask.spliceable and (not ask.asked or output < ask.output):
             hold.output = output
         hold.expires = self._clock.monotonic() + self._total_s + MARGIN_S
         self._holds[hold.call_id] = hold
+        return hold
 
-    def _short(self, want: _Want, ask: Ask) -> Limited:
+    def _short(self, want: Want, ask: Ask) -> Limited:
         ledger = want.ledger
         if want.account.budget.period == "total" or want.need.at(ask.output) <= want.left:
             after = None
@@ -205,7 +197,7 @@ class MemoryCounters:
 
     # -- waiting ------------------------------------------------------------------------------------------------
 
-    def _wait_s(self, wants: list[_Want]) -> float:
+    def _wait_s(self, wants: list[Want]) -> float:
         default = self._settings.limits.hold_wait_s
         own = [want.account.budget.hold_wait_s for want in wants]
         seconds = min(default if one is None else one for one in own)
@@ -237,9 +229,9 @@ class MemoryCounters:
         waits, self._waits, self._waiting_bytes = self._waits, {}, 0
         answers: list[tuple[Wait, Hold | Refusal]] = []
         for wait in waits:
-            accounts = self._budgets.of_call(wait.ask.record)
-            wait.hold.seen = (self._edition, accounts)
-            wants = self._wants(_hard(accounts), wait.ask)
+            _, accounts, hard = self._concerning(wait.ask.record)
+            wait.hold.edition, wait.hold.accounts = self._edition, accounts
+            wants = self._wants(hard, wait.ask)
             if wants and not isinstance(wants, Refusal):
                 wait.needs = wants
                 self._enter(wait)
@@ -258,7 +250,7 @@ class MemoryCounters:
 
     def _in_vain(self, wait: Wait) -> Refusal:
         """Return why a call is refused that has waited: the budget that stands most in the way."""
-        worst: _Want = min(wait.needs, key=lambda want: want.free - want.need.at(wait.ask.output))
+        worst: Want = min(wait.needs, key=lambda want: want.free - want.need.at(wait.ask.output))
         return Refusal(self._short(worst, wait.ask))
 
     def give_up(self, wait: Wait) -> Hold | Refusal:
@@ -312,19 +304,22 @@ class MemoryCounters:
         or only estimated, is charged as it was held.
         """
         charges: dict[str, int] = {}
+        held: Mapping[str, int] = charges
         if hold is not None:
+            held = hold.amounts
             self._free(hold)
             settle(hold, record, reached=reached)
         if self.accounts and counts(record):
-            known = hold is not None and hold.seen[0] == self._edition
-            for account in hold.seen[1] if hold is not None and known else self._budgets.of_call(record):
+            at_us = record.started_at
+            known = hold is not None and hold.edition == self._edition
+            for account in hold.accounts if hold is not None and known else self._budgets.of_call(record):
                 budget = account.budget
                 cost = plain = amount(record, budget.unit)
-                if hold is not None and budget.id in hold.amounts:
+                if hold is not None and budget.id in held:
                     cost = charge(hold, budget, record, plain) if reached else 0
                     if cost != plain:
                         charges[budget.id] = cost
-                ledger = account.ledger(record.started_at)
+                ledger = account.ledger(at_us)
                 if ledger is not None:
                     ledger.spent += cost
         if hold is not None and hold.parts and self._waits:

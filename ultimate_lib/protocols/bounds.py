@@ -100,9 +100,11 @@ def bounds(body: bytes, facts: RequestFacts, model: str) -> Bounds:
 
 
 def _has(data: bytes, mark: bytes) -> bool:
-    if len(data) <= _PIECE:
-        return mark in data
-    return any(data.find(mark, at, at + _PIECE + len(mark)) >= 0 for at in range(0, len(data), _PIECE))
+    return (
+        mark in data
+        if len(data) <= _PIECE
+        else any(data.find(mark, at, at + _PIECE + len(mark)) >= 0 for at in range(0, len(data), _PIECE))
+    )
 
 
 def _spelled_out(body: bytes) -> bytes:
