@@ -14,10 +14,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from ultimate_lib.errors import Limited
     from ultimate_lib.limits.calls import Budget
+    from ultimate_lib.limits.gauges import Taken
+    from ultimate_lib.limits.wants import Want
     from ultimate_lib.records import CallRecord
 
 MILLIONTHS = 1_000_000
@@ -58,23 +60,14 @@ class Ask(NamedTuple):
     size: int = 0  # bytes of its body, which stay in memory while it waits
 
 
-class Part(NamedTuple):
-    """What a hold takes of one account; `rule` is the budget's for prices that are not known."""
-
-    account: Any
-    ledger: Any
-    amount: int
-    rule: str
-
-
 class Hold:
     """A reserved worst case. `amounts` stands on the intent line; `output` is what max_tokens becomes, if it does.
 
-    `accounts` are all that concern the call, in that edition of the limits.
+    `accounts` are all that concern the call, in that edition of the limits; `held` is what it has of its `wants`.
     """
 
     __slots__ = (
-        "accounts", "amounts", "call_id", "edition", "expired", "expires", "output", "parts", "rates", "true",
+        "accounts", "amounts", "call_id", "edition", "expired", "expires", "held", "output", "rates", "true", "wants",
     )  # fmt: skip
 
     def __init__(self, call_id: str, true: TrueCost, edition: int, accounts: list[Any]) -> None:
@@ -86,14 +79,15 @@ class Hold:
         self.output: int | None = None
         self.expires = 0.0
         self.expired = False
-        self.parts: list[Part] = []
-        self.rates: list[Any] = []
+        self.wants: Sequence[Want] = ()
+        self.held: Sequence[int] = ()
+        self.rates: Sequence[Taken] = ()
 
     def remaining_nano_usd(self) -> int | None:
         """Return what is left of the USD budgets that the call is under, holds subtracted; None without one."""
         left: int | None = None
-        for part in self.parts:
-            budget, ledger = part.account.budget, part.ledger
+        for want in self.wants:
+            budget, ledger = want.account.budget, want.ledger
             if budget.unit == "nano_usd":
                 free = max(budget.amount - ledger.spent - ledger.held - ledger.others, 0)
                 left = free if left is None else min(left, free)
@@ -107,7 +101,7 @@ def charge(hold: Hold, budget: Budget, record: CallRecord, plain: int) -> int:
     else:
         known = record.cost_nano_usd is not None and record.cost_source != "estimated"
         if not known and record.usage_source == "provider" and record.cost_nano_usd is None:
-            (rule,) = [part.rule for part in hold.parts if part.account.budget.id == budget.id]
+            (rule,) = [want.rule for want in hold.wants if want.account.budget.id == budget.id]
             told = hold.true(rule, record)
             if told is not None:
                 return told
