@@ -4,8 +4,8 @@
 
 `limits_added_us`: a call's admission and settlement in this process, timed as the gateway does them, the worst case
 priced from the real list. `limits_added_over_sockets_us`: one gateway called over sockets, with these limits and
-without them in turns, for two processes differ by more than what is measured; the CPU time of its process. All figures
-are the lowest of several windows: noise of a shared machine only adds.
+without them in turns, for two processes differ by more than what is measured; the CPU time of its process. All are
+the lowest of several windows: noise of a shared machine only adds.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from ultimate_lib.limits import words
 from ultimate_lib.limits.accounts import Account
 from ultimate_lib.limits.calls import Index, amount, counts
-from ultimate_lib.limits.counters import Hold, Refusal, Wait, charge
+from ultimate_lib.limits.counters import Hold, Refusal, Wait, charge, is_sure
 from ultimate_lib.limits.gauges import Gauge, give_back, settle, take
 from ultimate_lib.limits.status import Standing
 from ultimate_lib.limits.wants import Want, fitting
@@ -305,18 +305,17 @@ class MemoryCounters:
         or only estimated, is charged as it was held.
         """
         charges: dict[str, int] = {}
-        held: Mapping[str, int] = charges
         if hold is not None:
-            held = hold.amounts
             self._free(hold)
             settle(hold, record, reached=reached)
         if self.accounts and counts(record):
             at_us = record.started_at
+            held = None if hold is None or (reached and is_sure(record)) else hold.amounts
             known = hold is not None and hold.edition == self._edition
             for account in hold.accounts if hold is not None and known else self._budgets.of_call(record):
                 budget = account.budget
                 cost = plain = amount(record, budget.unit)
-                if hold is not None and budget.id in held:
+                if hold is not None and held and budget.id in held:
                     cost = charge(hold, budget, record, plain) if reached else 0
                     if cost != plain:
                         charges[budget.id] = cost

@@ -11,6 +11,7 @@ one keeps the interpreter's lock for long.
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -18,7 +19,7 @@ import msgspec
 from ultimate_lib.protocols import body as look
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from ultimate_lib.protocols.facts import RequestFacts
 
@@ -68,14 +69,16 @@ class Bounds(msgspec.Struct, frozen=True):
 
 def bounds(body: bytes, facts: RequestFacts, model: str) -> Bounds:
     """Return the bounds of a request whose body is valid JSON of its protocol; `model` is the one it goes to."""
+    has = _finder(body)
     plain = body
     shown = facts.has_images or facts.has_documents
-    if _has(body, b"\\u00"):  # a key may be spelled with escapes
+    if has(b"\\u00"):  # a key may be spelled with escapes
         plain = _spelled_out(body)
-        shown = any(_has(plain, mark) for mark in _MARKS)
+        has = _finder(plain)
+        shown = any(has(mark) for mark in _MARKS)
     size = len(body) + _FRAME_TOKENS
     unbound = "a maximum in it is no number" if facts.odd_counts else None
-    sound, tier = _has(plain, b'"input_audio"'), None
+    sound, tier = has(b'"input_audio"'), None
     members = _members.decode(plain)
     if not _TELLING.isdisjoint(members):
         given = {key: value for key, value in members.items() if bytes(value) != b"null"}
@@ -86,25 +89,26 @@ def bounds(body: bytes, facts: RequestFacts, model: str) -> Bounds:
         typed, server = _tools(members.get("tools"))
         size += _TOOL_PROMPT_TOKENS + typed * _TYPED_TOOL_TOKENS
         unbound = f"the provider runs the tool '{server}' itself" if server else unbound
-    if shown or _has(plain, b'"container_upload"'):
+    if shown or has(b'"container_upload"'):
         size += _media(members.get("messages"), model, encoded=not sound)
-    caches = _has(plain, b'"cache_control"')
+    caches = has(b'"cache_control"')
     return Bounds(
         input_tokens=size,
         unbound=unbound,
         tier=tier,
         caches=caches or not model.startswith("claude"),  # others may write to a cache unasked
-        caches_hour=caches and _has(plain, b'"ttl"'),
+        caches_hour=caches and has(b'"ttl"'),
         sound=sound,
     )
 
 
-def _has(data: bytes, mark: bytes) -> bool:
-    return (
-        mark in data
-        if len(data) <= _PIECE
-        else any(data.find(mark, at, at + _PIECE + len(mark)) >= 0 for at in range(0, len(data), _PIECE))
-    )
+def _finder(data: bytes) -> Callable[[bytes], bool]:
+    """Return what tells whether bytes stand in `data`."""
+    return data.__contains__ if len(data) <= _PIECE else partial(_stands_in, data)
+
+
+def _stands_in(data: bytes, mark: bytes) -> bool:
+    return any(data.find(mark, at, at + _PIECE + len(mark)) >= 0 for at in range(0, len(data), _PIECE))
 
 
 def _spelled_out(body: bytes) -> bytes:
