@@ -46,6 +46,7 @@ _BEAT_S = 1.0
 _SLOW_S = 2.0
 _LARGE = 256 * 1024  # bytes of a body that is looked through on the loop, in a millisecond
 _CLAIM_S = 0.05
+_LATE_S = 0.2
 
 
 class Admission:
@@ -63,6 +64,7 @@ class Admission:
         self._mark: tuple[object, ...] | None = None
         self._lock: int | None = None
         self._leaving = False
+        self._late = False  # calls wait for the worker to add up a budget
         self._scales: ThreadPoolExecutor | None = None
         self._weighing_bytes = 0
         self.failure = ""
@@ -116,6 +118,7 @@ class Admission:
 
     def _add(self, seen: Seen) -> None:
         self.counters.add(seen.spent, seen.held, seen.begun)
+        self._late = bool(seen.late)
 
     # -- keeping up ---------------------------------------------------------------------------------------------
 
@@ -123,7 +126,7 @@ class Admission:
         """Each second: take what has changed in the store and in other writers' segments. Ends when cancelled."""
         while True:
             owning, claimed = self.counters.owning, False
-            await asyncio.sleep(_BEAT_S if owning else _CLAIM_S)
+            await asyncio.sleep(_CLAIM_S if not owning else _LATE_S if self._late else _BEAT_S)
             try:
                 claimed = not owning and self._claim()
                 if claimed or owning or self._mark is None:
