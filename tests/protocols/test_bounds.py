@@ -5,8 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import os
-import threading
-import time
 from typing import Any
 
 import msgspec
@@ -15,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ultimate_lib.protocols import anthropic_messages, openai_chat
+from ultimate_lib.protocols import bounds as bounds_of
 from ultimate_lib.protocols.bounds import _spelled_out, bounds
 
 CLAUDE = "claude-sonnet-4-5"
@@ -97,6 +96,19 @@ def test_a_tool_that_the_provider_runs_has_no_bound() -> None:
     assert tokens(data) == len(data) + 64 + 2000
 
 
+PARTS = ["a", r"\u0061", r"\\", r"\u00e9", "u0061", r"\""]
+
+
+@given(st.lists(st.sampled_from(PARTS), max_size=30), st.integers(6, 40))
+def test_where_a_body_is_cut_for_the_search_makes_no_difference(parts: list[str], piece: int) -> None:
+    written = f'["{"".join(parts)}"]'.encode()
+    whole = _spelled_out(written)
+    assert json.loads(whole) == json.loads(written)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bounds_of, "_PIECE", piece)
+        assert _spelled_out(written) == whole
+
+
 @given(st.text(st.sampled_from('\\"aé<u0061😀\n/'), max_size=60))
 def test_escapes_are_resolved_and_nothing_else_changes(text: str) -> None:
     plain = json.dumps([text, text])
@@ -108,23 +120,29 @@ def test_escapes_are_resolved_and_nothing_else_changes(text: str) -> None:
 
 
 @pytest.mark.parametrize("escaped", [False, True])
-def test_no_step_of_a_large_body_keeps_the_interpreters_lock_for_long(escaped: bool) -> None:
-    """Beside it another thread goes on: decoded as a whole 16 MB of small blocks would hold it up for 300 ms."""
-    small = {"type": "text", "text": "Hello " * 20}
-    data = body(*[small] * 90_000, block())
+def test_a_large_body_is_built_and_searched_piece_by_piece(monkeypatch: pytest.MonkeyPatch, escaped: bool) -> None:
+    """Whole, it would keep the interpreter's lock, and with it the loop, for hundreds of milliseconds."""
+    tool = {"name": "x", "input_schema": {"description": "Hello" * 20}}
+    data = body(*[{"type": "text", "text": "Hello Hello"}] * 50_000, block(), tools=[tool] * 5000)
     if escaped:
         data = data.replace(b"Hello Hello", b"Hello \\u003c")
     facts = anthropic_messages.read_request(data)
-    done = threading.Event()
-    worker = threading.Thread(target=lambda: (bounds(data, facts, CLAUDE), done.set()))
-    longest = [0.0] * 3
-    for attempt in range(3):  # the shortest of three: others may take the core away
-        done.clear()
-        worker = threading.Thread(target=lambda: (bounds(data, facts, CLAUDE), done.set()))
-        worker.start()
-        while not done.is_set():
-            began = time.perf_counter()
-            time.sleep(0.0005)
-            longest[attempt] = max(longest[attempt], time.perf_counter() - began)
-        worker.join()
-    assert min(longest) < 0.08, longest
+    built, searched = [0], [0]
+    decode, resolve = msgspec.json.decode, bounds_of._ESCAPE
+
+    def decoding(piece: Any, **told: Any) -> Any:
+        built.append(len(memoryview(piece)))
+        return decode(piece, **told)
+
+    class Searching:
+        def sub(self, by: Any, piece: bytes) -> bytes:
+            searched.append(len(piece))
+            return resolve.sub(by, piece)
+
+    monkeypatch.setattr(msgspec.json, "decode", decoding)
+    monkeypatch.setattr(bounds_of, "_ESCAPE", Searching())
+    told = bounds(data, facts, CLAUDE)
+    assert told.input_tokens == len(data) + 64 + 1000 + 6000 - len(PICTURE)
+    assert max(built) < 1000
+    assert max(searched) <= (bounds_of._PIECE + 1000 if escaped else 0)
+    assert len(data) > 10 * bounds_of._PIECE

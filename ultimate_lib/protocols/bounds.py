@@ -30,7 +30,7 @@ _TOOL_PROMPT_TOKENS = 1_000  # docs.anthropic.com, Tool use, Pricing: at most 80
 _TYPED_TOOL_TOKENS = 1_000  # and for each tool that Anthropic defines at most 735
 _FRAME_TOKENS = 64
 _PIECE = 1 << 18  # bytes that are searched at a time
-_RUN = re.compile(rb"(?<!\\)\\")
+_ESCAPED = len(rb"\u0061")
 _ESCAPE = re.compile(rb"(?<!\\)((?:\\\\)*)\\u00([2-7][0-9a-fA-F])")
 _KEPT_ESCAPED = b'"\\'
 _MARKS = (b'"image', b'"document"', b'"file"', b'"input_')
@@ -115,9 +115,11 @@ def _spelled_out(body: bytes) -> bytes:
     """Return valid JSON with its escapes of printable ASCII resolved, but for quotes and backslashes."""
     parts, at = [], 0
     while at < len(body):
-        run = _RUN.search(body, at + _PIECE)  # no escape begins before and ends behind a run of backslashes
-        end = run.start() if run is not None else len(body)
-        parts.append(_ESCAPE.sub(_resolved, body[at:end]))
+        end = at + _PIECE
+        while b"\\" in body[end - _ESCAPED : end]:  # an escape may go on behind it
+            end += _ESCAPED
+        piece = body[at:end]
+        parts.append(_ESCAPE.sub(_resolved, piece) if b"\\u00" in piece else piece)
         at = end
     return b"".join(parts)
 
