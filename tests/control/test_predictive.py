@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from proxy_server.control.api.predictive import _later
+from proxy_server.control.api.predictive import later_of
 from proxy_server.control.api.span import zone_of
 from tests.control import alone, calls
 from tests.control.calls import call
@@ -119,11 +119,44 @@ def test_what_cannot_be_answered_is_said(control: Alone, query: str, status: int
     assert reply.json["error"]["hint"] or status == 400
 
 
+@pytest.mark.parametrize("period", ["day", "week", "month"])
+def test_thresholds_of_the_running_period(control: Alone, period: str) -> None:
+    reply = control.get(f"/api/predictive/thresholds?period={period}&filter=project:search")
+    assert reply.status == 200, reply.text
+    told = reply.json
+    start, end = (datetime.fromisoformat(told[name]) for name in ("period_start", "period_end"))
+    assert start <= datetime.now(UTC) < end
+    passed = [day for day in range(1, DAYS + 1) if TODAY - timedelta(days=day) >= start]
+    assert told["so_far"] == pytest.approx(sum(1.5 * cost(day) for day in passed))
+    assert told["so_far"] <= told["expected"] <= told["warning"] <= told["critical"]
+    to_come = sum(1.5 * cost(-day % 7) for day in range((end - TODAY).days))
+    assert told["expected"] <= told["so_far"] + 1.1 * to_come  # of today only what is left of it
+
+
+def test_patterns_of_days_and_weeks(control: Alone) -> None:
+    reply = control.get("/api/predictive/patterns?metric=requests&filter=project:search")
+    assert reply.status == 200, reply.text
+    told = reply.json
+    assert told["daily"]["there"]
+    assert told["weekly"]["there"]
+    assert told["peak_hours"] == [9, 10, 11, 12]
+    assert told["changes"] == []
+    assert told["last_day"] == (TODAY - timedelta(days=1)).strftime("%Y-%m-%d")
+    nothing = control.get("/api/predictive/patterns?filter=project:nothing")
+    assert (nothing.status, "No call" in nothing.json["error"]["message"]) == (422, True)
+
+
+def test_thresholds_are_of_what_adds_up(control: Alone) -> None:
+    reply = control.get("/api/predictive/thresholds?metric=latency")
+    assert (reply.status, "does not add up" in reply.json["error"]["message"]) == (400, True)
+    assert control.get("/api/predictive/thresholds?period=year").status == 400
+
+
 def test_a_days_clock_change_moves_no_midnight() -> None:
     zone = zone_of("Europe/Berlin")
     now = datetime(2026, 3, 27, 15, tzinfo=zone)
-    assert {one.hour for one in _later(now, zone, "day", 5)} == {0}
-    hours = _later(datetime(2026, 3, 28, 23, 30, tzinfo=zone), zone, "hour", 6)
+    assert {one.hour for one in later_of(now, zone, "day", 5)} == {0}
+    hours = later_of(datetime(2026, 3, 28, 23, 30, tzinfo=zone), zone, "hour", 6)
     assert [one.hour for one in hours] == [23, 0, 1, 3, 4, 5, 6]
 
 

@@ -30,6 +30,14 @@ class Total(NamedTuple):
     upper_95: float
 
 
+class Thresholds(NamedTuple):
+    """What a period's total is expected to be, and what is above 90 % and 99 % of what may come."""
+
+    expected: float
+    warning: float
+    critical: float
+
+
 class Exhaustion(NamedTuple):
     """Whether and when an amount is used up within the steps that are looked at.
 
@@ -48,6 +56,12 @@ def total(point: Floats, paths: Floats) -> Total:
     sums = paths.sum(axis=1)
     low95, low80, high80, high95 = (float(edge) for edge in np.quantile(sums, [0.025, 0.1, 0.9, 0.975]))
     return Total(float(point.sum()), low80, high80, low95, high95)
+
+
+def thresholds(so_far: float, point: Floats, paths: Floats) -> Thresholds:
+    """Return the thresholds of a period of which `so_far` has been, and `point` (steps) with its paths is to come."""
+    warning, critical = (float(edge) for edge in np.quantile(paths.sum(axis=1), [0.9, 0.99]))
+    return Thresholds(so_far + float(point.sum()), so_far + warning, so_far + critical)
 
 
 def exhaustion(paths: Floats, left: float) -> Exhaustion:

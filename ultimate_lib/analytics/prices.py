@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ultimate_lib.analytics import changes
+
 if TYPE_CHECKING:
     from typing import TypeAlias
 
@@ -13,9 +15,6 @@ if TYPE_CHECKING:
 
     Floats: TypeAlias = NDArray[np.float64]
 
-_SURE = 8.0  # standard errors between before and after
-_LEAST = 0.05  # change of the logarithm that matters
-_FEWEST = 4  # steps on either side
 _MOST_CHANGES = 3
 _HALF_LIFE_CYCLES = 2.0
 
@@ -36,49 +35,14 @@ def repriced(tokens: Floats, costs: Floats, cycle: int) -> tuple[Floats, list[tu
     """
     known = np.flatnonzero((tokens > 0) & (costs > 0))
     level = np.log(costs[known] / tokens[known]) if len(known) else np.array([])
-    cuts = sorted(_changes(level, cycle))
+    cuts = sorted(changes.levels(level, cycle, most=_MOST_CHANGES))
     if not cuts:
         return costs, []
     parts = np.split(level, cuts)
     middles = [float(np.median(part)) for part in parts]
-    found, changes = costs.copy(), []
+    found, told = costs.copy(), []
     for cut, before, after in zip(cuts, middles, middles[1:], strict=False):
-        changes.append((int(known[cut]), float(np.exp(after - before))))
+        told.append((int(known[cut]), float(np.exp(after - before))))
     for begin, end, middle in zip([0, *known[cuts[:-1]]], known[cuts], middles, strict=False):
         found[begin:end] *= np.exp(middles[-1] - middle)
-    return found, changes
-
-
-def _changes(level: Floats, cycle: int) -> list[int]:
-    """Return where the level changes for good: binary segmentation by the largest standardised difference."""
-    parts = [(0, len(level))]
-    found: list[int] = []
-    while parts and len(found) < _MOST_CHANGES:
-        begin, end = parts.pop(0)
-        at = _largest(level[begin:end], cycle)
-        if at is not None:
-            found.append(begin + at)
-            parts += [(begin, begin + at), (begin + at, end)]
-    return found
-
-
-def _largest(level: Floats, cycle: int) -> int | None:
-    count = len(level)
-    if count < 2 * _FEWEST:
-        return None
-    sums = np.concatenate([[0.0], np.cumsum(level)])
-    cuts = np.arange(_FEWEST, count - _FEWEST + 1)
-    apart = sums[cuts] / cuts - (sums[-1] - sums[cuts]) / (count - cuts)
-    # a day's own ups and downs are no change: noise is what single steps and neighbouring cycles differ by
-    noise = 1.4826 * float(np.median(np.abs(level - _running(level, cycle)))) + 1e-6
-    sure = np.abs(apart) / (noise * np.sqrt(1 / cuts + 1 / (count - cuts)))
-    best = int(np.argmax(sure))
-    return int(cuts[best]) if sure[best] > _SURE and abs(apart[best]) > _LEAST else None
-
-
-def _running(level: Floats, cycle: int) -> Floats:
-    """Return the median of the cycle around each step."""
-    half = max(cycle // 2, 1)
-    padded = np.pad(level, half, mode="edge")
-    found: Floats = np.median(np.lib.stride_tricks.sliding_window_view(padded, 2 * half + 1), axis=1)
-    return found
+    return found, told

@@ -16,6 +16,7 @@ from proxy_server.control.api.analytics import ALIASES, Filter, Missing, Zone, w
 from ultimate_lib.errors import Invalid, NotEnoughData
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from zoneinfo import ZoneInfo
 
     import numpy as np
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 _HISTORY = {"hour": timedelta(days=60), "day": timedelta(days=800)}
 _SHOWN = {"hour": 14 * 24, "day": 90}
 _LONGEST_BUDGET = {"hour": 31 * 24, "day": 31}  # how far ahead a budget's end is looked for
-_COUNTED = frozenset({"calls", "tokens", "usd"})  # units whose steps add up to a total
+COUNTED = frozenset({"calls", "tokens", "usd"})  # units whose steps add up to a total
 _NANO = 1e9
 
 
@@ -129,7 +130,9 @@ class Forecasted(Struct, kw_only=True):
     unpriced_requests: int  # calls of the history whose cost is not known
 
 
-class _History(Struct):
+class History(Struct):
+    """A metric's whole steps before now, from the first call on."""
+
     values: Any  # NDArray[float64]: one a step, NaN where unknown
     tokens: Any
     at: list[datetime]
@@ -140,18 +143,16 @@ def forecast(bench: Workbench, caller: Caller, asked: AskedForecast) -> Forecast
     """Return the forecast of a metric. Raises `Invalid`, `NotEnoughData`."""
     from ultimate_lib.metrics import METRICS  # noqa: PLC0415 - the lake's libraries load with the first question
 
-    name = ALIASES.get(asked.metric, asked.metric)
-    if name not in METRICS:
-        raise Invalid(f"There is no metric '{name[:60]}'.", hint=f"One of: {', '.join(METRICS)}.", code="metric")
+    name = metric_of(asked.metric)
     zone = span.zone_of(asked.time_zone or bench.settings.billing.time_zone)
     now = bench.clock.now().astimezone(zone)
-    past = _history(bench, caller, asked, name, now)
+    past = history(bench, caller, asked.filter, name, asked.grain, now)
     per_day = 24 if asked.grain == "hour" else 1
-    steps, counted = asked.days * per_day, METRICS[name].unit in _COUNTED
+    steps, counted = asked.days * per_day, METRICS[name].unit in COUNTED
     budgets = _concerned(bench, caller, asked, name)
     ahead = max([steps, *(_steps_until(one, now, asked.grain) for one in budgets)])
-    made = _made(past.values.tobytes(), past.tokens.tobytes(), ahead, asked.grain, name == "cost_usd")
-    later = _later(now, zone, asked.grain, ahead)
+    made = made_of(past.values.tobytes(), past.tokens.tobytes(), ahead, asked.grain, name == "cost_usd")
+    later = later_of(now, zone, asked.grain, ahead)
     outlooks = [_budget(one, made, later, now) for one in budgets]
     risk, reason = _risk(outlooks, past, made, steps) if counted else ("unknown", "A risk is told of what adds up.")
     summary = _summary(made, steps, counted=counted, cost=name == "cost_usd")
@@ -173,14 +174,26 @@ def forecast(bench: Workbench, caller: Caller, asked: AskedForecast) -> Forecast
         budgets=outlooks,
         method=made.method,
         members={member: round(weight, 4) for member, weight in made.members},
-        backtest=_backtest(made),
+        backtest=backtest_of(made),
         notes=list(made.notes),
         missing=Missing(past.answer.missing_files, past.answer.missing_rows),
         unpriced_requests=past.answer.unpriced_requests,
     )  # fmt: skip
 
 
-def _history(bench: Workbench, caller: Caller, asked: AskedForecast, name: str, now: datetime) -> _History:
+def metric_of(asked: str) -> str:
+    """Return the metric that goes by a name. Raises `Invalid`."""
+    from ultimate_lib.metrics import METRICS  # noqa: PLC0415 - the lake's libraries load with the first question
+
+    name = ALIASES.get(asked, asked)
+    if name not in METRICS:
+        raise Invalid(f"There is no metric '{name[:60]}'.", hint=f"One of: {', '.join(METRICS)}.", code="metric")
+    return name
+
+
+def history(  # noqa: PLR0917 - the parts of a question
+    bench: Workbench, caller: Caller, filters: Sequence[str], name: str, grain: str, now: datetime
+) -> History:
     """Read the whole steps before now. Steps before the first call are none of the history."""
     import numpy as np  # noqa: PLC0415 - the lake's libraries load with the first question
     import polars as pl  # noqa: PLC0415 - see above
@@ -189,13 +202,13 @@ def _history(bench: Workbench, caller: Caller, asked: AskedForecast, name: str, 
     from ultimate_lib.lake.query import Query  # noqa: PLC0415 - see above
     from ultimate_lib.metrics import METRICS  # noqa: PLC0415 - see above
 
-    end = _floor(now, asked.grain)
+    end = floor(now, grain)
     query = Query(
         metrics=tuple(dict.fromkeys((name, "requests", "total_tokens"))),
-        start=end - _HISTORY[asked.grain],
+        start=end - _HISTORY[grain],
         end=end,
-        grain=asked.grain,
-        where=where(caller, asked.filter),
+        grain=grain,
+        where=where(caller, filters),
         time_zone=now.tzinfo.key,  # type: ignore[union-attr] # a ZoneInfo
     )
     answer: Answer = numbers.timeseries(bench.lake, query, bench.compute)
@@ -203,21 +216,21 @@ def _history(bench: Workbench, caller: Caller, asked: AskedForecast, name: str, 
     called = frame["requests"].to_numpy() > 0
     if not called.any():
         raise NotEnoughData(
-            f"No call lies in the {_HISTORY[asked.grain].days} days before this {asked.grain}.",
+            f"No call lies in the {_HISTORY[grain].days} days before this {grain}.",
             hint="Make calls through the proxy, or choose another filter; a forecast needs some days of them.",
         )
     frame = frame[int(np.argmax(called)) :]
     value = pl.col(name).cast(pl.Float64)
-    if METRICS[name].unit in _COUNTED:  # where no call was made nothing was spent: that is known
+    if METRICS[name].unit in COUNTED:  # where no call was made nothing was spent: that is known
         value = pl.when(pl.col("requests") == 0).then(0.0).otherwise(value)
     told = frame.select(
         value.fill_null(float("nan")).alias("value"), pl.col("total_tokens").cast(pl.Float64).fill_null(0)
     )
-    return _History(told["value"].to_numpy(), told["total_tokens"].to_numpy(), frame["step_at"].to_list(), answer)
+    return History(told["value"].to_numpy(), told["total_tokens"].to_numpy(), frame["step_at"].to_list(), answer)
 
 
 @lru_cache(maxsize=64)
-def _made(values: bytes, tokens: bytes, steps: int, grain: Literal["hour", "day"], cost: bool) -> Forecast:
+def made_of(values: bytes, tokens: bytes, steps: int, grain: Literal["hour", "day"], cost: bool) -> Forecast:
     """Forecast; kept until the history moves on by a step."""
     import numpy as np  # noqa: PLC0415 - the lake's libraries load with the first question
 
@@ -248,7 +261,7 @@ def _steps_until(budget: BudgetState, now: datetime, grain: str) -> int:
     if budget.period_end is None:
         return _LONGEST_BUDGET[grain]
     length = timedelta(hours=1) if grain == "hour" else timedelta(days=1)
-    return min(max(-(-(budget.period_end - _floor(now, grain)) // length), 1), _LONGEST_BUDGET[grain])
+    return min(max(-(-(budget.period_end - floor(now, grain)) // length), 1), _LONGEST_BUDGET[grain])
 
 
 def _budget(budget: BudgetState, made: Forecast, later: list[datetime], now: datetime) -> BudgetOutlook:
@@ -269,7 +282,7 @@ def _budget(budget: BudgetState, made: Forecast, later: list[datetime], now: dat
     )  # fmt: skip
 
 
-def _risk(outlooks: list[BudgetOutlook], past: _History, made: Forecast, steps: int) -> tuple[str, str]:
+def _risk(outlooks: list[BudgetOutlook], past: History, made: Forecast, steps: int) -> tuple[str, str]:
     from ultimate_lib.analytics import outlook  # noqa: PLC0415 - the lake's libraries load with the first question
 
     if outlooks:
@@ -311,7 +324,8 @@ def _rows(made: Forecast, later: list[datetime], steps: int) -> list[Step]:
     ]  # fmt: skip
 
 
-def _backtest(made: Forecast) -> Backtest | None:
+def backtest_of(made: Forecast) -> Backtest | None:
+    """Return how a forecast's method did before; None when that could not be tested."""
     found = made.accuracy
     if found is None:
         return None
@@ -321,13 +335,14 @@ def _backtest(made: Forecast) -> Backtest | None:
     )  # fmt: skip
 
 
-def _floor(now: datetime, grain: str) -> datetime:
+def floor(now: datetime, grain: str) -> datetime:
+    """Return the beginning of the step that an instant lies in."""
     return now.replace(hour=now.hour if grain == "hour" else 0, minute=0, second=0, microsecond=0)
 
 
-def _later(now: datetime, zone: ZoneInfo, grain: str, steps: int) -> list[datetime]:
+def later_of(now: datetime, zone: ZoneInfo, grain: str, steps: int) -> list[datetime]:
     """Return the starts of the steps from the running one on, and the end of the last."""
-    first = _floor(now, grain)
+    first = floor(now, grain)
     if grain == "day":  # days of the wall clock: 23 to 25 hours
         return [first + timedelta(days=at) for at in range(steps + 1)]
     return [(first.astimezone(UTC) + timedelta(hours=at)).astimezone(zone) for at in range(steps + 1)]

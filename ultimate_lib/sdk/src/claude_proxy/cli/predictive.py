@@ -24,8 +24,9 @@ def add(commands: Any) -> None:
     parser = command(
         commands, "predictive", None, says="What is to come: forecasts.", example="claude-proxy predictive forecast",
     )  # fmt: skip
+    below = group(parser, required=True)
     parser = command(
-        group(parser, required=True), "forecast", _forecast,
+        below, "forecast", _forecast,
         says="The next days of a metric, with the bounds that hold 80 % of what may come.",
         example="claude-proxy predictive forecast --days 7",
     )  # fmt: skip
@@ -34,6 +35,75 @@ def add(commands: Any) -> None:
     parser.add_argument("--grain", choices=("hour", "day"), help="step of time (default: day)")
     add_filter(parser)
     parser.add_argument("--time-zone", metavar="ZONE", help="IANA zone that cuts days (default: the proxy's)")
+    parser = command(
+        below, "thresholds", _thresholds,
+        says="What the running day, week or month will hardly exceed: above warning lie 10 %, above critical 1 %.",
+        example="claude-proxy predictive thresholds --period month",
+    )  # fmt: skip
+    parser.add_argument("--metric", default="cost_usd", metavar="NAME", help="default: cost_usd")
+    parser.add_argument("--period", choices=("day", "week", "month"), default="day", help="default: day")
+    add_filter(parser)
+    parser = command(
+        below, "patterns", _patterns, says="The shape of a metric's days and weeks, and when its level changed.",
+        example="claude-proxy predictive patterns --metric cost_usd",
+    )  # fmt: skip
+    parser.add_argument("--metric", default="requests", metavar="NAME", help="default: requests")
+    add_filter(parser)
+    parser.add_argument("--time-zone", metavar="ZONE", help="IANA zone that cuts days (default: the proxy's)")
+
+
+def _patterns(session: Session) -> int:
+    asked, output = session.arguments, session.output
+    answer = session.client.get_patterns(asked.metric, filter=filters_of(asked), time_zone=asked.time_zone)
+    (figure,) = shown.columns([answer["metric"]], {answer["metric"]: answer["unit"]})
+    rows = [{"hour": f"{hour:02}:00", "mean": mean} for hour, mean in enumerate(answer["daily"]["means"])]
+    columns = [Column("hour", "hour"), Column("mean", "mean", figure.show, right=True)]
+    if output.form == "table":
+        demo = " · demo data" if session.client.demo else ""
+        span = f"{answer['first_day']} to {answer['last_day']} ({answer['time_zone']})"
+        output.line(output.paint(f"{figure.title} by hour of the day, {span}{demo}", "dim"))
+    output.rows(columns, rows, document=answer)
+    if output.form == "table":
+        output.line()
+        for name in ("daily", "weekly"):
+            output.line(f"{name}: {_cycle(answer[name])}")
+        for name, hours in (("peak", answer["peak_hours"]), ("quiet", answer["quiet_hours"])):
+            if hours:
+                output.line(f"{name} hours: {', '.join(f'{hour:02}' for hour in hours)}")
+        for name in ("weekday", "weekend"):
+            if answer[f"{name}_mean"] is not None:
+                output.line(f"a day of the {name.replace('day', 'days')}: {figure.show(answer[f'{name}_mean'])}")
+        for change in answer["changes"]:
+            output.line(f"{change['day']}: the level changed to {change['ratio']:.0%} of what it was")
+    return 0
+
+
+def _cycle(told: Answer | None) -> str:
+    if told is None:
+        return "unknown, it needs three weeks"
+    if not told["there"]:
+        return f"none (p = {told['p_value']:.3f})"
+    return f"explains {told['strength']:.0%} of what varies (p = {told['p_value']:.3f}, {told['cycles']} cycles)"
+
+
+def _thresholds(session: Session) -> int:
+    asked, output = session.arguments, session.output
+    answer = session.client.get_smart_thresholds(asked.metric, period=asked.period, filter=filters_of(asked))
+    (figure,) = shown.columns([answer["metric"]], {answer["metric"]: answer["unit"]})
+    if output.form == "table":
+        demo = " · demo data" if session.client.demo else ""
+        span = f"{_day(answer['period_start'])}, until {_day(answer['period_end'])}"
+        output.line(output.paint(f"{figure.title} of the {answer['period']} from {span} (UTC){demo}", "dim"))
+    told = [
+        (name.replace("_", " "), figure.show(answer[name]), answer[name])
+        for name in ("so_far", "expected", "warning", "critical")
+    ]
+    output.pairs(told, document=answer, right=True)
+    if output.form == "table":
+        output.line(output.paint(f"Made by: {answer['method']}.", "dim"))
+        for note in answer["notes"]:
+            output.note(note)
+    return 0
 
 
 def _forecast(session: Session) -> int:

@@ -34,6 +34,8 @@ ROUTES: dict[str, str] = {
     "GET /api/analytics/breakdown": "get_breakdown",
     "GET /api/analytics/calls": "calls",
     "GET /api/predictive/forecast": "get_predictions",
+    "GET /api/predictive/thresholds": "get_smart_thresholds",
+    "GET /api/predictive/patterns": "get_patterns",
     "GET /api/calls/{id}": "call",
     "GET /api/live": "live",
     "GET /api/auth/verify": "verify",
