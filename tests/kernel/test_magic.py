@@ -74,11 +74,19 @@ def test_an_empty_lake_and_no_calls(kernel: Kernel) -> None:
         assert not output.shown
 
 
+def test_a_forecast_needs_days_and_says_so(loaded: Kernel) -> None:
+    calls(loaded)
+    output = loaded.run("%ultimate forecast")
+    assert output.stdout.startswith("No forecast yet. ")
+    assert "a forecast needs" in output.stdout
+    assert not output.stderr
+
+
 def test_wrong_words_and_help(loaded: Kernel) -> None:
     told = loaded.run("%ultimate csot").stdout
     assert told.startswith("There is no `%ultimate csot`. Did you mean `%ultimate cost`?\n")
     assert "%ultimate line off" in told
-    assert loaded.run("%ultimate help").stdout.count("%ultimate ") == 8
+    assert loaded.run("%ultimate help").stdout.count("%ultimate ") == 9
     assert loaded.run("%ultimate  LINE   off").stdout == "The line under cells is off.\n"
     assert not loaded.run("ask(gpt); None").stdout
     loaded.run("%ultimate line on")
@@ -87,7 +95,8 @@ def test_wrong_words_and_help(loaded: Kernel) -> None:
 
 def test_completion(loaded: Kernel) -> None:
     for line, expected in (
-        ("%ultimate ", {"cost", "calls", "off", "on", "line", "help"}), ("%ultimate c", {"cost", "calls"}),
+        ("%ultimate ", {"cost", "calls", "forecast", "off", "on", "line", "help"}),
+        ("%ultimate c", {"cost", "calls"}),
         ("%ultimate line ", {"on", "off"}), ("%ultimate line o", {"on", "off"}),
     ):  # fmt: skip
         reply = loaded.client.complete(line, reply=True, timeout=20)
