@@ -26,5 +26,5 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """A proxy over twelve days of calls."""
     folder = tmp_path_factory.mktemp("proxy")
     seed(folder / "data", days=12, a_day=30)
-    with start_proxy(folder, config="[data]\ndemo = true\n") as running:
+    with start_proxy(folder, config="[data]\ndemo = true\n\n[server]\ndrain_s = 5\n") as running:
         yield running

@@ -13,7 +13,6 @@ from tests.browser.browsing import Watched
 from tests.browser.signed_in import signed_in
 from tests.harness import Running
 
-
 REFUSALS = ("400 (Bad", "401 (Unauth", "403 (Forb", "412 (Pre")
 
 
