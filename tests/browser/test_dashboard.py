@@ -176,9 +176,7 @@ def test_a_narrow_window_has_one_column(browser: Browser, proxy: Running, tmp_pa
         seen.picture(tmp_path, "dashboard-narrow")
 
 
-def test_the_page_comes_back_after_a_reload_of_the_proxy(
-    browser: Browser, overview: Watched, proxy: Running
-) -> None:
+def test_the_page_comes_back_after_a_reload_of_the_proxy(browser: Browser, overview: Watched, proxy: Running) -> None:
     overview.page.goto("about:blank")  # it would miss its connection, too
     ignored = ("WebSocket", "bokeh", "Failed to load", "Lost websocket")
     with signed_in(browser, proxy, ignore=ignored) as seen:
