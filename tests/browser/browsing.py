@@ -98,6 +98,17 @@ def watched(browser: Browser, *origins: str, ignore: Sequence[str] = (), width: 
         context.close()
 
 
+@contextlib.contextmanager
+def checked(seen: Watched) -> Iterator[Watched]:
+    """Lend a page that others use, too: what it should not do is told in the block in which it did it."""
+    try:
+        yield seen
+        seen.check()
+    finally:
+        seen.errors.clear()
+        seen.outside.clear()
+
+
 class Violation(NamedTuple):
     """What axe-core objects to on a page: the rule, how bad, and where."""
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from tests.browser.browsing import Watched, check_axe, watched
+from tests.browser.browsing import Watched, check_axe, checked, watched
 from tests.browser.signed_in import signed_in
 from tests.harness import Running
 from ultimate_lib.clock import SystemClock
@@ -35,18 +35,16 @@ def call(proxy: Running, model: str = "claude-sonnet-4-5") -> None:
 
 
 @pytest.fixture(scope="module")
-def overview(browser: Browser, proxy: Running) -> Iterator[Watched]:
-    """One signed-in page: drawing the overview anew is most of what a test of it costs."""
+def signed(browser: Browser, proxy: Running) -> Iterator[Watched]:
     with signed_in(browser, proxy) as seen:
         yield seen
 
 
-@pytest.fixture(autouse=True)
-def nothing_wrong(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Let the test that met an error on the shared page fail, not the last one."""
-    yield
-    if "overview" in request.fixturenames:
-        request.getfixturevalue("overview").check()
+@pytest.fixture
+def overview(signed: Watched) -> Iterator[Watched]:
+    """The page that the tests share: drawing the overview anew is most of what one costs."""
+    with checked(signed):
+        yield signed
 
 
 def opened(seen: Watched, proxy: Running, query: str = "") -> Page:
