@@ -27,12 +27,13 @@ from proxy_server.control.api import (
     users,
 )
 from proxy_server.control.conditions import versioned
-from proxy_server.control.pages import admin, call, docs, home, login
+from proxy_server.control.pages import account, admin, call, docs, home, login
 from proxy_server.control.pages import calls as calls_page
 from proxy_server.control.pages.admin import audit as audit_page
 from proxy_server.control.pages.admin import budgets as budgets_page
 from proxy_server.control.pages.admin import keys as keys_page
 from proxy_server.control.pages.admin import providers as providers_page
+from proxy_server.control.pages.admin import rate_limits as rate_limits_page
 from proxy_server.control.pages.admin import teams as teams_page
 from proxy_server.control.pages.admin import users as users_page
 from proxy_server.control.params import SEGMENT
@@ -89,7 +90,7 @@ _SPAN = "?metrics=requests,cost_usd&start=2026-11-01&end=2026-11-30"
 
 TABLE: tuple[Route, ...] = (
     Route("GET", "/", home.home, PUBLIC, "What happened today, and how to connect a client.", "",
-          page="home", heavy=True),
+          takes=home.Asked, page="home", heavy=True),
     Route("GET", "/calls", calls_page.calls, "analytics:view", "The calls, newest first, by time and filters.", "",
           takes=calls_page.Asked, page="calls", heavy=True),
     Route("GET", "/calls/{id}", call.call, "analytics:view", "One call, and why it costs what it does.", "",
@@ -100,6 +101,8 @@ TABLE: tuple[Route, ...] = (
     Route("POST", "/login", login.submit, PUBLIC, "Sign in with name and password, or set a first password.", "",
           takes=login.Form, page="login_form"),
     Route("POST", "/logout", login.sign_out, KNOWN, "End this browser's session.", "", page="logout"),
+    Route("GET", "/account", account.account, KNOWN, "One's own roles, teams, password and browsers.", "",
+          page="account"),
     Route("GET", "/admin", admin.admin, KNOWN, "The first page of those that the caller may see.", "", page="admin"),
     Route("GET", "/admin/users", users_page.users, "users:manage", "The people who use this proxy.", "",
           takes=users_page.Asked, page="admin_users"),
@@ -115,6 +118,10 @@ TABLE: tuple[Route, ...] = (
           takes=budgets_page.Asked, page="admin_budgets"),
     Route("GET", "/admin/budgets/{id}", budgets_page.budget, "settings:manage", "One budget, to change it.", "",
           takes=budgets_page.One, page="admin_budget"),
+    Route("GET", "/admin/rate-limits", rate_limits_page.rate_limits, KNOWN, "Rate limits of those who call.", "",
+          takes=rate_limits_page.Asked, page="admin_rate_limits"),
+    Route("GET", "/admin/rate-limits/{id}", rate_limits_page.rate_limit, "settings:manage",
+          "One rate limit, to change it.", "", takes=rate_limits_page.One, page="admin_rate_limit"),
     Route("GET", "/admin/providers", providers_page.providers, "settings:manage",
           "Providers, their keys, and which serves which model.", "", takes=providers_page.Asked,
           page="admin_providers"),
@@ -156,8 +163,8 @@ TABLE: tuple[Route, ...] = (
           gives=auth.Ended),
     Route("GET", "/api/sessions", auth.listed, KNOWN, "The caller's browsers that are signed in, newest first.", "",
           gives=auth.Sessions),
-    Route("DELETE", "/api/sessions", auth.end_all, KNOWN, "End all sessions of the caller.", "",
-          gives=auth.SessionsEnded),
+    Route("DELETE", "/api/sessions", auth.end_all, KNOWN, "End all sessions of the caller, or all others.",
+          "?others=true", takes=auth.Ending, gives=auth.SessionsEnded),
     Route("DELETE", "/api/sessions/{id}", auth.end_one, KNOWN, "End one session of the caller.", "",
           takes=auth.OneSession, gives=auth.SessionsEnded),
     Route("GET", "/api/users", users.listed, "users:manage", "Users by name, page by page.", "?limit=50",

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import socket
 import threading
 import time
 import urllib.request
@@ -69,6 +70,43 @@ def test_ready_after_a_start_and_signed_in_by_the_printed_link(proxy: Running) -
     assert f"{proxy.url}/v1" in page
     assert "gpt-4o-mini" in page
     assert ask(proxy, link[1])[0] == 403, "a link works once"
+
+
+def test_a_websocket_is_opened_by_pages_of_this_port_alone(proxy: Running) -> None:
+    """Through the gateway's tunnel, with the cookie that a browser would bring along from any page."""
+    wait_until(lambda: ask(proxy, "/readyz")[0] == 200, 20, proxy)
+    link = re.search(r"(/login\?link=\S+)", proxy.said)
+    assert link is not None
+    cookie = ask(proxy, link[1])[1]["Set-Cookie"].partition(";")[0]
+    place = urlsplit(proxy.url)
+
+    def opened(**more: str) -> int:
+        token = json.loads(ask(proxy, "/dashboards/overview/session", Cookie=cookie)[2])["token"]
+        told = {
+            "Host": place.netloc, "Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13",
+            "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Protocol": f"bokeh, {token}",
+            "Cookie": cookie, **{name.replace("_", "-"): value for name, value in more.items()},
+        }  # fmt: skip
+        lines = [
+            "GET /dashboards/overview/ws HTTP/1.1",
+            *(f"{name}: {value}" for name, value in told.items()),
+            "",
+            "",
+        ]
+        with socket.create_connection((place.hostname or "", place.port or 0), timeout=30) as sock:
+            sock.sendall("\r\n".join(lines).encode())
+            with sock.makefile("rb") as file:
+                return int(file.readline().split()[1])
+
+    assert opened(Origin=proxy.url) == 101, "else this says nothing"
+    evil = "http://evil.example"
+    for origin in (evil, "null", f"https://{place.netloc}", f"{proxy.url}0", f"http://{place.netloc}.evil.example"):
+        assert opened(Origin=origin) == 403, origin
+    for claim in ({"X_Forwarded_Host": "evil.example"}, {"X_Original_Host": "evil.example"}, {"Referer": proxy.url}):
+        assert opened(Origin=evil, **claim) == 403, claim
+    assert opened(Origin=evil, Host="evil.example") == 400, "a name that was pointed at this computer"
+    status, headers, _ = ask(proxy, "/api/live", "OPTIONS", Origin=evil)
+    assert (status, headers["Access-Control-Allow-Origin"]) == (204, None), "no page elsewhere reads live events"
 
 
 def test_what_a_client_says_about_itself_is_not_believed(proxy: Running) -> None:

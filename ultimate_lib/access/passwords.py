@@ -171,10 +171,12 @@ def change(
     current: str | None = None,
     version: int | None = None,
     address: str = "",
-) -> None:
+    agent: str | None = None,
+) -> str | None:
     """Set a password and end all sessions of its user: one's own, with the one it has; or another's, by who may.
 
-    Raises `Denied`, `NotFound`, `Limited` and `Busy` as signing in does.
+    Returns the token of a new session for a browser (`agent`) that changes its own. Raises `Denied`, `NotFound`,
+    `Limited` and `Busy` as signing in does.
     """
     own = user_id == actor.user_id
     if not own and "users:manage" not in actor.permissions:
@@ -196,6 +198,9 @@ def change(
         expect(row["version"], found or {"version": 0})
         _replace(connection, user_id, kept, now)
         audit.append(connection, audited(now, actor.user_name, "user.password", user_id, address, {"by": "change"}))
+        if not own or agent is None:
+            return None
+        return sessions.start(connection, clock, user_id, by="password", address=address, agent=agent, at=now)
 
 
 def set_by_link(  # noqa: PLR0917 - what is set, from where

@@ -166,13 +166,25 @@ def listed(store: Store, clock: Clock, who: Principal, current: str | None) -> l
     return [{**{name: row[name] for name in shown}, "current": row["hash"] == mine} for row in rows]
 
 
-def end_own(store: Store, clock: Clock, who: Principal, session_id: str | None, *, address: str = "") -> int:
-    """End one of the caller's sessions, or (None) all of them; return how many. Raises `NotFound`."""
+def end_own(
+    store: Store,
+    clock: Clock,
+    who: Principal,
+    session_id: str | None,
+    *,
+    keep: str | None = None,
+    address: str = "",
+) -> int:
+    """End one of the caller's sessions, or (None) all of them but the one whose token is to `keep`; return how many.
+
+    Raises `NotFound`.
+    """
     now = clock.now()
+    kept = digest(keep) if keep is not None else None
     with store.begin() as connection:
         audit.take_turn(connection)
         require_reach(connection, who, who.user_id)
-        ended = sign_ins.end_sessions(connection, who.user_id, now, session_id)
+        ended = sign_ins.end_sessions(connection, who.user_id, now, session_id, keep=kept)
         if session_id is not None and not ended:
             raise NotFound(f"There is no live session '{session_id[:60]}' of yours.", code="session_unknown")
         target = session_id or who.user_id
