@@ -11,7 +11,7 @@ import secrets
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from ultimate_lib.access.changes import audited
+from ultimate_lib.access.changes import SYSTEM, audited
 from ultimate_lib.access.keys import digest
 from ultimate_lib.access.principal import of_user
 from ultimate_lib.access.reach import require_reach
@@ -38,9 +38,12 @@ _LONGEST_AGENT = 300
 
 
 def make_link(store: Store, clock: Clock, user_id: str) -> str:
-    """Return a token that signs its holder in as a user, once, within half an hour."""
+    """Return a token that signs its holder in as a user, once, within half an hour: one that the server prints."""
     now = clock.now()
     with store.begin() as connection:
+        audit.take_turn(connection)
+        told = {"signs_in": True, "until": (now + LINK_LIFE).isoformat()}
+        audit.append(connection, audited(now, SYSTEM, "user.link", user_id, "", told))
         return _add_link(connection, user_id, now, LINK_LIFE, sets_password=False)
 
 

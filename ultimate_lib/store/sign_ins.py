@@ -64,6 +64,14 @@ def end_sessions(
     return connection.execute(query.values(revoked_at=at)).rowcount
 
 
+def addresses(connection: Connection, user_id: str, since: datetime) -> list[str]:
+    """Return the addresses from which a user's sessions have begun since then."""
+    query = sa.select(sessions.c.address).where(
+        sessions.c.user_id == user_id, sessions.c.created_at >= since, sessions.c.address.is_not(None)
+    )
+    return list(connection.execute(query.distinct()).scalars())
+
+
 def add_link(connection: Connection, row: Mapping[str, Any]) -> None:
     """Insert a sign-in link."""
     connection.execute(sa.insert(sign_in_links).values(**row))

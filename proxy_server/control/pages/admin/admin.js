@@ -96,7 +96,7 @@ async function send(form) {
   });
   const headers = { "Content-Type": "application/json", "X-CSRF-Token": document.body.dataset.csrf };
   if (form.dataset.version) { headers["If-Match"] = `"v${form.dataset.version}"`; }
-  const more = method === "DELETE" ? {} : { body: JSON.stringify(body) };
+  const more = ["GET", "DELETE"].includes(method) ? {} : { body: JSON.stringify(body) };
   const answer = await fetch(document.body.dataset.root + path, { method, headers, ...more });
   const read = await answer.json();
   if (!answer.ok) { throw read.error; }

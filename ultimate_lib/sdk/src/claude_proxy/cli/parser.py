@@ -110,6 +110,12 @@ def seconds(text: str) -> float:
     return value
 
 
+def if_version(added: argparse.ArgumentParser) -> None:
+    """Add --if-version."""
+    says = "change nothing unless this is still its version (it is in --output json)"
+    added.add_argument("--if-version", type=int, metavar="N", help=says)
+
+
 def add_span(added: argparse.ArgumentParser, default: str) -> None:
     """Add --start, --end, --filter and --time-zone."""
     added.add_argument("--start", metavar="DAY", help=f"first day, or an instant (default: {default})")
