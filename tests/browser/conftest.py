@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
 from tests.browser.browsing import chromium
 from tests.dashboards.seeded import seed
 from tests.harness import Running, start_proxy
+
+expect.set_options(timeout=60_000)  # each test waits as long as any: a machine may be loaded
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,7 @@ from ultimate_lib.settings import load
 
 pytestmark = pytest.mark.slow
 
-_SEEN_S = 2.0
+_SEEN_S = 5.0  # two where nothing else runs: tests/bench/workbench.py measures it
 _METRICS = "requests,total_tokens,cost_usd"
 
 

@@ -39,7 +39,7 @@ def said_at_load(kernel: Kernel, url: str, key: str = "cp_wrong") -> str:
     kernel.run(f"os.environ.update(CLAUDE_PROXY_URL={url!r}, CLAUDE_PROXY_API_KEY={key!r})")
     start = time.monotonic()
     output = kernel.run("%load_ext ultimate_lib")
-    assert time.monotonic() - start < 3
+    assert time.monotonic() - start < 4, "a second for the proxy; a slow one is silent for five"
     assert not output.stdout
     assert output.stderr.startswith("LLM calls of this notebook do NOT go through the Ultimate Proxy")
     assert output.stderr.endswith(" Then `%ultimate on`.\n")
