@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 PROGRAM = "claude-proxy"
 _GROUPS = (
-    "numbers", "calls", "spending", "env", "configure", "keys", "people", "budgets", "limits", "providers",
-    "system", "completion",
+    "numbers", "predictive", "calls", "spending", "env", "configure", "keys", "people", "budgets", "limits",
+    "providers", "system", "completion",
 )  # fmt: skip
 _EPILOG = """\
 exit status: 0 well, 1 an error, 2 wrong usage, 3 not allowed, 4 `cost` is above its limit.

@@ -1,0 +1,154 @@
+"""Split-conformal prediction intervals from the residuals of a backtest, and whole paths with the same spread."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from scipy.special import ndtri
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import TypeAlias
+
+    from numpy.typing import NDArray
+
+    Floats: TypeAlias = NDArray[np.float64]
+
+_OLDEST = 0.2  # how much the oldest origin's residuals count beside the newest's
+_LEVELLED = 0.1  # share of the scale that is the same at every step
+_NEAR, _FAR = 0.8, 0.95
+_USUAL = 0.97
+_TOGETHER = 1.6  # what all steps of a path miss in common grows by this: a total's error is that alone
+
+
+class Calibration(NamedTuple):
+    """What a family's intervals need beyond their backtest, measured on public series (`tests/bench/forecast.py`).
+
+    `near` and `far` widen the 80 % and the 95 % interval: few, overlapping origins tell too little of the future.
+    `robust` is how far a quantile leans on the median residual, as a normal's would: single odd days then widen less.
+    """
+
+    near: float
+    far: float
+    robust: float
+
+    def widening(self, level: float) -> float:
+        """Return the factor for a level: on a line through both, by the normal quantile."""
+        near, far, at = (float(ndtri(0.5 + one / 2)) for one in (_NEAR, _FAR, level))
+        return float(np.clip(self.near + (self.far - self.near) * (at - near) / (far - near), 0.5 * self.near, None))
+
+
+class Missed(NamedTuple):
+    """What a backtest said and what came, each (origins, steps), oldest origin first."""
+
+    held_out: Floats
+    actual: Floats
+    season: int
+    calibration: Calibration
+
+    def but(self, origin: int) -> Missed:
+        """Return the same without one origin."""
+        return self._replace(
+            held_out=np.delete(self.held_out, origin, axis=0), actual=np.delete(self.actual, origin, axis=0)
+        )
+
+
+class Spread(NamedTuple):
+    """How wide to be: a scale by step, and residuals in units of it."""
+
+    scale: Floats  # (horizon)
+    standard: Floats  # (origins, backtest's steps)
+
+
+def measured(residuals: Floats, season: int, horizon: int) -> Spread:
+    """Return the spread of residuals (origins, steps), oldest origin first, drawn on to `horizon` steps.
+
+    The scale is smoothed over neighbouring steps and the same step of other seasons.
+    """
+    heed = _heed(len(residuals))
+    size = heed @ np.abs(residuals)
+    scale = _smooth(size, season)
+    scale = (1 - _LEVELLED) * scale + _LEVELLED * scale.mean()
+    scale = np.maximum(scale, 1e-9 * (np.abs(residuals).max() or 1.0) + 1e-300)
+    return Spread(_drawn_on(scale, season, horizon), residuals / scale)
+
+
+def half_width(spread: Spread, level: float, calibration: Calibration) -> Floats:
+    """Return half the width of the interval that holds `level` of the values, by step."""
+    away = np.abs(spread.standard)
+    order = np.argsort(away, axis=None)
+    heed = np.repeat(_heed(len(away)), away.shape[1])[order].cumsum()
+    quantile = float(np.interp(level, heed / heed[-1], away.ravel()[order]))
+    if calibration.robust:
+        normal = float(np.median(away)) * float(ndtri(0.5 + level / 2) / ndtri(0.75))
+        quantile = (1 - calibration.robust) * quantile + calibration.robust * normal
+    wide: Floats = quantile * calibration.widening(level) * spread.scale
+    return wide
+
+
+def bounds(ahead: Floats, missed: Missed, levels: Sequence[float]) -> dict[float, tuple[Floats, Floats]]:
+    """Return lower and upper bounds by level around `ahead`.
+
+    Where all values are positive the bounds are the mean of those by differences and those by ratios.
+    """
+    held_out, actual, season, calibration = missed
+    plain = measured(actual - held_out, season, len(ahead))
+    positive = min(ahead.min(), held_out.min(), actual.min()) > 0
+    ratios = measured(np.log(actual / held_out), season, len(ahead)) if positive else None
+    found = {}
+    for level in levels:
+        wide = half_width(plain, level, calibration)
+        low, high = ahead - wide, ahead + wide
+        if ratios is not None:
+            factor = np.exp(np.minimum(half_width(ratios, level, calibration), 3.0))
+            low, high = (low + ahead / factor) / 2, (high + ahead * factor) / 2
+        found[level] = (low, high)
+    return found
+
+
+def _heed(count: int) -> Floats:
+    heed = np.linspace(_OLDEST, 1.0, count) if count > 1 else np.ones(1)
+    share: Floats = heed / heed.sum()
+    return share
+
+
+def _smooth(size: Floats, season: int) -> Floats:
+    steps = np.arange(len(size))
+    apart = np.abs(steps[:, None] - steps)
+    width = max(season / 8, 0.5)
+    kernel = np.exp(-0.5 * (apart / width) ** 2)
+    for turn in range(1, 1 + len(size) // season):
+        kernel += 0.5 * np.exp(-0.5 * ((apart - turn * season) / width) ** 2)
+    found: Floats = kernel @ size / kernel.sum(axis=1)
+    return found
+
+
+def _drawn_on(scale: Floats, season: int, horizon: int) -> Floats:
+    """Return the scale for `horizon` steps: the last season again, wider with the root of time like a walk's."""
+    if horizon <= len(scale):
+        return np.asarray(scale[:horizon])
+    tail = scale[-min(season, len(scale)) :]
+    later = np.arange(len(scale), horizon)
+    further = tail[(later - len(scale)) % len(tail)] * np.sqrt((later + 1) / len(scale))
+    return np.concatenate([scale, further])
+
+
+def paths(ahead: Floats, missed: Missed, *, count: int, freedom: float) -> Floats:
+    """Return (count, horizon) futures: whole stretches of residuals, so that neighbouring steps err together.
+
+    Each takes one origin's residuals from a random season on, with either sign, at a size from Student's distribution
+    with `freedom`. The same input gives the same paths.
+    """
+    dice = np.random.default_rng(0)
+    horizon = len(ahead)
+    spread = measured(missed.actual - missed.held_out, missed.season, horizon)
+    most = np.quantile(np.abs(spread.standard), _USUAL)  # one odd hour in the backtest is not to come in every path
+    standard = np.clip(spread.standard, -most, most)
+    standard = missed.calibration.near * (standard + (_TOGETHER - 1) * standard.mean(axis=1, keepdims=True))
+    origin = dice.choice(len(standard), size=count, p=_heed(len(standard)))
+    starts = dice.integers(0, max(standard.shape[1] // missed.season, 1), size=count) * missed.season
+    steps = (starts[:, None] + np.arange(horizon)) % standard.shape[1]
+    size = np.sqrt((freedom - 2) / dice.chisquare(freedom, count)) * dice.choice([-1.0, 1.0], count)
+    made: Floats = ahead + standard[origin[:, None], steps] * size[:, None] * spread.scale
+    return made
