@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.browser.browsing import Watched, check_axe, checked, soonest, watched
 from tests.browser.signed_in import signed_in
-from tests.harness import Running
+from tests.harness import Running, wait_until
 from ultimate_lib.clock import SystemClock
 from ultimate_lib.settings import load
 from ultimate_lib.store import Store, identities
@@ -189,7 +189,7 @@ def test_the_page_comes_back_after_a_reload_of_the_proxy(browser: Browser, overv
         seen.page.wait_for_function(
             "() => document.querySelector('#dashboard').getAttribute('aria-busy') === 'false'"
         )
+        wait_until(lambda: old not in proxy.pids("control"), 30, proxy)  # so the next one tells
         before = proxy.get("/api/analytics/aggregate?metrics=requests&start=2020-01-01")["rows"][0]["requests"]
         call(proxy)
-        assert old not in proxy.pids("control")
         expect(seen.page.locator(".up-figures")).to_contain_text(f"{before + 1:,}", timeout=15_000)
