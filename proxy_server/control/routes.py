@@ -32,6 +32,7 @@ from proxy_server.control.api import (
 from proxy_server.control.conditions import versioned
 from proxy_server.control.pages import account, admin, call, docs, home, login
 from proxy_server.control.pages import calls as calls_page
+from proxy_server.control.pages import forecast as forecast_page
 from proxy_server.control.pages.admin import audit as audit_page
 from proxy_server.control.pages.admin import budgets as budgets_page
 from proxy_server.control.pages.admin import keys as keys_page
@@ -98,6 +99,9 @@ TABLE: tuple[Route, ...] = (
           takes=calls_page.Asked, page="calls", heavy=True),
     Route("GET", "/calls/{id}", call.call, "analytics:view", "One call, and why it costs what it does.", "",
           takes=calls.OneCall, page="call", heavy=True),
+    Route("GET", "/forecast", forecast_page.forecast, "analytics:view",
+          "What the next days will be, and how sure that is.", "", takes=forecast_page.Asked, page="forecast",
+          heavy=True),
     Route("GET", "/docs", _docs, PUBLIC, "The reference of this interface.", "", page="docs"),
     Route("GET", "/login", login.sign_in, PUBLIC, "Sign in: the form, or the way by a link.", "?link=…",
           takes=login.SignIn, page="login", head=False),

@@ -87,7 +87,7 @@ def test_odd_hours_and_giants_are_told_and_leave_the_forecast_as_it_was() -> Non
     odd = weekly(960)
     odd[900:904] *= 12
     found = forecast(odd, 24, step="hour")
-    assert any("4 hours far from their usual value" in note for note in found.notes)
+    assert any("4 hours far from the usual value" in note for note in found.notes)
     assert found.point == pytest.approx(plain.point, rel=0.1)
     assert found.paths.sum(axis=1).max() < 2.5 * plain.point.sum()
     giant = weekly(960)

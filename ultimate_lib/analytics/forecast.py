@@ -219,7 +219,7 @@ def _by_family(
         method=f"{how} of {len(names)} methods, weighted by their backtest ({family.name})",
         members=tuple((names[at], float(together.weights[at])) for at in order),
         accuracy=_accuracy(series, missed, origins, levels),
-        notes=(f"{odd} {step}s far from their usual value were left out of the learning.",) if odd else (),
+        notes=(f"{_count(odd, step)} far from the usual value: left out of the learning.",) if odd else (),
         missed=missed,
     )
 
@@ -300,11 +300,13 @@ def _prepared(values: Floats, step: families.Step) -> tuple[Floats, list[str]]:
     notes = []
     if len(gaps):
         _fill(series, gaps, _SEASON[step])
-        notes.append(f"{len(gaps)} {step}s without a value were filled from the same {step} of neighbouring cycles.")
+        notes.append(
+            f"{_count(len(gaps), step)} without a value: filled from the same {step} of neighbouring cycles."
+        )
     giants = _giants(series)
     if len(giants):
         _fill(series, giants, _SEASON[step])
-        notes.append(f"{len(giants)} values far beyond all others were left out of the learning.")
+        notes.append(f"{_count(len(giants), step)} far beyond all others: left out of the learning.")
     return series, notes
 
 
@@ -353,6 +355,10 @@ def _fill(series: Floats, at: NDArray[np.intp], season: int) -> None:
             if 0 <= there < len(series) and there not in missing
         ]
         series[place] = float(np.mean(near)) if near else middle
+
+
+def _count(number: int, step: str) -> str:
+    return f"{number} {step}{'' if number == 1 else 's'}"
 
 
 def _giants(series: Floats) -> NDArray[np.intp]:

@@ -76,6 +76,11 @@ def listed(
     return [dict(row) for row in connection.execute(query).mappings()]
 
 
+def ids_of(connection: Connection, user_id: str) -> set[str]:
+    """Return the ids of all keys that a user has or had."""
+    return set(connection.execute(sa.select(keys.c.id).where(keys.c.user_id == user_id)).scalars())
+
+
 def change(connection: Connection, key_id: str, version: int, values: Mapping[str, Any]) -> bool:
     """Change a key that still has this version; say whether it had."""
     query = sa.update(keys).where(keys.c.id == key_id, keys.c.version == version)

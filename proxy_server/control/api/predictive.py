@@ -252,7 +252,7 @@ def _concerned(bench: Workbench, caller: Caller, asked: AskedForecast, name: str
     return [
         one
         for one in limits.states(bench, caller)
-        if one.enabled and one.unit == unit and one.subject == subject and one.spent is not None
+        if one.enabled and one.unit == unit and one.subject == subject and None not in {one.amount, one.spent}
         and (subject == "global" or one.subject_id == values[0])
     ]  # fmt: skip
 
@@ -267,6 +267,7 @@ def _steps_until(budget: BudgetState, now: datetime, grain: str) -> int:
 def _budget(budget: BudgetState, made: Forecast, later: list[datetime], now: datetime) -> BudgetOutlook:
     from ultimate_lib.analytics import outlook  # noqa: PLC0415 - the lake's libraries load with the first question
 
+    assert budget.amount is not None  # noqa: S101 - what is not told of is left out above
     end = budget.period_end
     steps = next((at for at, when in enumerate(later) if end is not None and when >= end), len(later) - 1)
     scale = _NANO if budget.unit == "nano_usd" else 1.0

@@ -22,6 +22,7 @@ WIDTH = 1000
 PERIODS = {"day": "a day", "week": "a week", "month": "a month", "total": "in all"}
 _UNPRICED = {"refuse": "are refused", "allow": "are let through"}
 UNKNOWN = "unknown"
+NOT_TOLD = "not told"
 _NEARLY = 0.8
 
 
@@ -47,7 +48,8 @@ class Bar(NamedTuple):
     spent_width: float
     held_width: float
     over: bool
-    known: bool  # whether spent and held are
+    known: bool  # whether it is known how much is used
+    veiled: bool  # its amounts are not for who looks
 
 
 def bars(bench: Workbench, caller: Caller) -> list[Bar]:
@@ -65,10 +67,10 @@ def amount_of(value: int | None, unit: str) -> str:
 
 
 def _bar(bench: Workbench, caller: Caller, one: BudgetState, row: Mapping[str, Any] | None, zone: ZoneInfo) -> Bar:
-    spent, held = one.spent or 0, one.held or 0
-    spent_width = min(spent / one.amount, 1.0) * WIDTH
-    held_width = min(held / one.amount * WIDTH, WIDTH - spent_width)
-    over = one.left is not None and one.left <= 0
+    spent_width = min(one.used_ratio or 0.0, 1.0) * WIDTH
+    held_width = min((one.held or 0) / one.amount * WIDTH, WIDTH - spent_width) if one.amount else 0.0
+    over = one.left <= 0 if one.left is not None else one.used_ratio is not None and one.used_ratio >= 1
+    veiled = one.amount is None
     state, mood = _state(one, over=over)
     whose = subjects.whose(bench, caller, one.subject, one.subject_id)
     return Bar(
@@ -77,11 +79,11 @@ def _bar(bench: Workbench, caller: Caller, one: BudgetState, row: Mapping[str, A
         whose=whose,
         subject=one.subject,
         subject_id=one.subject_id,
-        amount=amount_of(one.amount, one.unit),
+        amount=NOT_TOLD if veiled else amount_of(one.amount, one.unit),
         period=PERIODS[one.period],
-        spent=amount_of(one.spent, one.unit),
-        held=amount_of(one.held, one.unit),
-        left=amount_of(max(one.left, 0) if one.left is not None else None, one.unit),
+        spent=NOT_TOLD if veiled else amount_of(one.spent, one.unit),
+        held=NOT_TOLD if veiled else amount_of(one.held, one.unit),
+        left=NOT_TOLD if veiled else amount_of(max(one.left, 0) if one.left is not None else None, one.unit),
         percent=f"{one.used_ratio:.0%}" if one.used_ratio is not None else UNKNOWN,
         ends=shown.minute(one.period_end, zone) if one.period_end is not None else "",
         kind="hard: it is never exceeded" if one.hard else "soft: it only tells",
@@ -91,18 +93,19 @@ def _bar(bench: Workbench, caller: Caller, one: BudgetState, row: Mapping[str, A
         spent_width=round(spent_width, 1),
         held_width=round(held_width, 1),
         over=over,
-        known=one.spent is not None and one.held is not None,
+        known=one.used_ratio is not None,
+        veiled=veiled,
     )
 
 
 def _state(one: BudgetState, *, over: bool) -> tuple[str, str]:
     if not one.enabled:
         return "off", "off"
-    if one.spent is None:
+    if one.used_ratio is None:
         return "not known", "off"
     if over:
         return ("used up: calls are refused" if one.hard else "used up"), "bad"
-    if one.used_ratio is not None and one.used_ratio >= _NEARLY:
+    if one.used_ratio >= _NEARLY:
         return "nearly used up", "bad"
     return "within", "ok"
 

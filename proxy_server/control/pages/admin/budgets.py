@@ -62,13 +62,14 @@ def budget(bench: Workbench, caller: Caller, asked: One) -> Page:
     told = limits.budget(bench, caller, limits.One(asked.id))
     shown = [one for one in bars(bench, caller) if one.id == told.id]
     name = shown[0].name if shown else "Budget"
+    amount = told.amount or 0  # never null for who may change it
     values = {
         "name": name,
         "budget": told,
         "budgets": shown,
         "may_change": False,
         "zone": bench.settings.billing.time_zone,
-        "amount": f"{told.amount / 1e9:.9f}".rstrip("0").rstrip(".") if told.unit == "nano_usd" else str(told.amount),
+        "amount": f"{amount / 1e9:.9f}".rstrip("0").rstrip(".") if told.unit == "nano_usd" else str(amount),
         **_rules(bench, told),
     }
     return admin.page(caller, "budgets", name, values, template="budget")
