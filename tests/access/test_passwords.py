@@ -197,7 +197,6 @@ def test_delays_grow_from_the_sixth_failure_to_a_quarter_of_an_hour() -> None:
 @pytest.mark.parametrize(
     ("rule", "most"),
     [(delays.of_pair, 20), (delays.of_address, 50), (delays.of_known, 80), (delays.of_name, 1240)],
-    ids=str,
 )
 def test_guesses_an_hour_are_as_few_as_the_page_of_rights_says(rule: Callable[[int], float], most: int) -> None:
     tries, at = 0, 0.0

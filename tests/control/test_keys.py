@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 
 from tests.control import alone, calls
 from tests.control.alone import Alone
+from tests.harness import wait_until
 
 
 @pytest.fixture
@@ -44,9 +44,8 @@ def test_a_key_is_changed_rotated_and_looked_at(control: Alone) -> None:
     )
     ended = control.ask("DELETE", path, key=ann)
     assert ended.json == {"id": about["id"]}
-    time.sleep(0.5)  # others' changes are looked for twice a second
-    for key in (made.json["key"], rotated.json["key"]):
-        assert control.get("/api/auth/verify", key=key).status == 401
+    for key in (made.json["key"], rotated.json["key"]):  # others' changes are looked for twice a second
+        wait_until(lambda key=key: control.get("/api/auth/verify", key=key).status == 401, 5)
 
 
 def test_lists_are_narrowed_to_whom_the_caller_may_see(control: Alone) -> None:

@@ -13,6 +13,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import pytest
@@ -21,10 +22,28 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.harness import Running, start_proxy, wait_until
 
 
-@pytest.fixture
-def proxy(tmp_path: Path) -> Iterator[Running]:
-    with start_proxy(tmp_path) as running:
+@pytest.fixture(scope="module")
+def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with start_proxy(tmp_path_factory.mktemp("port")) as running:
         yield running
+
+
+class Signed(NamedTuple):
+    """What using the printed link up was answered with."""
+
+    link: str
+    status: int
+    place: str
+    cookie: str
+
+
+@pytest.fixture(scope="module")
+def signed(proxy: Running) -> Signed:
+    wait_until(lambda: ask(proxy, "/readyz")[0] == 200, 20, proxy)
+    found = re.search(r"(/login\?link=\S+)", proxy.said)
+    assert found is not None
+    status, headers, _ = ask(proxy, found[1])
+    return Signed(found[1], status, headers["Location"], headers["Set-Cookie"].partition(";")[0])
 
 
 def ask(proxy: Running, path: str, method: str = "GET", **headers: str) -> tuple[int, http.client.HTTPMessage, str]:
@@ -57,27 +76,20 @@ def counted(proxy: Running) -> float:
     return sum(sample.value for sample in families["ultimate_calls"].samples)
 
 
-def test_ready_after_a_start_and_signed_in_by_the_printed_link(proxy: Running) -> None:
-    wait_until(lambda: ask(proxy, "/readyz")[0] == 200, 20, proxy)
+def test_ready_after_a_start_and_signed_in_by_the_printed_link(proxy: Running, signed: Signed) -> None:
+    assert (signed.status, signed.place) == (303, "/")
     call(proxy, 2)
-    link = re.search(r"(/login\?link=\S+)", proxy.said)
-    assert link is not None
-    status, headers, _ = ask(proxy, link[1])
-    assert (status, headers["Location"]) == (303, "/")
-    cookie = headers["Set-Cookie"].partition(";")[0]
+    cookie = signed.cookie
     wait_until(lambda: 'Requests</dt><dd class="value">2<' in ask(proxy, "/", Cookie=cookie)[2], 10, proxy)
     _, _, page = ask(proxy, "/", Cookie=cookie)
     assert f"{proxy.url}/v1" in page
     assert "gpt-4o-mini" in page
-    assert ask(proxy, link[1])[0] == 403, "a link works once"
+    assert ask(proxy, signed.link)[0] == 403, "a link works once"
 
 
-def test_a_websocket_is_opened_by_pages_of_this_port_alone(proxy: Running) -> None:
+def test_a_websocket_is_opened_by_pages_of_this_port_alone(proxy: Running, signed: Signed) -> None:
     """Through the gateway's tunnel, with the cookie that a browser would bring along from any page."""
-    wait_until(lambda: ask(proxy, "/readyz")[0] == 200, 20, proxy)
-    link = re.search(r"(/login\?link=\S+)", proxy.said)
-    assert link is not None
-    cookie = ask(proxy, link[1])[1]["Set-Cookie"].partition(";")[0]
+    cookie = signed.cookie
     place = urlsplit(proxy.url)
 
     def opened(**more: str) -> int:
@@ -145,12 +157,13 @@ def _counted_or_none(proxy: Running) -> float | None:
 
 
 def test_a_killed_control_comes_back_with_all_it_knew(proxy: Running) -> None:
+    before = counted(proxy)
     call(proxy, 2)
-    wait_until(lambda: counted(proxy) == 2, 10, proxy)
+    wait_until(lambda: counted(proxy) == before + 2, 10, proxy)
     [old] = proxy.pids("control")
     os.kill(old, signal.SIGKILL)
     call(proxy)  # calls do not mind
-    wait_until(lambda: _counted_or_none(proxy) == 3, 20, proxy)
+    wait_until(lambda: _counted_or_none(proxy) == before + 3, 20, proxy)
     assert proxy.get("/api/auth/verify")["by"] == "key"
 
 
