@@ -74,6 +74,7 @@ class Route(NamedTuple):
     loopback: bool = False  # open without credentials to programs on this computer
     heavy: bool = False  # reads the lake for known callers; only a few of these run at a time
     apart: bool = False  # what it makes is no change of the object in its path, which may have any version
+    refuses: tuple[tuple[int, str], ...] = ()  # statuses that others of its kind do not have, and why
     head: bool = True  # HEAD asks the same as GET; False where GET changes something
 
     @property
@@ -90,6 +91,7 @@ def _docs(bench: Workbench, caller: Caller, nothing: Nothing) -> Page:
     return docs.docs(_openapi(bench, caller, nothing))
 
 
+_TOO_LITTLE = ((422, "There are too few calls to answer this yet; the error says how many are needed."),)
 _SPAN = "?metrics=requests,cost_usd&start=2026-11-01&end=2026-11-30"
 
 TABLE: tuple[Route, ...] = (
@@ -149,14 +151,14 @@ TABLE: tuple[Route, ...] = (
     Route("GET", "/api/predictive/forecast", predictive.forecast, "analytics:view",
           "The next days of a metric with intervals, its backtest, and when budgets would be spent.",
           "?metric=cost_usd&days=7&grain=day", takes=predictive.AskedForecast, gives=predictive.Forecasted,
-          heavy=True),
+          heavy=True, refuses=_TOO_LITTLE),
     Route("GET", "/api/predictive/thresholds", thresholds.thresholds, "analytics:view",
           "What the running day, week or month will hardly exceed: a warning and a critical threshold.",
           "?metric=cost_usd&period=month", takes=thresholds.AskedThresholds, gives=thresholds.ThresholdsTold,
-          heavy=True),
+          heavy=True, refuses=_TOO_LITTLE),
     Route("GET", "/api/predictive/patterns", patterns.patterns, "analytics:view",
           "The shape of a metric's days and weeks, and when its level changed.", "?metric=requests",
-          takes=patterns.AskedPatterns, gives=patterns.PatternsTold, heavy=True),
+          takes=patterns.AskedPatterns, gives=patterns.PatternsTold, heavy=True, refuses=_TOO_LITTLE),
     Route("GET", "/api/calls/{id}", calls.call, "analytics:view",
           "One call: every column of its record, and why it costs what it does.", "",
           takes=calls.OneCall, gives=calls.CallTold, heavy=True),
@@ -228,7 +230,7 @@ TABLE: tuple[Route, ...] = (
     Route("GET", "/api/audit", audit.found, "audit:view", "Who did what, newest first, page by page.",
           "?action=user.roles&from=2026-11-01T00:00:00Z", takes=audit.AuditAsked, gives=audit.AuditPage),
     Route("GET", "/api/audit/verify", audit.verify, "audit:view", "Whether the chain of the audit's rows holds.", "",
-          gives=audit.AuditVerified),
+          gives=audit.AuditVerified, refuses=((429, "It is being verified just now."),)),
     Route("GET", "/api/keys", keys.listed, KNOWN, "Keys, newest first: the caller's own, a team's, or everyone's.",
           "?state=live", takes=keys.Listing, gives=keys.Keys, also=("/api/api-keys",)),
     Route("POST", "/api/keys", keys.create, KNOWN, "Make a key; it is shown this once.",

@@ -78,11 +78,19 @@ def test_an_empty_lake_and_no_calls(kernel: Kernel) -> None:
         assert not output.shown
 
 
+def test_a_forecast_needs_days_and_says_so(loaded: Kernel) -> None:
+    calls(loaded)
+    output = loaded.run("%ultimate forecast")
+    assert output.stdout.startswith("No forecast yet. ")
+    assert "a forecast needs" in output.stdout
+    assert not output.stderr
+
+
 def test_wrong_words_and_help(shared: Kernel) -> None:
     told = shared.run("%ultimate csot").stdout
     assert told.startswith("There is no `%ultimate csot`. Did you mean `%ultimate cost`?\n")
     assert "%ultimate line off" in told
-    assert shared.run("%ultimate help").stdout.count("%ultimate ") == 8
+    assert shared.run("%ultimate help").stdout.count("%ultimate ") == 9
     assert shared.run("%ultimate  LINE   off").stdout == "The line under cells is off.\n"
     assert not shared.run("ask(gpt); None").stdout
     shared.run("%ultimate line on")
@@ -91,7 +99,8 @@ def test_wrong_words_and_help(shared: Kernel) -> None:
 
 def test_completion(shared: Kernel) -> None:
     for line, expected in (
-        ("%ultimate ", {"cost", "calls", "off", "on", "line", "help"}), ("%ultimate c", {"cost", "calls"}),
+        ("%ultimate ", {"cost", "calls", "forecast", "off", "on", "line", "help"}),
+        ("%ultimate c", {"cost", "calls"}),
         ("%ultimate line ", {"on", "off"}), ("%ultimate line o", {"on", "off"}),
     ):  # fmt: skip
         reply = shared.client.complete(line, reply=True, timeout=20)

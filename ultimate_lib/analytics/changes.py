@@ -14,12 +14,13 @@ if TYPE_CHECKING:
     Floats: TypeAlias = NDArray[np.float64]
 
 _SURE = 8.0  # standard errors between before and after
-_LEAST = 0.05  # change of the logarithm that matters
 _FEWEST = 4  # steps on either side
 
 
-def levels(level: Floats, cycle: int, *, most: int) -> list[int]:
+def levels(level: Floats, cycle: int, *, most: int, least: float) -> list[int]:
     """Return the steps at which a series of logarithms changes its mean for good, the surest first.
+
+    A change of less than `least`, in logarithms, does not matter.
 
     Found by binary segmentation. Noise is how far steps lie from the median of the `cycle` around them, so that the
     cycle's own ups and downs are no change.
@@ -28,14 +29,14 @@ def levels(level: Floats, cycle: int, *, most: int) -> list[int]:
     found: list[int] = []
     while parts and len(found) < most:
         begin, end = parts.pop(0)
-        at = _largest(level[begin:end], cycle)
+        at = _largest(level[begin:end], cycle, least)
         if at is not None:
             found.append(begin + at)
             parts += [(begin, begin + at), (begin + at, end)]
     return found
 
 
-def _largest(level: Floats, cycle: int) -> int | None:
+def _largest(level: Floats, cycle: int, least: float) -> int | None:
     count = len(level)
     if count < 2 * _FEWEST:
         return None
@@ -45,7 +46,7 @@ def _largest(level: Floats, cycle: int) -> int | None:
     noise = 1.4826 * float(np.median(np.abs(level - _running(level, cycle)))) + 1e-6
     sure = np.abs(apart) / (noise * np.sqrt(1 / cuts + 1 / (count - cuts)))
     best = int(np.argmax(sure))
-    return int(cuts[best]) if sure[best] > _SURE and abs(apart[best]) > _LEAST else None
+    return int(cuts[best]) if sure[best] > _SURE and abs(apart[best]) > least else None
 
 
 def _running(level: Floats, cycle: int) -> Floats:

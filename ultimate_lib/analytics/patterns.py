@@ -28,6 +28,7 @@ SURE = 0.003
 FEWEST_CYCLES = 3
 _PEAK, _QUIET = 1.25, 0.5
 _MOST_CHANGES = 5
+_LEAST = 0.2  # of the logarithm: steady growth makes smaller steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +128,7 @@ def _changes(totals: Floats, place: Ints, weekly: Cycle | None) -> tuple[Change,
         usual = totals / (shape / shape.mean())[place]
     known = np.flatnonzero(usual > 0)
     level = np.log(usual[known])
-    cuts = sorted(changes.levels(level, 7, most=_MOST_CHANGES))
+    cuts = sorted(changes.levels(level, 7, most=_MOST_CHANGES, least=_LEAST))
     middles = [float(np.median(part)) for part in np.split(level, cuts)]
     return tuple(
         Change(int(known[cut]), float(np.exp(after - before)))

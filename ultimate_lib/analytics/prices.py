@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     Floats: TypeAlias = NDArray[np.float64]
 
 _MOST_CHANGES = 3
+_LEAST = 0.05  # of the logarithm: what changes less is no other price
 _HALF_LIFE_CYCLES = 2.0
 
 
@@ -35,7 +36,7 @@ def repriced(tokens: Floats, costs: Floats, cycle: int) -> tuple[Floats, list[tu
     """
     known = np.flatnonzero((tokens > 0) & (costs > 0))
     level = np.log(costs[known] / tokens[known]) if len(known) else np.array([])
-    cuts = sorted(changes.levels(level, cycle, most=_MOST_CHANGES))
+    cuts = sorted(changes.levels(level, cycle, most=_MOST_CHANGES, least=_LEAST))
     if not cuts:
         return costs, []
     parts = np.split(level, cuts)
