@@ -69,7 +69,7 @@ def require_grants(actor: Principal, roles: Mapping[str, str], held: Mapping[str
 
 
 def _require_unlimited(actor: Principal) -> None:
-    """Raise `Denied` for a key with an end, a list of models or locks: users and their sessions have none of these."""
+    """Raise `Denied` for a key with an end, a list of models or locks: users have none of these."""
     limits = {"models": actor.models is not None, "locks": bool(actor.locked), "end": actor.expires_at_us is not None}
     if actor.key_id is not None and any(limits.values()):
         told = " and ".join(name for name, there in limits.items() if there)
