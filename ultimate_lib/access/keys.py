@@ -37,6 +37,7 @@ __all__ = [
     "change",
     "create_key",
     "digest",
+    "ids_of",
     "list_keys",
     "one",
     "revoke_key",
@@ -274,6 +275,12 @@ def list_keys(
 def sees_below(who: Principal) -> str | None:
     """Return the key above all that a narrow key sees and changes: itself. None for others: those of its user."""
     return who.key_id if who.narrow and "keys:manage" not in who.permissions else None
+
+
+def ids_of(connection: Connection, who: Principal) -> set[str]:
+    """Return the ids of the caller's own keys, also ended ones: its user's; a narrow one's: it and what it made."""
+    top = sees_below(who)
+    return {top, *_below(connection, top)} if top is not None else rows.ids_of(connection, who.user_id)
 
 
 def one(store: Store, who: Principal, key_id: str) -> dict[str, Any]:
