@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -22,11 +23,13 @@ from ultimate_lib.access.principal import Principal
 from ultimate_lib.access.tokens import digest
 from ultimate_lib.clock import SteppedClock
 from ultimate_lib.errors import Denied, Invalid, Limited, NotFound
+from ultimate_lib.sealed import MasterKey
 from ultimate_lib.store import Store, sign_ins, tables
 
 GOOD = "violet tractor in june 7"
 OTHER = "granite teapot, quiet moss"
 HERE = "10.0.0.1"
+MASTER = MasterKey(bytes(32))
 
 
 @pytest.fixture
@@ -46,7 +49,7 @@ def ann(store: Store, clock: SteppedClock, root: Principal) -> str:
 
 
 def sign_in(store: Store, clock: SteppedClock, name: str = "ann", password: str = GOOD, address: str = HERE) -> str:
-    return passwords.sign_in(store, clock, name, password, address, "Firefox")
+    return passwords.sign_in(store, clock, MASTER, name, password, address, "Firefox")
 
 
 def kept(store: Store, user_id: str) -> str:
@@ -317,6 +320,16 @@ def test_what_is_typed_as_an_unknown_name_is_kept_nowhere(
     assert not any(part in subject for part in (*whole, GOOD) for subject in subjects)
 
 
+@pytest.mark.parametrize("name", ["ann", "bob"])
+def test_no_delay_tells_whether_a_name_exists(store: Store, clock: SteppedClock, ann: str, name: str) -> None:
+    group = digest(name).hex()[:4]
+    twin = next(twin for number in itertools.count() if digest(twin := f"zz{number}").hex()[:4] == group)
+    fail(store, clock, twin, 6)
+    with pytest.raises(Limited):
+        sign_in(store, clock, twin, OTHER)
+    fail(store, clock, name, 1)
+
+
 def test_an_address_that_failed_often_waits_whoever_it_tries(store: Store, clock: SteppedClock, ann: str) -> None:
     for number in range(31):
         fail(store, clock, f"user{number}", 1)
@@ -420,12 +433,12 @@ def test_ones_own_password_changes_with_the_former_one_and_ends_all_sessions(
 ) -> None:
     me, token = own(store, clock)
     with pytest.raises(Invalid, match="one that it has"):
-        passwords.change(store, clock, me, ann, OTHER)
+        passwords.change(store, clock, MASTER, me, ann, OTHER)
     with pytest.raises(Denied, match="current password is wrong"):
-        passwords.change(store, clock, me, ann, OTHER, current=OTHER)
+        passwords.change(store, clock, MASTER, me, ann, OTHER, current=OTHER)
     assert sessions.lookup(store, clock, token) is not None
     clock.advance(60)
-    passwords.change(store, clock, me, ann, OTHER, current=GOOD, address=HERE)
+    passwords.change(store, clock, MASTER, me, ann, OTHER, current=GOOD, address=HERE)
     assert sessions.lookup(store, clock, token) is None
     with pytest.raises(Denied):
         sign_in(store, clock)
@@ -440,13 +453,13 @@ def test_anothers_password_is_set_by_who_manages_users_and_reaches_so_far(
 ) -> None:
     me, token = own(store, clock)
     with pytest.raises(NotFound):
-        passwords.change(store, clock, me, root.user_id, OTHER)
+        passwords.change(store, clock, MASTER, me, root.user_id, OTHER)
     narrow = replace(root, permissions=frozenset({"users:manage"}), key_id="key_1")
     with pytest.raises(Denied, match="does not"):
-        passwords.change(store, clock, narrow, ann, OTHER)
+        passwords.change(store, clock, MASTER, narrow, ann, OTHER)
     with pytest.raises(Denied, match="The user of this key"):
-        passwords.change(store, clock, narrow, root.user_id, OTHER)
-    passwords.change(store, clock, root, ann, OTHER)
+        passwords.change(store, clock, MASTER, narrow, root.user_id, OTHER)
+    passwords.change(store, clock, MASTER, root, ann, OTHER)
     assert sessions.lookup(store, clock, token) is None
     assert sign_in(store, clock, password=OTHER)
 

@@ -7,7 +7,7 @@ there. How many guesses that leaves is told in docs/rbac.md, and a test counts t
 
 from __future__ import annotations
 
-import hashlib
+import hmac
 import math
 from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from ultimate_lib.clock import Clock
+    from ultimate_lib.sealed import MasterKey
     from ultimate_lib.store import Store
 
 FREE_FAILURES = 5  # of a name at an address
@@ -32,7 +33,6 @@ FREE_OF_NAME = 20
 NAME_S = 3.0  # of a name, wherever it is tried from
 KNOWN = timedelta(days=30)
 _FORGET = timedelta(hours=1)  # after so long without another failure
-_UNKNOWN_DIGITS = 4
 
 
 class Try(NamedTuple):
@@ -49,14 +49,17 @@ class Try(NamedTuple):
         return self.pair, self.address, self.name
 
 
-def of(connection: Connection, user_id: str | None, name: str, address: str, now: datetime) -> Try:
+def of(  # noqa: PLR0917 - whose try, from where, when
+    connection: Connection, master: MasterKey, user_id: str | None, name: str, address: str, now: datetime
+) -> Try:
     """Return what a try of a name counts for; `user_id` is None for a name that nobody has.
 
-    Of such a name, which may be a password in the wrong field, no more is kept than which of 65,536 groups it is in.
+    Every name counts by itself, so that no delay tells which names exist. One that nobody has may be a password in
+    the wrong field: what is kept of a name is therefore keyed, and a copy of the store alone lets nobody try.
     """
     place = network(address)
     seen = sign_ins.addresses(connection, user_id or "", now - KNOWN)
-    told = user_id or f"?{hashlib.sha256(name.encode('utf-8', 'replace')).hexdigest()[:_UNKNOWN_DIGITS]}"
+    told = hmac.new(master.derive("sign-in-names"), name.encode("utf-8", "surrogatepass"), "sha256").hexdigest()
     known = any(network(one) == place for one in seen)
     return Try(f"pair:{told} {place}", f"address:{place}", f"name:{told}", known)
 

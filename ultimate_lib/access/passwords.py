@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from ultimate_lib.access.principal import Principal
     from ultimate_lib.clock import Clock
+    from ultimate_lib.sealed import MasterKey
     from ultimate_lib.store import Store
 
 SHORTEST, LONGEST = 12, 128
@@ -132,7 +133,7 @@ def hashed(password: str, name: str, email: str | None = None, *, address: str =
 
 
 def sign_in(  # noqa: PLR0917 - who signs in, from where
-    store: Store, clock: Clock, name: str, password: str, address: str, agent: str
+    store: Store, clock: Clock, master: MasterKey, name: str, password: str, address: str, agent: str
 ) -> str:
     """Return the token of a new session.
 
@@ -142,7 +143,7 @@ def sign_in(  # noqa: PLR0917 - who signs in, from where
     ready = _folded(password)
     with store.begin() as connection:
         row = people.user_named(connection, name) if _can_be_a_name(name) else None
-        tried = delays.of(connection, row["id"] if row is not None else None, name, address, clock.now())
+        tried = delays.of(connection, master, row["id"] if row is not None else None, name, address, clock.now())
         delays.check(connection, tried, clock.now())  # who has to wait takes nobody's turn
     kept = row["password_hash"] if row is not None and row["active"] else None
     with _turns.turn(address):
@@ -174,9 +175,10 @@ def _wrong() -> Denied:
     )
 
 
-def change(
+def change(  # noqa: PLR0917 - who changes whose
     store: Store,
     clock: Clock,
+    master: MasterKey,
     actor: Principal,
     user_id: str,
     password: str,
@@ -201,7 +203,7 @@ def change(
         require_reach(connection, actor, user_id)
         expect(version, row)
     if own and row["password_hash"] is not None:
-        _check_current(store, clock, row, current, address)
+        _check_current(store, clock, master, row, current, address)
     kept = hashed(password, row["name"], row["email"], address=address)
     now = clock.now()
     with store.begin() as connection:
@@ -251,12 +253,14 @@ def _replace(connection: Connection, user_id: str, kept: str, now: datetime) -> 
     sign_ins.void_links(connection, user_id, now)
 
 
-def _check_current(store: Store, clock: Clock, row: RowMapping, current: str | None, address: str) -> None:
+def _check_current(  # noqa: PLR0917 - whose, from where
+    store: Store, clock: Clock, master: MasterKey, row: RowMapping, current: str | None, address: str
+) -> None:
     if current is None:
         raise Invalid("To change a password, give the one that it has.", code="password_current")
     ready = _folded(current)
     with store.begin() as connection:
-        tried = delays.of(connection, row["id"], row["name"], address, clock.now())
+        tried = delays.of(connection, master, row["id"], row["name"], address, clock.now())
         delays.check(connection, tried, clock.now())
     with _turns.turn(address):
         delays.charge(store, clock, tried)
