@@ -376,7 +376,7 @@ def test_only_a_few_wait_for_their_turn_and_two_of_an_address() -> None:
             release.wait(10)
 
     def taken(number: int) -> bool:
-        return turns._inside.total() == number
+        return turns._inside[False].total() == number
 
     threads = [threading.Thread(target=take, args=(address,)) for address in ("10.0.0.1", "2001:db8::1") * 2]
     for thread in threads[:2]:
@@ -399,11 +399,46 @@ def test_only_a_few_wait_for_their_turn_and_two_of_an_address() -> None:
         thread.join()
     with turns.turn("10.0.0.9"):
         pass
-    assert not turns._inside
+    assert not any(turns._inside.values())
 
 
 def test_sign_ins_leave_half_of_the_threads_to_pages() -> None:
     assert passwords.MOST_INSIDE * 2 <= app._THREADS
+    assert passwords.MOST_INSIDE + passwords.KNOWN_INSIDE < app._THREADS
+
+
+def test_strangers_who_take_all_places_hold_up_nobody_at_an_address_it_knows(
+    store: Store, clock: SteppedClock, ann: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sign_in(store, clock)
+    turns = passwords._Turns(2, 1, 2, 1)
+    monkeypatch.setattr(passwords, "_turns", turns)
+    with turns.turn("2001:db8::1"):
+        with pytest.raises(passwords.Busy):
+            sign_in(store, clock, address="10.0.0.2")
+        assert sign_in(store, clock)
+    with turns.turn(HERE, known=True), pytest.raises(passwords.Busy):
+        sign_in(store, clock)
+
+
+def test_old_failures_are_removed_once_a_minute_and_not_at_each_try(
+    store: Store, clock: SteppedClock, ann: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    removed: list[datetime] = []
+    true: Callable[..., None] = sign_ins.forget_failures
+    monkeypatch.setattr(
+        sign_ins, "forget_failures", lambda connection, before: (removed.append(before), true(connection, before))
+    )
+    for number in range(4):
+        fail(store, clock, "ann", 1, f"10.0.1.{number}")
+        clock.advance(30)
+    assert len(removed) == 2
+    clock.advance(3600)
+    fail(store, clock, "bob", 1)
+    with store.begin() as connection:
+        assert len(connection.execute(sa.select(tables.sign_in_failures)).all()) == 3
+        found = sa.inspect(connection).get_indexes("sign_in_failures")
+    assert [index["column_names"] for index in found] == [["last_failed_at"]]
 
 
 def test_who_has_to_wait_takes_nobodys_turn(

@@ -11,6 +11,7 @@ import hmac
 import math
 from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
+from weakref import WeakKeyDictionary
 
 from ultimate_lib.access.addresses import network
 from ultimate_lib.errors import Limited
@@ -33,6 +34,8 @@ FREE_OF_NAME = 20
 NAME_S = 3.0  # of a name, wherever it is tried from
 KNOWN = timedelta(days=30)
 _FORGET = timedelta(hours=1)  # after so long without another failure
+_FORGET_EVERY = timedelta(minutes=1)  # rows are removed: not at each try, which holds the store
+_forgets_at: WeakKeyDictionary[Store, datetime] = WeakKeyDictionary()
 
 
 class Try(NamedTuple):
@@ -113,7 +116,9 @@ def charge(store: Store, clock: Clock, tried: Try) -> None:
     with store.begin() as connection:
         audit.take_turn(connection)
         check(connection, tried, now)
-        sign_ins.forget_failures(connection, now - _FORGET)
+        if now >= _forgets_at.get(store, now):
+            _forgets_at[store] = now + _FORGET_EVERY
+            sign_ins.forget_failures(connection, now - _FORGET)
         for subject in tried.subjects:
             sign_ins.set_failures(connection, subject, _counted(connection, subject, now)[0] + 1, now)
 
