@@ -1,8 +1,9 @@
 """Delays after failed sign-ins: long ones for a name at an address, and for an address; short ones for a name alone.
 
-Whoever fails on purpose holds up its own address. A name alone waits some seconds at most, so that nobody shuts its
-owner out; and at an address from which the owner has signed in lately, nothing counts but the failures of that name
-there. How many guesses that leaves is told in docs/rbac.md, and a test counts them.
+Whoever fails on purpose holds up its own address. A name alone waits some seconds at most, and never at the first try
+from an address (for IPv6 a /48), so that nobody shuts its owner out. At an address from which the owner has signed in
+lately, nothing counts but the failures of that name there. How many guesses that leaves is told in docs/rbac.md, and a
+test counts them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakKeyDictionary
 
-from ultimate_lib.access.addresses import network
+from ultimate_lib.access.addresses import network, site
 from ultimate_lib.errors import Limited
 from ultimate_lib.store import audit, sign_ins
 
@@ -44,12 +45,13 @@ class Try(NamedTuple):
     pair: str  # a name at an address
     address: str
     name: str
+    site: str  # a name at all addresses that are likely one customer's
     known: bool  # the user has signed in from there lately: only the first holds it up
 
     @property
     def subjects(self) -> tuple[str, ...]:
         """Under which a failure is counted."""
-        return self.pair, self.address, self.name
+        return self.pair, self.address, self.name, self.site
 
 
 def of(  # noqa: PLR0917 - whose try, from where, when
@@ -64,7 +66,7 @@ def of(  # noqa: PLR0917 - whose try, from where, when
     seen = sign_ins.addresses(connection, user_id or "", now - KNOWN)
     told = hmac.new(master.derive("sign-in-names"), name.encode("utf-8", "surrogatepass"), "sha256").hexdigest()
     known = any(network(one) == place for one in seen)
-    return Try(f"pair:{told} {place}", f"address:{place}", f"name:{told}", known)
+    return Try(f"pair:{told} {place}", f"address:{place}", f"name:{told}", f"site:{told} {site(address)}", known)
 
 
 def of_pair(failures: int) -> float:
@@ -96,6 +98,8 @@ def check(connection: Connection, tried: Try, now: datetime) -> None:
     rules = {tried.pair: of_pair, tried.address: of_address, tried.name: of_name}
     if tried.known:
         rules = {tried.pair: of_known}
+    elif not _counted(connection, tried.site, now)[0]:
+        del rules[tried.name]  # its first try there: else who fails from ever new places shuts its owner out
     wait = 0.0
     for subject, delay_s in rules.items():
         failures, last = _counted(connection, subject, now)
