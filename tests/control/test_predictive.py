@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from proxy_server.control.api.predictive import later_of
+from proxy_server.control.api.predictive import later_of, left_of
 from proxy_server.control.api.span import zone_of
 from tests.control import alone, calls
 from tests.control.calls import call
@@ -74,6 +74,10 @@ def test_hours_and_other_metrics(control: Alone) -> None:
     assert len(told["rows"]) == 24
     assert told["summary"]["total_cost"] is None
     assert told["summary"]["total"] == pytest.approx(sum(row["value"] for row in told["rows"]))
+    each = forecast(control, "metric=cost_per_request_usd&days=7&filter=project:search")
+    assert (each["summary"]["total"], each["summary"]["mean"]) == (None, pytest.approx(1.5, rel=0.01))
+    far = forecast(control, "grain=hour&days=90&filter=project:search")
+    assert len(far["rows"]) == 90 * 24
     by_latency = forecast(control, "metric=latency&days=2&filter=project:search")
     assert by_latency["metric"] == "latency_p95_ms"
     assert (by_latency["summary"]["total"], by_latency["risk_level"]) == (None, "unknown")
@@ -166,3 +170,20 @@ def test_who_sees_its_own_calls_alone_gets_no_forecast_of_anothers(control: Alon
     assert own.status == 422, own.text
     assert "3 days are known" in own.json["error"]["message"]  # his own, and not Ann's forty
     assert control.get("/api/predictive/forecast?filter=user:user_ann", key=key).status == 403
+
+
+@pytest.mark.parametrize(
+    ("utc", "left"), [("2026-10-25T00:30", 0.5), ("2026-10-25T01:15", 0.75), ("2026-03-29T00:30", 0.5)]
+)
+def test_what_is_left_of_an_hour_is_time_also_when_clocks_change(utc: str, left: float) -> None:
+    zone = zone_of("Europe/Berlin")
+    now = datetime.fromisoformat(f"{utc}+00:00").astimezone(zone)
+    assert left_of(later_of(now, zone, "hour", 1), now) == pytest.approx(left)
+
+
+def test_a_forecast_is_the_same_with_a_budget_that_looks_further(control: Alone) -> None:
+    before = forecast(control, "days=3&filter=model:gpt-4o-mini&filter=project:search")
+    assert before["budgets"] == []  # two filters: no budget counts these
+    alone = forecast(control, "days=3&filter=project:search")
+    assert alone["budgets"]
+    assert [row["value"] for row in alone["rows"]] == [row["value"] for row in before["rows"]]
