@@ -18,7 +18,7 @@ from ultimate_lib.analytics.anomalies.seasons import Expected, Seasons
 from ultimate_lib.analytics.anomalies.sketch import Sides, Tail
 from ultimate_lib.analytics.anomalies.traces import Level, Sample
 
-THRESHOLD = 3.8
+THRESHOLD = 3.6
 KINDS: dict[str, tuple[str, ...]] = {
     "hour": ("hour",),
     "novelty": ("novelty",),
@@ -43,8 +43,9 @@ class SeriesDetector:
 
     THRESHOLD: ClassVar[float] = THRESHOLD
 
-    def __init__(self, *, learning: int) -> None:
+    def __init__(self, *, learning: int, threshold: float = THRESHOLD) -> None:
         self._learning = learning
+        self._threshold = threshold
         self._n = 0
         self._silent = 0
         self._lasting = 0.0
@@ -77,7 +78,7 @@ class SeriesDetector:
         elif self._silent:
             self._silent -= 1
             score = 0.0
-        elif score >= THRESHOLD:
+        elif score >= self._threshold:
             self._silent = int(_SILENT * self._learning)
             return Scored(score, True, reason, low, high)
         return Scored(score, False, reason if score else "", low, high)
@@ -135,6 +136,7 @@ class SeriesDetector:
         return {
             "version": _VERSION,
             "learning": self._learning,
+            "threshold": self._threshold,
             "n": self._n,
             "silent": self._silent,
             "lasting": self._lasting,
@@ -151,7 +153,7 @@ class SeriesDetector:
     def from_dict(cls, state: dict[str, Any]) -> SeriesDetector:
         """Return a detector that goes on where `to_dict` was called."""
         state = same_version(state, _VERSION)
-        made = cls(learning=state["learning"])
+        made = cls(learning=state["learning"], threshold=state["threshold"])
         made._n, made._silent = state["n"], state["silent"]
         made._lasting, made._unrest = state["lasting"], state["unrest"]
         made._seasons = Seasons.from_dict(state["seasons"])
