@@ -18,7 +18,7 @@ from ultimate_lib.analytics.anomalies.seasons import Expected, Seasons
 from ultimate_lib.analytics.anomalies.sketch import Sides, Tail
 from ultimate_lib.analytics.anomalies.traces import Level, Sample
 
-THRESHOLD = 3.6
+THRESHOLD = 4.0
 KINDS: dict[str, tuple[str, ...]] = {
     "hour": ("hour",),
     "novelty": ("novelty",),
@@ -28,12 +28,12 @@ KINDS: dict[str, tuple[str, ...]] = {
 }
 """The streams by kind; their names are what `Scored.reason` says."""
 
-_COMMON = 1.5  # decades that are no evidence: one point in thirty is as rare
-_FADING = 0.2  # decades that evidence loses a point
+_COMMON = 1.4  # decades that are no evidence: one point in twenty-five is as rare
+_FADING = 0.25  # decades that evidence loses a point
 _SILENT = 0.3  # of the learning time, after an anomaly
 _USUAL = 0.99  # share of points inside the expected range
 _FAR = 4.0  # spreads: further away counts no more for what lasts
-_LASTING, _UNREST = 0.05, 0.02  # shares by which a point moves what lasts
+_LASTING, _UNREST = 0.1, 0.02  # shares by which a point moves what lasts
 _MOST_STILL = 6.0
 _VERSION = 1
 
