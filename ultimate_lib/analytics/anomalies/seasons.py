@@ -12,6 +12,8 @@ _FEWEST = 3  # values before a slot is believed
 _PRIOR = 3.0  # values that the spread over all slots counts for beside a slot's own
 _SLOWING = 0.9  # a slot moves by 1 / visits ** this: a little quicker than a mean
 _MOST_VISITS = 1000
+_DAY = 1  # the profile of the hour of the day
+_CLEARLY = 0.8  # of the hour of the day's mean error
 _HEED = 0.002  # how quickly the profiles' errors are forgotten
 
 
@@ -27,6 +29,15 @@ class Expected(NamedTuple):
         if self.spread > 0:
             return miss / self.spread
         return math.copysign(1e9, miss) if miss else 0.0
+
+
+class Told(NamedTuple):
+    """What each profile expects; what to believe: the one that has missed least; and what is usual for the hour: of the
+    day, or of the week where that has missed clearly less."""
+
+    each: list[Expected]
+    believed: Expected
+    hour: Expected
 
 
 class Profile:
@@ -98,26 +109,28 @@ class Seasons:
         day = (at // DAY_S + _THURSDAY) % 7
         return 0, hour, hour + 24 * (day >= _SATURDAY), hour + 24 * day
 
-    def expect(self, slots: tuple[int, ...]) -> tuple[list[Expected], Expected] | None:
-        """Return each profile's expectation, and the one to believe: of the profile that has missed least.
+    def expect(self, slots: tuple[int, ...]) -> Told | None:
+        """Return what the profiles expect; one that knows nothing yet says what the one before it says.
 
-        A profile that knows nothing yet says what the one before it says. None while nothing is known.
+        None while nothing is known.
         """
         told = self.profiles[0].at(0)
         if told is None:
             return None
-        all_told = []
+        each = []
         for profile, slot in zip(self.profiles, slots, strict=True):
             told = profile.at(slot) or told
-            all_told.append(told)
-        return all_told, all_told[self.errors.index(min(self.errors))]
+            each.append(told)
+        best = self.errors.index(min(self.errors))
+        clear = best > _DAY and self.errors[best] < _CLEARLY * self.errors[_DAY]
+        return Told(each, each[best], each[best if clear else _DAY])
 
-    def learn(self, slots: tuple[int, ...], value: float, told: tuple[list[Expected], Expected] | None) -> None:
+    def learn(self, slots: tuple[int, ...], value: float, told: Told | None) -> None:
         """Take a value in, and how far each profile was from it."""
         if told is not None:
             self.n += 1
             pace = max(_HEED, 1 / self.n)
-            for index, one in enumerate(told[0]):
+            for index, one in enumerate(told.each):
                 self.errors[index] += (abs(value - one.value) - self.errors[index]) * pace
         for profile, slot in zip(self.profiles, slots, strict=True):
             profile.learn(slot, value)

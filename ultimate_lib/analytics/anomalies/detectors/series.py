@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from ultimate_lib.analytics.anomalies.scored import SKIPPED, Moment, Scored, known, same_version, seconds
-from ultimate_lib.analytics.anomalies.seasons import Expected, Seasons
+from ultimate_lib.analytics.anomalies.seasons import Seasons, Told
 from ultimate_lib.analytics.anomalies.sketch import Sides, Tail
 from ultimate_lib.analytics.anomalies.traces import Level, Sample
 
@@ -30,7 +30,8 @@ KINDS: dict[str, tuple[str, ...]] = {
 
 _COMMON = 1.4  # decades that are no evidence: one point in twenty-five is as rare
 _FADING = 0.25  # decades that evidence loses a point
-_SILENT = 0.3  # of the learning time, after an anomaly
+_SILENT = 0.3  # of the points learnt from first, after an anomaly
+_LONGEST = 750  # points learnt from that make it longer
 _USUAL = 0.99  # share of points inside the expected range
 _FAR = 4.0  # spreads: further away counts no more for what lasts
 _LASTING, _UNREST = 0.1, 0.02  # shares by which a point moves what lasts
@@ -79,11 +80,11 @@ class SeriesDetector:
             self._silent -= 1
             score = 0.0
         elif score >= self._threshold:
-            self._silent = int(_SILENT * self._learning)
+            self._silent = int(_SILENT * min(self._learning, _LONGEST))
             return Scored(score, True, reason, low, high)
         return Scored(score, False, reason if score else "", low, high)
 
-    def _rare(self, value: float, expected: tuple[list[Expected], Expected] | None) -> dict[str, float]:
+    def _rare(self, value: float, expected: Told | None) -> dict[str, float]:
         """Return the decades of each stream that has any."""
         level, tails, sides = self._level, self._tails, self._sides
         run, chance = level.standing(value)
@@ -98,11 +99,10 @@ class SeriesDetector:
         if distance is not None:
             rare["novelty"] = tails["novelty"].judge(distance)
         if expected is not None:
-            profiles, believed = expected
-            away = believed.away(value)
+            away = expected.believed.away(value)
             self._lasting += (max(-_FAR, min(away, _FAR)) - self._lasting) * _LASTING
             self._unrest += (min(abs(away), _FAR) - self._unrest) * _UNREST
-            rare["hour"] = sides["hour"].judge(profiles[1].away(value))
+            rare["hour"] = sides["hour"].judge(expected.hour.away(value))
             rare["season's level"] = sides["season's level"].judge(self._lasting)
             rare["unrest"] = tails["unrest"].judge(self._unrest)
         return rare
@@ -124,12 +124,12 @@ class SeriesDetector:
                 loudest, reason = decades, name
         return total, reason
 
-    def _range(self, expected: tuple[list[Expected], Expected] | None) -> tuple[float | None, float | None]:
+    def _range(self, expected: Told | None) -> tuple[float | None, float | None]:
         if expected is None:
             return None, None
-        believed = expected[1]
+        hour = expected.hour
         below, above = self._sides["hour"].range(1 - _USUAL)
-        return believed.value + below * believed.spread, believed.value + above * believed.spread
+        return hour.value + below * hour.spread, hour.value + above * hour.spread
 
     def to_dict(self) -> dict[str, Any]:
         """Return the state, as JSON holds it."""
