@@ -97,7 +97,9 @@ def measure(data: Path, *, quick: bool) -> list[Figure]:
     ours = nab.at_threshold(list(zip(marks, [scores for scores, _ in judged], strict=True)), SeriesDetector.THRESHOLD)
     others = {name: plain(corpus, marks, name) for name in PLAIN}
     windows = sum(len(file.windows) for file in corpus)
-    how = f"{len(corpus)} series, {windows} windows, threshold {SeriesDetector.THRESHOLD}; {datetime.now(UTC):%Y-%m-%d}"
+    how = (
+        f"{len(corpus)} series, {windows} windows, threshold {SeriesDetector.THRESHOLD}; {datetime.now(UTC):%Y-%m-%d}"
+    )
     figures = []
     for name, (floor, good, goal) in AIMS.items():
         peers = {method: scores[name] for method, scores in others.items()} | PUBLISHED[name]

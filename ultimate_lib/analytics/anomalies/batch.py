@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from ultimate_lib.analytics.anomalies.scored import seconds
 from ultimate_lib.errors import Invalid
 from ultimate_lib.registry import Registry
 
@@ -20,7 +22,8 @@ if TYPE_CHECKING:
     Floats: TypeAlias = NDArray[np.float64]
 
 DETECTORS: Registry[type[Detector]] = Registry("detectors", "ultimate_lib.analytics.anomalies.detectors", "DETECTOR")
-_LEARNING_SHARE, _LEARNING_LEAST, _LEARNING_MOST = 0.15, 24, 750
+_SHARE, _LEAST, _MOST = 0.15, 24, 750
+_DAY_S = 86400
 
 
 class Judged(NamedTuple):
@@ -33,9 +36,13 @@ class Judged(NamedTuple):
     expected_high: Floats
 
 
-def learning(points: int) -> int:
-    """Return how many points of a series are learnt from before any is called an anomaly."""
-    return min(max(int(_LEARNING_SHARE * points), _LEARNING_LEAST), _LEARNING_MOST)
+def learning(points: int, step_s: float) -> int:
+    """Return how many points of a series are learnt from before any is called an anomaly.
+
+    15 % of them, at most 750; but a whole day, and 24 points, at least.
+    """
+    day = math.ceil(_DAY_S / step_s) if step_s > 0 else 0
+    return max(min(int(_SHARE * points), _MOST), _LEAST, day)
 
 
 def detect(
@@ -47,18 +54,18 @@ def detect(
 ) -> Judged:
     """Judge a series, oldest point first; NaN marks an unknown value.
 
-    `learn` is how many points come before any is called an anomaly (None: 15 % of them, at least 24, at most 750).
+    `learn` is how many points come before any is called an anomaly (None: as `learning` says).
     """
     if len(times) != len(values):
-        raise Invalid(
-            f"There are {len(times)} times and {len(values)} values.", hint="Pass one time for each value."
-        )
-    detector = DETECTORS.get(method)(learning=learning(len(values)) if learn is None else learn)
+        raise Invalid(f"There are {len(times)} times and {len(values)} values.", hint="Pass one time for each value.")
     if isinstance(times, np.ndarray) and times.dtype.kind == "M":
         times = times.astype("datetime64[s]").astype(np.int64)
-    if isinstance(times, np.ndarray):
-        times = times.tolist()
-    told = [detector.update(at, value) for at, value in zip(times, np.asarray(values, float).tolist(), strict=True)]
+    moments = [seconds(at) for at in times]
+    if learn is None:
+        learn = learning(len(values), float(np.median(np.diff(moments))) if len(moments) > 1 else 0.0)
+    detector = DETECTORS.get(method)(learning=learn)
+    known = np.asarray(values, dtype=float).tolist()
+    told = [detector.update(at, value) for at, value in zip(moments, known, strict=True)]
     return Judged(
         score=np.array([one.score for one in told]),
         anomaly=np.array([one.anomaly for one in told], dtype=bool),

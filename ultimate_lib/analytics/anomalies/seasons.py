@@ -137,7 +137,7 @@ class Seasons:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the state, as JSON holds it."""
-        return {"profiles": [one.to_dict() for one in self.profiles], "errors": self.errors, "n": self.n}
+        return {"profiles": [one.to_dict() for one in self.profiles], "errors": self.errors.copy(), "n": self.n}
 
     @classmethod
     def from_dict(cls, state: dict[str, Any]) -> Seasons:

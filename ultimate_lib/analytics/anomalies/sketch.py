@@ -15,11 +15,16 @@ _HALF = math.log10(2)
 
 
 class Tail:
-    """Sizes (>= 0) counted in bins of equal ratio."""
+    """Sizes (>= 0) counted in bins of equal ratio, each `late` sizes after it was judged.
 
-    __slots__ = ("counts", "largest", "n", "top", "unit")
+    A size that grows slowly is then compared with what was before it began to.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("counts", "largest", "late", "n", "top", "unit", "waiting")
+
+    def __init__(self, late: int = 0) -> None:
+        self.late = late
+        self.waiting: list[float] = []
         self.counts = [0] * _BINS
         self.n = 0
         self.top = 0
@@ -29,7 +34,12 @@ class Tail:
     def judge(self, size: float) -> float:
         """Return how surprising a size is, then count it."""
         found = self.surprise(size, self.n)
-        self.add(size)
+        if self.late:
+            self.waiting.append(size)
+            if len(self.waiting) > self.late:
+                self.add(self.waiting.pop(0))
+        else:
+            self.add(size)
         return found
 
     def surprise(self, size: float, among: int) -> float:
@@ -79,12 +89,19 @@ class Tail:
     def to_dict(self) -> dict[str, Any]:
         """Return the state, as JSON holds it."""
         held = [[at, count] for at, count in enumerate(self.counts) if count]
-        return {"held": held, "largest": self.largest, "unit": self.unit}
+        return {
+            "held": held,
+            "largest": self.largest,
+            "unit": self.unit,
+            "late": self.late,
+            "waiting": self.waiting.copy(),
+        }
 
     @classmethod
     def from_dict(cls, state: dict[str, Any]) -> Tail:
         """Return the sketch of which `to_dict` told."""
-        made = cls()
+        made = cls(state["late"])
+        made.waiting = list(state["waiting"])
         for at, count in state["held"]:
             made.counts[at] = count
             made.top = at

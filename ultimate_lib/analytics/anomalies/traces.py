@@ -38,13 +38,14 @@ class Level:
         """Return how much less the series changes than usual."""
         return self.changes / (self.changing + _STILL * self.changes) if self.changes > 0 else 0.0
 
-    def standing(self, value: float) -> tuple[int, float]:
-        """Return how many times in a row `value` makes the last one again, and how unlikely that is by chance alone
-        (-log10), the first time taken as given."""
+    def standing(self, value: float) -> float:
+        """Return how unlikely it is that `value` makes the last one again and again as often as it now has (-log10).
+
+        By chance alone: the share of values that repeat the last, the first time taken as given.
+        """
         if not self.n or value != self.last:
-            return 0, 0.0
-        run, repeats = self.run + 1, self.repeats + 1
-        return run, (run - 1) * math.log10((self.n + 3) / (repeats + 1))
+            return 0.0
+        return self.run * math.log10((self.n + 3) / (self.repeats + 2))
 
     def learn(self, value: float) -> None:
         """Take a value in."""
@@ -125,7 +126,7 @@ class Sample:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the state, as JSON holds it."""
-        return {"kept": self.kept, "stride": self.stride, "wait": self.wait}
+        return {"kept": self.kept.copy(), "stride": self.stride, "wait": self.wait}
 
     @classmethod
     def from_dict(cls, state: dict[str, Any]) -> Sample:

@@ -36,6 +36,8 @@ _USUAL = 0.99  # share of points inside the expected range
 _FAR = 4.0  # spreads: further away counts no more for what lasts
 _LASTING, _UNREST = 0.1, 0.02  # shares by which a point moves what lasts
 _MOST_STILL = 6.0
+_SETTLED = 100  # points until the quick mean of changes has forgotten that it began at none
+_LATE = 40  # points after which the calm is counted: it comes slowly
 _VERSION = 1
 
 
@@ -55,9 +57,8 @@ class SeriesDetector:
         self._level = Level()
         self._sample = Sample()
         self._sides = {"hour": Sides(), "season's level": Sides()}
-        self._tails = {
-            name: Tail() for streams in KINDS.values() for name in streams if name not in self._sides
-        }
+        self._tails = {name: Tail() for streams in KINDS.values() for name in streams if name not in self._sides}
+        self._tails["calm"] = Tail(late=_LATE)
         self._fading = dict.fromkeys(KINDS, (0.0, ""))
 
     def update(self, at: Moment, value: float) -> Scored:
@@ -87,13 +88,12 @@ class SeriesDetector:
     def _rare(self, value: float, expected: Told | None) -> dict[str, float]:
         """Return the decades of each stream that has any."""
         level, tails, sides = self._level, self._tails, self._sides
-        run, chance = level.standing(value)
         rare = {
             "level": tails["level"].judge(level.relative_shift()),
             "shift": tails["shift"].judge(level.shift()),
             "restless": tails["restless"].judge(level.restless()),
-            "calm": tails["calm"].judge(level.calm()),
-            "still": min(tails["still"].judge(float(run)), chance, _MOST_STILL),
+            "calm": tails["calm"].judge(level.calm()) if level.n >= _SETTLED else 0.0,
+            "still": self._still(value),
         }
         distance = self._sample.distance(value)
         if distance is not None:
@@ -106,6 +106,14 @@ class SeriesDetector:
             rare["season's level"] = sides["season's level"].judge(self._lasting)
             rare["unrest"] = tails["unrest"].judge(self._unrest)
         return rare
+
+    def _still(self, value: float) -> float:
+        """Return the decades of a value that repeats the last: by chance, and beside earlier runs of repeats."""
+        level, runs = self._level, self._tails["still"]
+        if value != level.last:
+            runs.add(float(level.run))
+            return 0.0
+        return min(runs.surprise(level.run + 1.0, runs.n), level.standing(value), _MOST_STILL)
 
     def _sum(self, rare: dict[str, float]) -> tuple[float, str]:
         """Return the evidence of all kinds together, and the loudest stream."""
