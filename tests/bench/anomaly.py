@@ -2,9 +2,9 @@
 
     python -m tests.bench.anomaly --data FOLDER [--quick]
 
-FOLDER holds nab*.parquet (columns file, timestamp, value) and nab*windows.json (file: pairs of timestamps), all or
-part of numenta/NAB v1.1. Every file is judged point by point by the very detector that the product runs, at its frozen
-threshold. `nab_split_half` chooses the threshold on one half of the files and scores the other, both ways.
+FOLDER holds nab*.parquet (columns file, timestamp, value) and nab*windows.json (file: pairs of timestamps): all or
+part of numenta/NAB v1.1. Every file is judged point by point by the very detector that the product runs, at its
+frozen threshold. `nab_split_half` chooses the threshold on one half of the files and scores the other, both ways.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 
 from tests.bench import nab
 from tests.bench.figures import Figure, emit
-from ultimate_lib.analytics.anomalies.batch import DETECTORS, detect
+from ultimate_lib.analytics.anomalies.batch import detect
 from ultimate_lib.analytics.anomalies.detectors.series import SeriesDetector
 
 if TYPE_CHECKING:
@@ -78,9 +78,9 @@ def split_half(corpus: list[nab.File], marks: list[nab.Points]) -> list[tuple[fl
     odd = [at % 2 for at in range(len(corpus))]
     scored: dict[int, dict[float, float]] = {0: {}, 1: {}}
     for threshold, scores in judged.items():
-        for half in scored:
+        for half, by_threshold in scored.items():
             marked = [(marks[at], scores[at]) for at in range(len(corpus)) if odd[at] == half]
-            scored[half][threshold] = nab.at_threshold(marked, threshold)["standard"]
+            by_threshold[threshold] = nab.at_threshold(marked, threshold)["standard"]
     found = []
     for here, there in ((0, 1), (1, 0)):
         chosen = max(scored[here], key=lambda one: scored[here][one])

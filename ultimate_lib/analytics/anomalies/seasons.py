@@ -32,8 +32,11 @@ class Expected(NamedTuple):
 
 
 class Told(NamedTuple):
-    """What each profile expects; what to believe: the one that has missed least; and what is usual for the hour: of the
-    day, or of the week where that has missed clearly less."""
+    """What each profile expects, and two choices among them.
+
+    `believed` is of the profile that has missed least. `hour` is of the hour of the day, or of the week where that
+    has missed clearly less.
+    """
 
     each: list[Expected]
     believed: Expected

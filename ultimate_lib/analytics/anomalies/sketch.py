@@ -63,10 +63,8 @@ class Tail:
         at = self._bin(size)
         self.counts[at] += 1
         self.n += 1
-        if at > self.top:
-            self.top = at
-        if size > self.largest:
-            self.largest = size
+        self.top = max(self.top, at)
+        self.largest = max(self.largest, size)
         if self.n >= _MOST:
             self.counts = [(count + 1) // 2 for count in self.counts]
             self.n = sum(self.counts)

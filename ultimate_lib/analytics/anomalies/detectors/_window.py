@@ -61,6 +61,6 @@ class Window:
         """Return a detector that goes on where `to_dict` was called."""
         state = same_version(state, _VERSION)
         made = cls(learning=state["learning"])
-        made._n = state["n"]  # noqa: SLF001 - its own
-        made._last.extend(state["last"])  # noqa: SLF001 - its own
+        made._n = state["n"]
+        made._last.extend(state["last"])
         return made
