@@ -1,10 +1,10 @@
 """The series detector: five kinds of evidence, each measured by how rare it has been in this very series.
 
 Every stream turns a point into a size (how far from its hour, from all values so far, how far the level has moved,
-how restless or still the series is) and the size into decades of rarity. Streams that say much the same form a kind,
-which counts by its loudest; a kind's evidence fades over the next points, so that kinds that speak shortly after
-each other speak together. What exceeds `_COMMON` decades is summed over the kinds. After an anomaly it is silent for a
-while.
+how restless or still the series is) and the size into decades of rarity. Streams that say much the same form a
+kind, which counts by its loudest; a kind's evidence fades over the next points, so that kinds that speak shortly
+after each other speak together. What exceeds `_COMMON` decades is summed over the kinds. After an anomaly it is
+silent for a while.
 
 The constants were chosen on public series together, never by a series' name: `tests/bench/anomaly.py` prints what they
 score, and what a threshold chosen on one half scores on the other.
