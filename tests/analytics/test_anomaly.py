@@ -17,7 +17,7 @@ from ultimate_lib.analytics.anomalies.batch import DETECTORS, Judged, detect, le
 from ultimate_lib.analytics.anomalies.detectors.series import KINDS, THRESHOLD, SeriesDetector
 from ultimate_lib.analytics.anomalies.seasons import Seasons
 from ultimate_lib.analytics.anomalies.sketch import Sides, Tail
-from ultimate_lib.analytics.anomalies.traces import Sample
+from ultimate_lib.analytics.anomalies.traces import Level, Sample
 from ultimate_lib.errors import Invalid, NotFound
 
 Floats = NDArray[np.float64]
@@ -197,7 +197,9 @@ def test_a_restart_in_the_middle_changes_nothing_for_any_detector() -> None:
         kind = DETECTORS.get(name)
         whole, first = kind(learning=200), kind(learning=200)
         expected = [whole.update(at, value) for at, value in zip(clock(1680).tolist(), values.tolist(), strict=True)]
-        for cut in (0, 1, 150, 1255):
+        heard = np.flatnonzero([one.score > 0 for one in expected])
+        between = [int(at) + 1 for at in heard[:-1][np.diff(heard) == 1]][:2]  # amid evidence that fades
+        for cut in (0, 1, 150, 1255, *between):
             first = kind(learning=200)
             for at, value in zip(clock(1680).tolist()[:cut], values.tolist()[:cut], strict=True):
                 first.update(at, value)
@@ -390,7 +392,40 @@ def test_sides_tell_up_from_down() -> None:
         sides.judge(size)
         sides.judge(-0.01 * size)
     assert sides.judge(-1.0) > 3
+    assert sides.judge(math.log(50)) == pytest.approx(math.log10(50), abs=0.15)  # as far out on either side
     assert sides.judge(1.0) < 1
+
+
+def test_nothing_is_called_before_all_is_learnt() -> None:
+    values = plain(0, 400)
+    for at in (298, 299, 300, 301):
+        loud = values.copy()
+        loud[at] = 50
+        assert bool(found(loud, at, 1, learn=300)) is (at >= 300)
+
+
+def test_the_slots_of_a_moment_are_hour_weekend_and_weekday() -> None:
+    assert Seasons.slots(MONDAY) == (0, 0, 0, 0)
+    assert Seasons.slots(MONDAY + 4 * 86400 + 23 * HOUR) == (0, 23, 23, 23 + 4 * 24)
+    assert Seasons.slots(MONDAY + 5 * 86400 + HOUR + 59) == (0, 1, 25, 1 + 5 * 24)
+    assert Seasons.slots(MONDAY + 6 * 86400) == (0, 0, 24, 6 * 24)
+
+
+def test_standing_still_is_rare_where_values_seldom_repeat() -> None:
+    restless, sticky = Level(), Level()
+    for at in range(1000):
+        restless.learn(float(at))
+        sticky.learn(float(at // 2))
+    for level in (restless, sticky):
+        last = level.last
+        assert level.standing(last + 1) == 0
+        level.learn(7.5)
+        assert level.standing(7.5) == 0  # the first time is taken as given
+        level.learn(7.5)
+        level.learn(7.5)
+        assert level.run == 2
+    assert restless.standing(7.5) > 4.5
+    assert 0.4 < sticky.standing(7.5) < 0.7
 
 
 def test_the_profile_that_misses_least_is_believed() -> None:

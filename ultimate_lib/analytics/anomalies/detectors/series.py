@@ -6,8 +6,8 @@ kind, which counts by its loudest; a kind's evidence fades over the next points,
 after each other speak together. What exceeds `_COMMON` decades is summed over the kinds. After an anomaly it is
 silent for a while.
 
-The constants were chosen on public series together, never by a series' name: `tests/bench/anomaly.py` prints what they
-score, and what a threshold chosen on one half scores on the other.
+The constants were chosen on public series together, never by a series' name: `tests/bench/anomaly.py` prints what
+they score, and what a threshold chosen on one half scores on the other.
 """
 
 from __future__ import annotations
