@@ -51,6 +51,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     rows: list[Row]
     stored_keys: str = ""  # mark of the providers' keys that calls go by
     budgets: list[Standing] = []
+    limits_failure: str | None = None  # the code of why limits are not kept up with the store
     owning: bool = False  # this process admits calls under hard budgets
 
 
@@ -73,6 +74,7 @@ def take(state: State, connections: int) -> Snapshot:
         rows=[Row(*key, *msgspec.structs.astuple(totals)) for key, totals in state.totals.items()],
         stored_keys=state.stored.mark,
         budgets=state.admission.counters.standings(),
+        limits_failure=state.admission.failure or None,
         owning=state.admission.counters.owning,
     )
 

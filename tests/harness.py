@@ -56,9 +56,10 @@ class Running:
 
         def successors() -> list[int]:
             served = [(name, int(pid)) for name, pid in told.findall(self.log())]
-            (seat,) = {name for name, pid in served if pid == old}
-            of_seat = [pid for name, pid in served if name == seat]
-            return of_seat[of_seat.index(old) + 1 :]
+            for seat in {name for name, pid in served if pid == old}:
+                of_seat = [pid for name, pid in served if name == seat]
+                return of_seat[of_seat.index(old) + 1 :]
+            return []  # it is told of a little later than it serves
 
         wait_until(successors, seconds, self)
         return successors()[-1]

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from ultimate_lib.clock import Clock
     from ultimate_lib.compute import Compute
     from ultimate_lib.lake import Lake
+    from ultimate_lib.limits.status import Journaled
     from ultimate_lib.sealed import MasterKey
     from ultimate_lib.settings import Settings
     from ultimate_lib.store import Store
@@ -37,3 +38,10 @@ class Workbench:
         from ultimate_lib.sealed import MasterKey  # noqa: PLC0415 - few need it
 
         return MasterKey.load(self.settings)
+
+    @cached_property
+    def budgets_seen(self) -> Journaled:
+        """What budgets have spent, as store and journal tell; it remembers how far it has read."""
+        from ultimate_lib.limits.status import Journaled  # noqa: PLC0415 - few need it
+
+        return Journaled(self.store, self.clock, self.settings)

@@ -62,14 +62,14 @@ export interface ICall {
   readonly notebook: string | null;
 }
 
-/** A budget that concerns the user, and how much of it is used; null is unknown. */
+/** A budget that concerns the user, and how much of it is used; null is unknown, or not for this user to know. */
 export interface IBudget {
   readonly id: string;
   readonly name: string;
   readonly subject: string;
   readonly subject_id: string | null;
   readonly unit: 'nano_usd' | 'tokens';
-  readonly amount: number;
+  readonly amount: number | null;
   readonly period: 'day' | 'week' | 'month' | 'total';
   readonly period_end: string | null;
   readonly hard: boolean;

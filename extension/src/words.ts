@@ -1,7 +1,7 @@
 // Sentences that more than one plugin says.
 
 import type { TranslationBundle } from '@jupyterlab/translation';
-import { count, instant, usd } from './format';
+import { count, instant, UNKNOWN, usd } from './format';
 import type { IBudget, IProxy, IState } from './tokens';
 
 /** The state of the proxy in a few words. */
@@ -79,16 +79,22 @@ export function budgetName(budget: IBudget, trans: TranslationBundle): string {
 /** What is left of a budget, and until when. */
 export function budgetWords(budget: IBudget, trans: TranslationBundle): string {
   const ends = budget.period_end === null ? null : instant(budget.period_end).toLocaleString();
-  const left =
-    budget.left !== null && budget.left <= 0
-      ? budget.hard
-        ? trans.__('used up: calls are refused')
-        : trans.__('used up: calls go on')
+  const left = isUsedUp(budget)
+    ? budget.hard
+      ? trans.__('used up: calls are refused')
+      : trans.__('used up: calls go on')
+    : budget.amount === null
+      ? trans.__('%1 used', percent(budget))
       : trans.__('%1 left', amount(budget.left, budget, trans));
   const held = budget.held ? trans.__('%1 held', amount(budget.held, budget, trans)) : null;
   return [left, held, ends === null ? null : trans.__('until %1', ends)]
     .filter(Boolean)
     .join(' · ');
+}
+
+/** Whether nothing is left of a budget. */
+export function isUsedUp(budget: IBudget): boolean {
+  return budget.left !== null ? budget.left <= 0 : (budget.used_ratio ?? 0) >= 1;
 }
 
 /** A number in a budget's unit. */
@@ -116,10 +122,15 @@ function tightest(proxy: IProxy, trans: TranslationBundle): string[] {
   const known = (proxy.budgets ?? []).filter(one => one.used_ratio !== null);
   known.sort((a, b) => (b.used_ratio ?? 0) - (a.used_ratio ?? 0));
   return known.slice(0, 1).map(one => {
-    const percent = Math.round((one.used_ratio ?? 0) * 100);
     const name = budgetName(one, trans);
-    return trans.__('budget %1: %2% of %3 used', name, percent, amount(one.amount, one, trans));
+    return one.amount === null
+      ? trans.__('budget %1: %2 used', name, percent(one))
+      : trans.__('budget %1: %2 of %3 used', name, percent(one), amount(one.amount, one, trans));
   });
+}
+
+function percent(budget: IBudget): string {
+  return budget.used_ratio === null ? UNKNOWN : `${Math.round(budget.used_ratio * 100)}%`;
 }
 
 function unpriced(proxy: IProxy, trans: TranslationBundle): string {

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from proxy_server.commands.common import add_places, overrides, settings_and_text
 from ultimate_lib.access import audits
+from ultimate_lib.clock import SystemClock
 from ultimate_lib.store import Store
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
     settings, _ = settings_and_text(arguments, overrides(arguments))
     store = Store(settings.store_url)
     try:
-        told = audits.verify(store)
+        told = audits.verify(store, SystemClock())
     finally:
         store.close()
     if told.broken_at is not None:

@@ -12,6 +12,7 @@ import functools
 import importlib.util
 import logging
 import threading
+from concurrent.futures import Future, wait
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,7 @@ log = logging.getLogger(__name__)
 
 PATH = "/dashboards/overview"
 INSTALL = "pip install 'ultimate-proxy[lab]'"
+_PATIENCE_S = 0.2
 _FILES = "/dashboards/static"
 _NEEDED = ("panel", "bokeh")
 _SCRIPTS = (
@@ -152,14 +154,31 @@ class Dashboards:
                     raise Unavailable("Dashboards are not installed.", hint=f"Run: {INSTALL}", code="not_installed")
                 from proxy_server.control.dashboard_sessions import Sessions  # noqa: PLC0415 - 2 s; see above
 
-                made = asyncio.run_coroutine_threadsafe(self._started(Sessions), self._loop).result()
-                self.sessions = made
+                self.sessions = self._on_the_loop(Sessions)
             return self.sessions
 
-    async def _started(self, kind: type[Sessions]) -> Sessions:
+    def _on_the_loop(self, kind: type[Sessions]) -> Sessions:
+        """Make the sessions where they live. A loop that has ended, or ends before its turn, makes none."""
+        made: Future[Sessions] = Future()
+
+        def make() -> None:
+            try:
+                made.set_result(kind(self._control, self.page_route))
+            except Exception as error:  # noqa: BLE001 - raised where it is waited for
+                made.set_exception(error)
+
+        ends = Unavailable("This process is about to end.", hint="Try again in a moment.")
         if self._closed:
-            raise Unavailable("This process is about to end.", hint="Try again in a moment.")
-        return kind(self._control, self.page_route)
+            raise ends
+        try:
+            self._loop.call_soon_threadsafe(make)
+        except RuntimeError:  # the loop is closed
+            raise ends from None
+        while not made.done():
+            if self._closed:
+                raise ends
+            wait([made], timeout=_PATIENCE_S)
+        return made.result()
 
 
 class Sockets(Router):

@@ -81,6 +81,11 @@ def _gateways(seen: Seen) -> list[str]:
         for shot in seen.fresh
         if shot.journal_failure is not None
     ]
+    reasons += [
+        f"Gateway {shot.slot} goes by the limits that it knew before ({shot.limits_failure})."
+        for shot in seen.fresh
+        if shot.limits_failure is not None
+    ]
     return reasons
 
 

@@ -204,6 +204,8 @@ def _responses(route: Route, schema_of: dict[str, Any], *, by_version: bool) -> 
     refusal = {"application/json": {"schema": schema_of[repr(ErrorBody)]}}
     left_out = _OF_KNOWN if route.permission == "public" and route.method == "GET" else set()
     left_out = left_out | (set() if route.method in CHANGING else _OF_CHANGES) | (set() if by_version else {"412"})
+    for number, sentence in route.refuses:
+        answers[str(number)] = {"description": sentence, "content": refusal}
     for status, sentence in _ERRORS.items():
         if status not in left_out:
             answers.setdefault(status, {"description": sentence, "content": refusal})

@@ -21,18 +21,23 @@ from proxy_server.control.api import (
     keys,
     limits,
     live,
+    patterns,
+    predictive,
     providers,
     system,
     teams,
+    thresholds,
     users,
 )
 from proxy_server.control.conditions import versioned
-from proxy_server.control.pages import admin, call, docs, home, login
+from proxy_server.control.pages import account, admin, call, docs, home, login
 from proxy_server.control.pages import calls as calls_page
+from proxy_server.control.pages import forecast as forecast_page
 from proxy_server.control.pages.admin import audit as audit_page
 from proxy_server.control.pages.admin import budgets as budgets_page
 from proxy_server.control.pages.admin import keys as keys_page
 from proxy_server.control.pages.admin import providers as providers_page
+from proxy_server.control.pages.admin import rate_limits as rate_limits_page
 from proxy_server.control.pages.admin import teams as teams_page
 from proxy_server.control.pages.admin import users as users_page
 from proxy_server.control.params import SEGMENT
@@ -69,6 +74,7 @@ class Route(NamedTuple):
     loopback: bool = False  # open without credentials to programs on this computer
     heavy: bool = False  # reads the lake for known callers; only a few of these run at a time
     apart: bool = False  # what it makes is no change of the object in its path, which may have any version
+    refuses: tuple[tuple[int, str], ...] = ()  # statuses that others of its kind do not have, and why
     head: bool = True  # HEAD asks the same as GET; False where GET changes something
 
     @property
@@ -85,21 +91,27 @@ def _docs(bench: Workbench, caller: Caller, nothing: Nothing) -> Page:
     return docs.docs(_openapi(bench, caller, nothing))
 
 
+_TOO_LITTLE = ((422, "There are too few calls to answer this yet; the error says how many are needed."),)
 _SPAN = "?metrics=requests,cost_usd&start=2026-11-01&end=2026-11-30"
 
 TABLE: tuple[Route, ...] = (
     Route("GET", "/", home.home, PUBLIC, "What happened today, and how to connect a client.", "",
-          page="home", heavy=True),
+          takes=home.Asked, page="home", heavy=True),
     Route("GET", "/calls", calls_page.calls, "analytics:view", "The calls, newest first, by time and filters.", "",
           takes=calls_page.Asked, page="calls", heavy=True),
     Route("GET", "/calls/{id}", call.call, "analytics:view", "One call, and why it costs what it does.", "",
           takes=calls.OneCall, page="call", heavy=True),
+    Route("GET", "/forecast", forecast_page.forecast, "analytics:view",
+          "What the next days will be, and how sure that is.", "", takes=forecast_page.Asked, page="forecast",
+          heavy=True),
     Route("GET", "/docs", _docs, PUBLIC, "The reference of this interface.", "", page="docs"),
     Route("GET", "/login", login.sign_in, PUBLIC, "Sign in: the form, or the way by a link.", "?link=…",
           takes=login.SignIn, page="login", head=False),
     Route("POST", "/login", login.submit, PUBLIC, "Sign in with name and password, or set a first password.", "",
           takes=login.Form, page="login_form"),
     Route("POST", "/logout", login.sign_out, KNOWN, "End this browser's session.", "", page="logout"),
+    Route("GET", "/account", account.account, KNOWN, "One's own roles, teams, password and browsers.", "",
+          page="account"),
     Route("GET", "/admin", admin.admin, KNOWN, "The first page of those that the caller may see.", "", page="admin"),
     Route("GET", "/admin/users", users_page.users, "users:manage", "The people who use this proxy.", "",
           takes=users_page.Asked, page="admin_users"),
@@ -115,6 +127,10 @@ TABLE: tuple[Route, ...] = (
           takes=budgets_page.Asked, page="admin_budgets"),
     Route("GET", "/admin/budgets/{id}", budgets_page.budget, "settings:manage", "One budget, to change it.", "",
           takes=budgets_page.One, page="admin_budget"),
+    Route("GET", "/admin/rate-limits", rate_limits_page.rate_limits, KNOWN, "Rate limits of those who call.", "",
+          takes=rate_limits_page.Asked, page="admin_rate_limits"),
+    Route("GET", "/admin/rate-limits/{id}", rate_limits_page.rate_limit, "settings:manage",
+          "One rate limit, to change it.", "", takes=rate_limits_page.One, page="admin_rate_limit"),
     Route("GET", "/admin/providers", providers_page.providers, "settings:manage",
           "Providers, their keys, and which serves which model.", "", takes=providers_page.Asked,
           page="admin_providers"),
@@ -132,6 +148,17 @@ TABLE: tuple[Route, ...] = (
     Route("GET", "/api/analytics/calls", analytics.calls, "analytics:view",
           "Single calls, newest first, page by page.", "?filter=status:error&limit=50",
           takes=analytics.Calls, gives=analytics.CallPage, heavy=True),
+    Route("GET", "/api/predictive/forecast", predictive.forecast, "analytics:view",
+          "The next days of a metric with intervals, its backtest, and when budgets would be spent.",
+          "?metric=cost_usd&days=7&grain=day", takes=predictive.AskedForecast, gives=predictive.Forecasted,
+          heavy=True, refuses=_TOO_LITTLE),
+    Route("GET", "/api/predictive/thresholds", thresholds.thresholds, "analytics:view",
+          "What the running day, week or month will hardly exceed: a warning and a critical threshold.",
+          "?metric=cost_usd&period=month", takes=thresholds.AskedThresholds, gives=thresholds.ThresholdsTold,
+          heavy=True, refuses=_TOO_LITTLE),
+    Route("GET", "/api/predictive/patterns", patterns.patterns, "analytics:view",
+          "The shape of a metric's days and weeks, and when its level changed.", "?metric=requests",
+          takes=patterns.AskedPatterns, gives=patterns.PatternsTold, heavy=True, refuses=_TOO_LITTLE),
     Route("GET", "/api/calls/{id}", calls.call, "analytics:view",
           "One call: every column of its record, and why it costs what it does.", "",
           takes=calls.OneCall, gives=calls.CallTold, heavy=True),
@@ -156,8 +183,8 @@ TABLE: tuple[Route, ...] = (
           gives=auth.Ended),
     Route("GET", "/api/sessions", auth.listed, KNOWN, "The caller's browsers that are signed in, newest first.", "",
           gives=auth.Sessions),
-    Route("DELETE", "/api/sessions", auth.end_all, KNOWN, "End all sessions of the caller.", "",
-          gives=auth.SessionsEnded),
+    Route("DELETE", "/api/sessions", auth.end_all, KNOWN, "End all sessions of the caller, or all others.",
+          "?others=true", takes=auth.Ending, gives=auth.SessionsEnded),
     Route("DELETE", "/api/sessions/{id}", auth.end_one, KNOWN, "End one session of the caller.", "",
           takes=auth.OneSession, gives=auth.SessionsEnded),
     Route("GET", "/api/users", users.listed, "users:manage", "Users by name, page by page.", "?limit=50",
@@ -203,7 +230,7 @@ TABLE: tuple[Route, ...] = (
     Route("GET", "/api/audit", audit.found, "audit:view", "Who did what, newest first, page by page.",
           "?action=user.roles&from=2026-11-01T00:00:00Z", takes=audit.AuditAsked, gives=audit.AuditPage),
     Route("GET", "/api/audit/verify", audit.verify, "audit:view", "Whether the chain of the audit's rows holds.", "",
-          gives=audit.AuditVerified),
+          gives=audit.AuditVerified, refuses=((429, "It is being verified just now."),)),
     Route("GET", "/api/keys", keys.listed, KNOWN, "Keys, newest first: the caller's own, a team's, or everyone's.",
           "?state=live", takes=keys.Listing, gives=keys.Keys, also=("/api/api-keys",)),
     Route("POST", "/api/keys", keys.create, KNOWN, "Make a key; it is shown this once.",

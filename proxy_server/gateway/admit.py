@@ -9,21 +9,24 @@ is still held there and goes on. Until then its calls wait.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import logging
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ultimate_lib.errors import Invalid, UltimateError, Unavailable
-from ultimate_lib.limits import spent
+from ultimate_lib.limits import spent, words
 from ultimate_lib.limits.counters import Ask, Hold, Refusal, Wait
 from ultimate_lib.limits.memory import MemoryCounters
 from ultimate_lib.limits.worst import WorstCase, priced
 from ultimate_lib.pricing.ceiling import UNSAID_OUTPUT
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from proxy_server.gateway.exchange import Exchange
     from proxy_server.gateway.headers import RequestHeaders
@@ -37,8 +40,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_Told = TypeVar("_Told")
+
 _BEAT_S = 1.0
+_SLOW_S = 2.0
+_LARGE = 256 * 1024  # bytes of a body that is looked through on the loop, in a millisecond
 _CLAIM_S = 0.05
+_LATE_S = 0.2
 
 
 class Admission:
@@ -56,7 +64,11 @@ class Admission:
         self._mark: tuple[object, ...] | None = None
         self._lock: int | None = None
         self._leaving = False
-        self._failure = ""
+        self._late = False  # calls wait for the worker to add up a budget
+        self._scales: ThreadPoolExecutor | None = None
+        self._weighing_bytes = 0
+        self.failure = ""
+        """The code of why limits are not kept up with the store; empty: they are."""
         self.counters.own(owning=False)
         self._first_look()
 
@@ -72,6 +84,7 @@ class Admission:
         except Unavailable as error:  # calls are refused until they can be read, all of it: what is spent as well
             self._mark = None
             self._let_go()
+            self.failure = error.code
             log.warning("The limits cannot be read yet: %s", error)
 
     def _check(self, limits: Limits) -> None:
@@ -104,7 +117,8 @@ class Admission:
         self.idle = self.counters.idle
 
     def _add(self, seen: Seen) -> None:
-        self.counters.add(seen.spent, seen.held)
+        self.counters.add(seen.spent, seen.held, seen.begun)
+        self._late = bool(seen.late)
 
     # -- keeping up ---------------------------------------------------------------------------------------------
 
@@ -112,38 +126,73 @@ class Admission:
         """Each second: take what has changed in the store and in other writers' segments. Ends when cancelled."""
         while True:
             owning, claimed = self.counters.owning, False
-            await asyncio.sleep(_BEAT_S if owning else _CLAIM_S)
+            await asyncio.sleep(_CLAIM_S if not owning else _LATE_S if self._late else _BEAT_S)
             try:
                 claimed = not owning and self._claim()
                 if claimed or owning or self._mark is None:
                     await self._look()
                 if not owning and not self._leaving and (claimed or not self._alone) and self._mark is not None:
                     self.counters.own(owning=True)
-                self._failure = ""
+                self.failure = ""
             except (UltimateError, OSError) as error:
                 if claimed:
                     self._let_go()
-                if str(error) != self._failure:  # told once, not each second
-                    log.warning("Limits stay as they were: %s", error)
-                self._failure = str(error)
+                self._fail(error.code if isinstance(error, UltimateError) else type(error).__name__, error)
                 await asyncio.sleep(_BEAT_S)
             except Exception:
                 if claimed:
                     self._let_go()  # or it would be claimed no more, and calls would wait in vain
                 log.exception("Limits could not be renewed; it is tried again.")
+                self.failure = "internal"
                 await asyncio.sleep(_BEAT_S)
 
     async def _look(self) -> None:
-        limits = await asyncio.to_thread(spent.read, self._state.store, self._mark)
+        limits = await self._beside(partial(spent.read, self._state.store, self._mark))
         if limits is not None:
             self._set(limits)
         # from this instant on the calls of a new budget are counted here; what was before is read from the journal
-        self.counters.count_anew()
+        anew = self.counters.count_anew()
         position = self._state.journal.position
         budgets: list[Budget] = [account.budget for account in self.counters.accounts.values()]
         if budgets:
-            self._add(await asyncio.to_thread(self._elsewhere.look, budgets, position))
+            self._add(await self._beside(partial(self._elsewhere.look, budgets, position, anew)))
         self.counters.expire()
+
+    async def _beside(self, work: Callable[[], _Told]) -> _Told:
+        """Do `work` in a thread of its own, which holds up no exit; say so while it takes too long, and wait on.
+
+        What it says at last still holds: nothing else is asked meanwhile.
+        """
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[_Told] = loop.create_future()
+
+        def tell(value: Any, error: BaseException | None) -> None:
+            if done.cancelled():
+                return
+            if error is None:
+                done.set_result(value)
+            else:
+                done.set_exception(error)
+
+        def do() -> None:
+            value, error = None, None
+            try:
+                value = work()
+            except Exception as raised:  # noqa: BLE001 - told to who waits
+                error = raised
+            with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
+                loop.call_soon_threadsafe(tell, value, error)
+
+        threading.Thread(target=do, name="limits", daemon=True).start()
+        while not (await asyncio.wait({done}, timeout=_SLOW_S))[0]:
+            self._fail("limits_slow")
+            self.counters.expire()
+        return done.result()
+
+    def _fail(self, code: str, told: object = "reading them takes long; the store may hang") -> None:
+        if code != self.failure:  # told once, not each second
+            log.warning("Limits stay as they were: %s", told)
+        self.failure = code
 
     def leave(self) -> None:
         """Cease to admit calls under hard budgets, for a successor does now."""
@@ -169,7 +218,23 @@ class Admission:
         """Let a call go on, now or when others have made room. Raises `Limited`, `Unavailable`."""
         if self._mark is None:
             raise Unavailable("The limits cannot be read yet.", hint="Try again in a few seconds.", code="limits")
-        answer = self.counters.admit(self._ask(exchange, surface, facts, route, record))
+        worst = WorstCase(
+            exchange.body, facts, record, exchange.method, self._state.book, route.provider.price_id, route.model,
+            read=surface.bills,
+        )  # fmt: skip
+        ask = self._ask(worst, surface, facts, route, record, len(exchange.body))
+        if ask.size <= _LARGE or not self.counters.prices(record):
+            self._admit(ask, exchange, surface, facts, route, record, told)
+        else:
+            self._weigh(
+                worst, ask, exchange, partial(self._admit, ask, exchange, surface, facts, route, record, told)
+            )
+
+    def _admit(  # noqa: PLR0917 - what a call is made of
+        self, ask: Ask, exchange: Exchange, surface: Surface, facts: RequestFacts, route: Route, record: CallRecord,
+        told: RequestHeaders,
+    ) -> None:  # fmt: skip
+        answer = self.counters.admit(ask)
         if answer is None or isinstance(answer, Hold):
             exchange.go(surface, facts, route, record, told, answer)
         elif isinstance(answer, Refusal):
@@ -180,20 +245,27 @@ class Admission:
         else:
             Waiting(self, answer, exchange, surface, facts, route, record, told).start()
 
-    def _ask(
-        self, exchange: Exchange, surface: Surface, facts: RequestFacts, route: Route, record: CallRecord
-    ) -> Ask:
-        worst = WorstCase(
-            exchange.body, facts, record, exchange.method, self._state.book, route.provider.price_id, route.model,
-            read=surface.bills,
-        )  # fmt: skip
+    def _weigh(self, worst: WorstCase, ask: Ask, exchange: Exchange, admit: Callable[[], None]) -> None:
+        """Look through a large body in a thread, one at a time, so that the loop goes on; then admit its call."""
+        if self._weighing_bytes + ask.size > self._state.settings.limits.waiting_bytes:
+            raise words.unweighed(self._weighing_bytes)
+        if self._scales is None:
+            self._scales = ThreadPoolExecutor(1, "scales")
+        self._weighing_bytes += ask.size
+
+        def weighed(_: object) -> None:
+            self._weighing_bytes -= ask.size
+            exchange.go_on(ask.record, admit)
+
+        asyncio.get_running_loop().run_in_executor(self._scales, worst.weigh).add_done_callback(weighed)
+
+    def _ask(  # noqa: PLR0917 - what a call is made of
+        self, worst: WorstCase, surface: Surface, facts: RequestFacts, route: Route, record: CallRecord, size: int
+    ) -> Ask:  # fmt: skip
         output, asked = 0, True
         if surface.generates:
-            most = worst.most_output()
-            asked = facts.most_output is not None
-            output = facts.most_output or 0 if asked else most or UNSAID_OUTPUT
-            if most is not None and output > most:
-                output = most
+            asked = facts.most_output is not None  # held as it is, also above what we know of its model
+            output = facts.most_output or 0 if asked else worst.most_output() or UNSAID_OUTPUT
         tokens = facts.input_estimate + (facts.max_tokens or 0)
         return Ask(
             record,
@@ -203,6 +275,7 @@ class Admission:
             tokens,
             worst.need,
             partial(priced, self._state.book, route.provider.price_id),
+            size,
         )
 
     def settle(self, hold: Hold | None, record: CallRecord, *, reached: bool) -> Mapping[str, int] | None:
@@ -269,9 +342,9 @@ class Waiting:
         exchange = self._exchange
         exchange.read_at += exchange.state.clock.monotonic() - self._began  # the wait is no work of ours
         if exchange.connection.gone:
+            exchange.left(self._record)  # first: it takes the estimate of its input back, for nothing was sent
             if isinstance(answer, Hold):
                 self._admission.counters.settle(answer, self._record, reached=False)
-            exchange.left(self._record)
             return
         exchange.connection.set_close_callback(None)
         if isinstance(answer, Refusal):

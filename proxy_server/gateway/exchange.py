@@ -22,6 +22,8 @@ from ultimate_lib.providers import Route
 from ultimate_lib.records import CallRecord, new_call_id
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from proxy_server.gateway.connection import Connection
     from proxy_server.gateway.state import State
     from proxy_server.gateway.surfaces import Surface
@@ -199,6 +201,19 @@ class Exchange(httputil.HTTPMessageDelegate):
         """Write that a call is admitted, and send it on."""
         self.state.journal.intent(record, hold.amounts if hold is not None else None)
         Relay(self, surface, facts, route, record, told, hold).start()
+
+    def go_on(self, record: CallRecord, step: Callable[[], None]) -> None:
+        """Take the next step of a call that was put aside for a moment, unless its client has left meanwhile."""
+        if self.connection.gone:
+            self.left(record)
+            return
+        try:
+            step()
+        except UltimateError as error:
+            self.refused(record, error)
+        except Exception:
+            log.exception("A request to %s failed before it was sent on.", self.endpoint)
+            self.refuse(500, "internal", "The proxy failed; its log tells why.", record.call_id)
 
     def left(self, record: CallRecord) -> None:
         """Leave the row of a call whose client has gone before it was admitted."""

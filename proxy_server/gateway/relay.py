@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_FIRST_REDIRECT, _FIRST_ERROR, _NOT_MODIFIED = 300, 400, 304
+_FIRST_REDIRECT, _NOT_MODIFIED, _FIRST_ERROR, _FIRST_SERVER_ERROR = 300, 304, 400, 500
 _MOST_WHOLE_BYTES = 8 * 1024 * 1024  # an answer larger than this is passed on as it comes, its usage unread
 _LINGER_S = 1.0  # for a provider to end its answer once the client has had the terminal event and left
 _BYTES_A_TOKEN = 4
@@ -150,6 +150,8 @@ class Relay:
     async def _answer(self, transfer: Transfer, watch: StreamWatch | None) -> None:
         """Choose how the answer passes, now that its head is here."""
         surface, status = self.surface, transfer.status
+        if status >= _FIRST_REDIRECT and status != _NOT_MODIFIED:
+            self.reached = False  # providers bill no errors; whether or not the rest of this one is waited for
         if _FIRST_REDIRECT <= status < _FIRST_ERROR and status != _NOT_MODIFIED:
             raise UpstreamFailed(
                 f"The provider '{self.route.provider.name}' answered with a redirect ({status}); it is not followed.",
@@ -195,13 +197,14 @@ class Relay:
         booking.named(record, facts)
         ok = status < _FIRST_ERROR
         if not ok:
-            self.reached = False  # providers bill no errors
             record.error_type = facts.error_type or f"http_{status}"
-            booking.unknown(record)
-        elif not self.surface.bills:
+        if ok and not self.surface.bills:
             booking.free(record)
-        elif facts.usage is not None:
+        elif facts.usage is not None and self.surface.bills and (ok or status >= _FIRST_SERVER_ERROR):
+            self.reached = True  # also a failure that tells what it has used
             booking.told(record, facts.usage, self.route, self.state.book)
+        elif not ok:
+            booking.unknown(record)
         else:
             booking.estimated(record, None, size // _BYTES_A_TOKEN, self.route, self.state.book)
         self._end("ok" if ok else "error")
@@ -217,7 +220,7 @@ class Relay:
     def _head(self, transfer: Transfer) -> bytes:
         head = b"%bX-Ultimate-Call-Id: %b\r\n" % (returned(transfer.lines), self.record.call_id.encode())
         if self.hold is not None:
-            left = self.state.admission.counters.remaining_nano_usd(self.hold)
+            left = self.hold.remaining_nano_usd()
             if left is not None:
                 head += b"X-Ultimate-Budget-Remaining-Usd: %.9f\r\n" % (left / 1e9)
         return head
@@ -299,7 +302,6 @@ class Relay:
                 booking.unknown(record)
         self.heard_now()
         if status >= _FIRST_ERROR:
-            self.reached = False
             record.error_type = f"http_{status}"
         self._end("ok" if status < _FIRST_ERROR else "error")
         if self.state.waits_for_sync:
@@ -336,7 +338,7 @@ class Relay:
     def _unanswered(self) -> None:
         """Book the input of a call that the provider may have worked on without a word to us."""
         if self.record.cost_source is None:
-            if self.surface.bills:
+            if self.surface.bills and self.reached:
                 booking.estimated(self.record, None, 0, self.route, self.state.book)
             else:
                 booking.unknown(self.record)

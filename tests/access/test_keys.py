@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from ultimate_lib.access import chain, keys, models
 from ultimate_lib.access.keys import KeyCache, KeyChange
@@ -265,7 +266,7 @@ def test_a_rotated_key_stays_the_same_key_and_its_former_secret_works_for_a_whil
 
 
 def test_a_key_gets_no_other_keys_secret(people: People, ada: Principal, root: Principal) -> None:
-    acting, _, own = people.make(ada, expires_in_days=1)
+    acting, _, own = people.make(ada, scopes=sorted(ada.permissions), expires_in_days=1)
     _, _, other = people.make(ada)
     _, _, child = people.make(acting)
     with pytest.raises(Denied, match="not made with"):
@@ -278,6 +279,102 @@ def test_a_key_gets_no_other_keys_secret(people: People, ada: Principal, root: P
     bob = people.add("bob", "api_user")
     with pytest.raises(NotFound):
         keys.rotate(people.store, people.clock, bob, other["id"])
+    narrow, _, _ = people.make(ada)
+    with pytest.raises(NotFound):
+        keys.rotate(people.store, people.clock, narrow, other["id"])
+
+
+def test_a_key_that_manages_keys_gives_none_more_than_it_has(people: People, ada: Principal, root: Principal) -> None:
+    """Itself or another, by change or by rotation; what it may do is done within its own bounds."""
+    told = {"models": ["claude-*"], "project": "alpha", "locked": ["project"], "expires_in_days": 10}
+    acting, _, own = people.make(root, scopes=sorted(PERMISSIONS), **told)
+    _, _, free = people.make(ada)
+    _, _, bound = people.make(ada, **{**told, "expires_in_days": 5})
+    do: Callable[..., dict[str, Any]] = lambda row, **told: keys.change(  # noqa: E731 - short for many lines
+        people.store, people.clock, acting, row["id"], KeyChange(**told)
+    )
+    for row in (own, bound):
+        for wider in (
+            {"models": None}, {"models": ["gpt-4o"]}, {"expires_at": None}, {"expires_at": NOON + timedelta(11)},
+            {"locked": []}, {"project": "beta"}, {"project": None},
+        ):  # fmt: skip
+            with pytest.raises(Denied):
+                do(row, **wider)
+    with pytest.raises(Denied, match="lives longer"):
+        keys.rotate(people.store, people.clock, root_key(people, root, expires_in_days=1), bound["id"])
+    for field, kept in {"models": ["gpt-*"], "project": "beta", "locked": []}.items():
+        _, _, other = people.make(ada, **{**told, "expires_in_days": 5, field: kept})
+        with pytest.raises(Denied):
+            keys.rotate(people.store, people.clock, acting, other["id"])
+    with pytest.raises(Denied):
+        keys.rotate(people.store, people.clock, acting, free["id"])
+    assert do(bound, expires_at=NOON + timedelta(9))["expires_at"] == NOON + timedelta(9)
+    assert do(free, models=["gpt-*"], expires_at=NOON + timedelta(30))["models"] == ["gpt-*"], "that takes away"
+    keys.rotate(people.store, people.clock, acting, bound["id"])
+    keys.rotate(people.store, people.clock, acting, own["id"])
+    assert do(own, models=["claude-haiku-*"], expires_at=NOON + timedelta(3))["models"] == ["claude-haiku-*"]
+
+
+def root_key(people: People, root: Principal, **told: Any) -> Principal:
+    return people.make(root, scopes=sorted(PERMISSIONS), **told)[0]
+
+
+def test_nobody_gets_a_key_that_sees_more_calls_than_oneself(people: People, ada: Principal, root: Principal) -> None:
+    narrow = replace(root, view="team")
+    with pytest.raises(Denied, match="show all calls"):
+        people.make(narrow, user_id=ada.user_id)
+    _, _, row = people.make(ada)
+    with pytest.raises(Denied, match="show all calls"):
+        keys.rotate(people.store, people.clock, narrow, row["id"])
+    lesser, _, _ = people.make(root, scopes=sorted(PERMISSIONS))
+    with people.store.begin() as connection:
+        mine = tables.role_grants.c.user_id == root.user_id
+        connection.execute(sa.update(tables.role_grants).where(mine).values(scope="team"))
+    made, _, _ = people.make(replace(lesser, view="team"), user_id=ada.user_id)
+    assert made.view == "team", "what a key makes sees no more than it"
+
+
+def test_a_key_that_may_do_less_than_its_user_has_no_hand_in_the_others(people: People, ada: Principal) -> None:
+    narrow, _, own = people.make(ada)
+    _, _, child = people.make(narrow)
+    _, _, sibling = people.make(ada)
+    whole, _, _ = people.make(ada, scopes=sorted(ada.permissions))
+    assert (narrow.narrow, whole.narrow, ada.narrow) == (True, False, False)
+    top = keys.sees_below(narrow)
+    assert {row["id"] for row in keys.list_keys(people.store, ada.user_id, top=top)} == {own["id"], child["id"]}
+    assert keys.sees_below(whole) is None
+    do = (people.store, people.clock)
+    for row in (own, child):
+        assert keys.one(people.store, narrow, row["id"])["id"] == row["id"]
+    for hand in (
+        lambda who: keys.one(people.store, who, sibling["id"]),
+        lambda who: keys.change(*do, who, sibling["id"], KeyChange(name="x")),
+        lambda who: keys.revoke_key(*do, who, sibling["id"]),
+    ):
+        with pytest.raises(NotFound):
+            hand(narrow)
+        hand(whole)
+
+
+@pytest.mark.parametrize(("scopes", "leads"), [(None, ()), (sorted(ROLES["viewer"]), ("search",))])
+def test_leading_a_team_is_no_right_of_a_narrow_key(
+    people: People, scopes: list[str] | None, leads: tuple[str, ...]
+) -> None:
+    lead = people.add("lea", "viewer", teams=("search",), leads=True)
+    narrowest = ["analytics:view"]
+    key, _, _ = people.make(lead, scopes=scopes or narrowest)
+    assert (key.teams, key.leads) == (("search",), leads)
+    member = people.add("mia", "api_user", teams=("search",))
+    _, _, booked = people.make(member, team="search")
+    _, _, loose = people.make(member)
+    if leads:
+        assert keys.one(people.store, key, booked["id"])["id"] == booked["id"]
+    else:
+        with pytest.raises(NotFound):
+            keys.one(people.store, key, booked["id"])
+    for who in (lead, key):
+        with pytest.raises(NotFound):
+            keys.one(people.store, who, loose["id"])
 
 
 def test_keys_are_listed_by_user_team_state_and_page(people: People, ada: Principal, root: Principal) -> None:
@@ -297,7 +394,7 @@ def test_keys_are_listed_by_user_team_state_and_page(people: People, ada: Princi
     assert set(listed()) == {*names, "r"}
     assert listed(ada.user_id, live_at=now) == ["d", "a"]
     assert listed(ada.user_id, ended_at=now) == ["c", "b"]
-    assert listed(team="search") == ["d", "c", "b", "a"]
+    assert listed(team="search") == ["a"], "a key that names no team is none of a lead's business"
     assert listed(team="finance") == []
     place = (rows["c"]["created_at"], rows["c"]["id"])
     assert listed(ada.user_id, before=place, limit=1) == ["b"]

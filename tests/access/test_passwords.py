@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
@@ -12,10 +12,14 @@ import sqlalchemy as sa
 from argon2 import PasswordHasher
 from msgspec.structs import replace
 
+from proxy_server.control import app
 from tests.access.folk import person
-from ultimate_lib.access import audits, passwords, sessions, users
+from tests.harness import ROOT, wait_until
+from ultimate_lib.access import audits, delays, passwords, sessions, users
+from ultimate_lib.access.addresses import network
 from ultimate_lib.access.common_passwords import is_common
 from ultimate_lib.access.principal import Principal
+from ultimate_lib.access.tokens import digest
 from ultimate_lib.clock import SteppedClock
 from ultimate_lib.errors import Denied, Invalid, Limited, NotFound
 from ultimate_lib.store import Store, sign_ins, tables
@@ -182,40 +186,139 @@ def test_the_same_letters_composed_otherwise_are_the_same_password(
 
 
 def test_delays_grow_from_the_sixth_failure_to_a_quarter_of_an_hour() -> None:
-    assert [passwords.delay_s(failures) for failures in (0, 5, 6, 7, 8, 14, 15, 16, 10_000)] == [
+    assert [delays.of_pair(failures) for failures in (0, 5, 6, 7, 8, 14, 15, 16, 10_000)] == [
         0, 0, 2, 4, 8, 512, 900, 900, 900,
     ]  # fmt: skip
+    assert [delays.of_address(failures) for failures in (30, 31, 40, 10_000)] == [0, 2, 900, 900]
+    assert [delays.of_known(failures) for failures in (5, 6, 10, 11, 10_000)] == [0, 2, 32, 60, 60]
+    assert [delays.of_name(failures) for failures in (20, 21, 10_000)] == [0, 3, 3]
 
 
-def fail(store: Store, clock: SteppedClock, name: str, times: int, address: str = HERE) -> None:
-    for _ in range(times):
+@pytest.mark.parametrize(
+    ("rule", "most"),
+    [(delays.of_pair, 20), (delays.of_address, 50), (delays.of_known, 80), (delays.of_name, 1240)],
+)
+def test_guesses_an_hour_are_as_few_as_the_page_of_rights_says(rule: Callable[[int], float], most: int) -> None:
+    tries, at = 0, 0.0
+    while at < 3600:
+        tries += 1
+        at += rule(tries)
+    assert most * 0.8 < tries <= most
+    text = " ".join((ROOT / "docs" / "rbac.md").read_text(encoding="utf-8").split())
+    assert f"{most:,} an hour" in text
+
+
+def fail(
+    store: Store, clock: SteppedClock, name: str, times: int, address: str = HERE, *, wait_s: float = 0.0
+) -> None:
+    """Fail so often, waiting in between."""
+    for number in range(times):
+        clock.advance(wait_s if number else 0.0)
         with pytest.raises(Denied):
             sign_in(store, clock, name, OTHER, address)
 
 
 @pytest.mark.parametrize("name", ["ann", "nobody"])
-def test_an_account_that_failed_often_waits_and_its_right_password_too(
+def test_a_name_that_fails_in_many_places_waits_some_seconds_and_no_longer(
     store: Store, clock: SteppedClock, ann: str, name: str
 ) -> None:
-    for number in range(6):
+    for number in range(21):
         fail(store, clock, name, 1, f"10.0.1.{number}")
     with pytest.raises(Limited) as caught:
         sign_in(store, clock, name, GOOD, "10.0.9.9")
-    assert (caught.value.http_status, caught.value.retry_after_s) == (429, 2.0)
+    assert (caught.value.http_status, caught.value.retry_after_s) == (429, 3.0)
     clock.advance(1.5)
     with pytest.raises(Limited) as caught:
         sign_in(store, clock, name, GOOD, "10.0.9.9")
-    assert caught.value.retry_after_s == pytest.approx(0.5), "being told to wait makes it no longer"
-    clock.advance(0.5)
+    assert caught.value.retry_after_s == pytest.approx(1.5), "being told to wait makes it no longer"
+    clock.advance(1.5)
     if name == "ann":
-        sign_in(store, clock, name, GOOD, "10.0.9.9")
-        fail(store, clock, name, 5, "10.0.9.8")
+        assert sign_in(store, clock, name, GOOD, "10.0.9.9")
     else:
         fail(store, clock, name, 1, "10.0.9.9")
 
 
-def test_an_address_that_failed_often_waits_whoever_it_tries(store: Store, clock: SteppedClock, ann: str) -> None:
+def test_nobody_shuts_the_owner_of_a_name_out(store: Store, clock: SteppedClock, ann: str) -> None:
+    """Tries at a name for hours, each as soon as it may be: the owner comes in, at once or within seconds."""
+    sign_in(store, clock, address="10.0.0.7")
+    for number in range(22):
+        clock.advance(300)
+        fail(store, clock, "ann", 1, f"203.0.113.{number % 3}")
+    with pytest.raises(Limited):
+        sign_in(store, clock, address="203.0.113.0")
+    assert sign_in(store, clock, address="10.0.0.7")
+    with pytest.raises(Limited) as caught:
+        sign_in(store, clock, address="10.0.0.8")
+    assert caught.value.retry_after_s == 3.0
+    clock.advance(3)
+    assert sign_in(store, clock, address="10.0.0.8"), "also from a place where it never was"
+
+
+def test_an_address_that_the_user_knows_waits_for_its_own_failures_alone(
+    store: Store, clock: SteppedClock, ann: str
+) -> None:
+    known, neighbour = "2001:db8:1:2::7", "2001:db8:1:2:ffff::9"
+    sign_in(store, clock, address=known)
+    for number in range(31):
+        with contextlib.suppress(Limited):
+            fail(store, clock, f"user{number}", 1, neighbour)
+        if number < 21:
+            fail(store, clock, "ann", 1, f"10.0.1.{number}")
+    for name, address in (("bob", neighbour), ("ann", "10.0.9.9")):
+        with pytest.raises(Limited):
+            sign_in(store, clock, name, OTHER, address)
+    assert sign_in(store, clock, address=neighbour), "the same /64"
+    clock.advance(40 * 60)
+    fail(store, clock, "ann", 14, known, wait_s=60)
+    with pytest.raises(Limited) as caught:
+        sign_in(store, clock, address=known)
+    assert caught.value.retry_after_s == 60.0
+    clock.advance(60)
+    assert sign_in(store, clock, address=known)
+    clock.advance(31 * 24 * 3600)
+    fail(store, clock, "ann", 14, known, wait_s=600)
+    with pytest.raises(Limited) as caught:
+        sign_in(store, clock, address=known)
+    assert caught.value.retry_after_s == 512.0, "known no more"
+
+
+def test_who_fails_at_a_shared_address_holds_up_no_other_name_there(
+    store: Store, clock: SteppedClock, ann: str
+) -> None:
+    fail(store, clock, "root", 6)
+    with pytest.raises(Limited):
+        sign_in(store, clock, "root", OTHER)
+    assert sign_in(store, clock)
+    fail(store, clock, "root", 1, "10.0.0.2")
+
+
+def test_an_ipv6_network_counts_as_one_address(store: Store, clock: SteppedClock, ann: str) -> None:
     for number in range(6):
+        fail(store, clock, "bob", 1, f"2001:db8::{number:x}")
+    with pytest.raises(Limited):
+        sign_in(store, clock, "bob", OTHER, "2001:db8::ffff")
+    fail(store, clock, "bob", 1, "2001:db8:0:1::1")
+    assert network("::ffff:192.0.2.1") == network("192.0.2.1") == "192.0.2.1"
+    assert network("no address") == "no address"
+
+
+def test_what_is_typed_as_an_unknown_name_is_kept_nowhere(
+    store: Store, clock: SteppedClock, root: Principal, ann: str
+) -> None:
+    for name in (GOOD, "ann"):
+        with pytest.raises(Denied):
+            sign_in(store, clock, name, "x", f"10.0.3.{len(name)}")
+    rows = audits.found(store, root, {"action": "session.refuse"}, limit=5)
+    assert [row["object"] for row in rows] == ["name:ann", "unknown name"]
+    assert GOOD not in str(rows)
+    with store.begin() as connection:
+        subjects = connection.execute(sa.select(tables.sign_in_failures.c.subject)).scalars().all()
+    whole = {digest(text).hex()[:8] for text in (GOOD, GOOD.casefold())}
+    assert not any(part in subject for part in (*whole, GOOD) for subject in subjects)
+
+
+def test_an_address_that_failed_often_waits_whoever_it_tries(store: Store, clock: SteppedClock, ann: str) -> None:
+    for number in range(31):
         fail(store, clock, f"user{number}", 1)
     with pytest.raises(Limited):
         sign_in(store, clock)
@@ -237,45 +340,69 @@ def test_many_tries_at_once_are_as_many_failures(store: Store, clock: SteppedClo
     def attempt() -> None:
         try:
             sign_in(store, clock, "ann", OTHER)
-        except (Denied, Limited, passwords.Busy) as error:
+        except (Denied, Limited) as error:
             got.append(type(error))
 
-    for _ in range(3):
+    for _ in range(9):
         threads = [threading.Thread(target=attempt) for _ in range(6)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
     assert got.count(Denied) == 6
-    assert len(got) == 18
+    assert len(got) == 54
 
 
-def test_only_a_few_wait_for_their_turn() -> None:
-    turns = passwords._Turns(2, 4)
+def test_only_a_few_wait_for_their_turn_and_two_of_an_address() -> None:
+    turns = passwords._Turns(2, 4, 2)
     release, inside = threading.Event(), threading.Semaphore(0)
 
-    def take() -> None:
-        with turns.turn():
+    def take(address: str) -> None:
+        with turns.turn(address):
             inside.release()
             release.wait(10)
 
-    threads = [threading.Thread(target=take) for _ in range(6)]
-    for thread in threads:
+    def taken(number: int) -> bool:
+        return turns._inside.total() == number
+
+    threads = [threading.Thread(target=take, args=(address,)) for address in ("10.0.0.1", "2001:db8::1") * 2]
+    for thread in threads[:2]:
         thread.start()
     assert inside.acquire(timeout=5)
     assert inside.acquire(timeout=5)
-    deadline = time.monotonic() + 5
-    while turns._places._value and time.monotonic() < deadline:
-        time.sleep(0.01)
-    with pytest.raises(passwords.Busy) as caught, turns.turn():
+    threads[2].start()
+    wait_until(lambda: taken(3), 5)
+    with pytest.raises(passwords.Busy) as caught, turns.turn("10.0.0.1"):
         pass
-    assert (caught.value.http_status, caught.value.retry_after_s) == (503, 1.0)
+    assert (caught.value.http_status, caught.value.retry_after_s) == (429, 1.0)
+    threads[3].start()
+    wait_until(lambda: taken(4), 5)
+    for address in ("2001:db8::2", "10.0.0.9"):
+        with pytest.raises(passwords.Busy), turns.turn(address):
+            pass
     assert not inside.acquire(blocking=False), "two at a time"
     release.set()
     for thread in threads:
         thread.join()
-    with turns.turn():
+    with turns.turn("10.0.0.9"):
         pass
+    assert not turns._inside
+
+
+def test_sign_ins_leave_half_of_the_threads_to_pages() -> None:
+    assert passwords.MOST_INSIDE * 2 <= app._THREADS
+
+
+def test_who_has_to_wait_takes_nobodys_turn(
+    store: Store, clock: SteppedClock, ann: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail(store, clock, "ann", 6)
+    monkeypatch.setattr(passwords, "_turns", passwords._Turns(1, 0, 0))
+    with pytest.raises(Limited) as caught:
+        sign_in(store, clock)
+    assert caught.value.code == "login_delay"
+    with pytest.raises(passwords.Busy):
+        sign_in(store, clock, address="10.0.0.2")
 
 
 # -- changing -----------------------------------------------------------------------------------------------------

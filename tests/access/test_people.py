@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -18,8 +19,8 @@ from ultimate_lib.access.changes import Changed
 from ultimate_lib.access.keys import KeyCache
 from ultimate_lib.access.principal import Principal, of_user
 from ultimate_lib.clock import SteppedClock
-from ultimate_lib.errors import Denied, Invalid, NotFound
-from ultimate_lib.store import Store, audit
+from ultimate_lib.errors import Denied, Invalid, Limited, NotFound
+from ultimate_lib.store import Store, audit, tables
 
 
 @pytest.fixture
@@ -53,7 +54,7 @@ def test_a_user_is_made_with_roles_and_teams_and_all_of_it_is_in_the_audit(
     assert (row["before"], row["after"]) == ({"email": "ann@example.org"}, {"email": None})
     with pytest.raises(Changed):
         users.change(store, clock, root, made["id"], email="b@example.org", version=1)
-    assert audits.verify(store).broken_at is None
+    assert audits.verify(store, clock).broken_at is None
 
 
 @pytest.mark.parametrize(
@@ -122,7 +123,7 @@ def test_two_administrators_who_shut_each_other_out_at_once_leave_one(
         assert len(refused) == 1
         for who in (root, eve):
             users.reactivate(store, clock, root, who.user_id)
-    assert audits.verify(store).broken_at is None
+    assert audits.verify(store, clock).broken_at is None
 
 
 def test_deactivation_shuts_sessions_keys_and_links_out_within_five_seconds(
@@ -437,9 +438,45 @@ def test_the_chain_holds_when_many_append_at_once(store_url: str, clock: Stepped
     for thread in threads:
         thread.join()
     store = Store(store_url)
-    told = audits.verify(store)
+    told = audits.verify(store, clock)
     store.close()
     assert (told.rows, told.broken_at) == (80, None)
+
+
+def test_one_look_through_the_chain_at_a_time_and_the_last_is_remembered(
+    store: Store, clock: SteppedClock, root: Principal
+) -> None:
+    users.create(store, clock, root, name="u1", roles={})
+    assert audits.last_look(store) == (None, 1)
+    told = audits.verify(store, clock)
+    users.create(store, clock, root, name="u2", roles={})
+    look, last = audits.last_look(store)
+    assert look is not None
+    assert (look.at, look.told, look.told.last_number, last) == (clock.now(), told, 1, 2)
+    with audits._turn, pytest.raises(Limited) as caught:
+        audits.verify(store, clock)
+    assert (caught.value.code, caught.value.retry_after_s) == ("audit_busy", 5.0)
+    assert audits.verify(store, clock).rows == 2
+
+
+def test_names_are_in_one_order_on_every_database(store: Store, clock: SteppedClock, root: Principal) -> None:
+    """PostgreSQL's own would put b between A and C: pages behind a name would leave some out, or tell them twice."""
+    names = ["A", "C", "Z.z", "a-b", "a1", "b", "root", "z", "é"]
+    assert names == sorted(names)
+    made = {}
+    for name in ("é", "b", "Z.z", "a1", "C", "z", "A", "a-b"):
+        made[name] = users.create(store, clock, root, name=name, roles={})["id"]
+        if name.isascii():
+            team = teams.create(store, clock, root, name=name)["id"]
+            teams.add_member(store, clock, root, team, root.user_id)
+    assert [user["name"] for user in users.listed(store)] == names
+    behind = users.listed(store, after=("a-b", made["a-b"]))
+    assert [user["name"] for user in behind] == names[names.index("a1") :]
+    ascii_names = [name for name in names if name.isascii() and name != "root"]
+    assert [team["name"] for team in teams.listed(store, root)] == ascii_names
+    assert list(again(store, root.user_id).teams) == ascii_names, "joined in one moment: by name"
+    (told,) = [user for user in users.listed(store) if user["name"] == "root"]
+    assert [team["name"] for team in told["teams"]] == ascii_names
 
 
 def test_refusals_are_written_once_a_second_and_address_and_those_between_are_counted(
@@ -453,6 +490,35 @@ def test_refusals_are_written_once_a_second_and_address_and_those_between_are_co
     refusals.note(store, clock, "anonymous", "session.refuse", "name:x", "10.0.0.1", "login")
     newest = audits.found(store, root, {"action": "session.refuse"}, limit=1)[0]
     assert newest["after"] == {"code": "login", "skipped": 99}
+
+
+def test_refusals_do_not_fill_the_audit(store: Store, clock: SteppedClock, root: Principal) -> None:
+    def written(action: str) -> int:
+        with store.begin() as connection:
+            query = sa.select(sa.func.count()).where(tables.audit.c.action == action)
+            return int(connection.execute(query).scalar_one())
+
+    for number in range(300):  # a network that tries each second, from another address each time
+        refusals.note(store, clock, "anonymous", "a.refuse", "x", f"2001:db8::{number:x}", "login")
+        clock.advance(1)
+    assert written("a.refuse") == 24, "20 at once, then one a minute"
+    refusals.note(store, clock, "anonymous", "b.refuse", "x", "2001:db8:0:1::1", "login")
+    assert written("b.refuse") == 1
+
+
+def test_refusals_of_strangers_have_their_share_and_hide_none_of_a_user(
+    store: Store, clock: SteppedClock, root: Principal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(refusals, "OF_ALL", 5)
+    for number in range(50):
+        refusals.note(store, clock, "anonymous", "session.refuse", "x", f"10.0.0.{number}", "login")
+    refusals.note(store, clock, "ann", "change.refuse", "x", "10.0.0.1", "permission")
+    assert len(audits.found(store, root, {"action": "session.refuse"}, limit=100)) == 5
+    assert len(audits.found(store, root, {"actor": "ann"}, limit=100)) == 1
+    clock.advance(10)
+    refusals.note(store, clock, "anonymous", "session.refuse", "x", "10.0.0.99", "login")
+    newest = audits.found(store, root, {"action": "session.refuse"}, limit=1)[0]
+    assert newest["after"] == {"code": "login", "skipped_elsewhere": 45}
 
 
 def test_a_refusal_that_cannot_be_written_stays_a_refusal(

@@ -208,7 +208,8 @@ def measure(corpus: Corpus, *, more: bool) -> list[Figure]:
     made, cpu_s = own(corpus)
     ours = score(corpus, [(f.point, f.lower[0.95], f.upper[0.95]) for f in made])
     others = peers(corpus) if more else {}
-    how = f"{len(corpus.series)} series, {len(corpus.series[0].test)} {corpus.step}s ahead; {datetime.now(UTC):%Y-%m-%d}"
+    size = f"{len(corpus.series)} series, {len(corpus.series[0].test)} {corpus.step}s ahead"
+    how = f"{size}; {datetime.now(UTC):%Y-%m-%d}"
     figures = []
     if corpus.name == "m4":
         base = score(corpus, [(n := naive2(one.train, len(one.test), 24), n, n) for one in corpus.series])

@@ -137,6 +137,15 @@ def nginx(folder: Path, upstream: int) -> Iterator[tuple[int, list[int]]]:
 
 def load(port: int, key: str, pids: list[int], paces: Paces, folder: Path) -> Load:
     """Call over ten kept connections in several windows with wrk."""
+    script = wrk_script(folder, key)
+    windows = [window(port, pids, paces.window_s, script) for _ in range(paces.windows + 1)][1:]  # the first warms up
+    best = min(windows, key=lambda one: one.cpu_us)
+    middle = sorted(windows, key=lambda one: one.p99_ms)[len(windows) // 2]
+    return Load(best.cpu_us, max(one.rps for one in windows), middle.p50_ms, middle.p99_ms)
+
+
+def wrk_script(folder: Path, key: str) -> Path:
+    """Write what wrk sends: a non-stream call as a client sends it."""
     script = folder / "load.lua"
     script.write_text(
         f"""
@@ -151,25 +160,23 @@ def load(port: int, key: str, pids: list[int], paces: Paces, folder: Path) -> Lo
         """,
         encoding="utf-8",
     )
-    windows = []
-    for number in range(paces.windows + 1):
-        before = cpu_s(pids)
-        command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{paces.window_s:g}s", "--latency", "-s", str(script)]
-        if not float(paces.window_s).is_integer():
-            command[3] = f"-d{round(paces.window_s + 0.5)}s"  # wrk takes whole seconds
-        told = subprocess.run(
-            [*command, f"http://127.0.0.1:{port}{PATH}"], stdout=subprocess.PIPE, text=True, check=True
-        ).stdout
-        used = cpu_s(pids) - before
-        if "Non-2xx" in told or "Socket errors" in told:
-            raise SystemExit(f"the load failed:\n{told}")
-        count = int(re.search(r"(\d+) requests in", told)[1])  # type: ignore[index]
-        rps = float(re.search(r"Requests/sec:\s+([\d.]+)", told)[1])  # type: ignore[index]
-        if number:  # the first window warms up
-            windows.append(Load(used / count * 1e6, rps, _latency(told, "50%"), _latency(told, "99%")))
-    best = min(windows, key=lambda window: window.cpu_us)
-    middle = sorted(windows, key=lambda window: window.p99_ms)[len(windows) // 2]
-    return Load(best.cpu_us, max(window.rps for window in windows), middle.p50_ms, middle.p99_ms)
+    return script
+
+
+def window(port: int, pids: list[int], seconds: float, script: Path) -> Load:
+    """Load for about so long, and return what it took."""
+    whole_s = round(seconds if float(seconds).is_integer() else seconds + 0.5)  # wrk takes whole seconds
+    command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{whole_s}s", "--latency", "-s", str(script)]
+    before = cpu_s(pids)
+    told = subprocess.run(
+        [*command, f"http://127.0.0.1:{port}{PATH}"], stdout=subprocess.PIPE, text=True, check=True
+    ).stdout
+    used = cpu_s(pids) - before
+    if "Non-2xx" in told or "Socket errors" in told:
+        raise SystemExit(f"the load failed:\n{told}")
+    count = int(re.search(r"(\d+) requests in", told)[1])  # type: ignore[index]
+    rps = float(re.search(r"Requests/sec:\s+([\d.]+)", told)[1])  # type: ignore[index]
+    return Load(used / count * 1e6, rps, _latency(told, "50%"), _latency(told, "99%"))
 
 
 def _latency(told: str, row: str) -> float:

@@ -1,25 +1,33 @@
-"""What limits add to a call: a key's rate, a user's budget and a hard budget of all, against none, in one process.
+"""What limits add to a call: a key's rate, a user's budget and a hard budget of all, against none.
 
     python -m tests.bench.limits [--quick]
 
-A call's admission and settlement are timed as the gateway does them, the worst case priced from the real list. CPU
-figures are the lowest of several windows: noise of a shared machine only adds.
+`limits_added_us`: a call's admission and settlement in this process, timed as the gateway does them, the worst case
+priced from the real list. `limits_added_over_sockets_us`: one gateway called over sockets, with these limits and
+without them in turns, for two processes differ by more than what is measured; the CPU time of its process. All are
+the lowest of several windows: noise of a shared machine only adds.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
 from tests.bench.figures import Figure, emit
-from tests.bench.gateway import BODY
+from tests.bench.gateway import BODY, CONNECTIONS, config_text, null_upstream, on_core, window, wrk_script
+from tests.gateway.gateways import Gateway, start_gateway
+from tests.gateway.limited import make_budget, make_rate, noticed, open_store, told_state
+from ultimate_lib.access.key_cache import KeyCache
 from ultimate_lib.clock import SystemClock
 from ultimate_lib.journal import JournalWriter
+from ultimate_lib.limits import edit
 from ultimate_lib.limits.calls import Budget, RateLimit
 from ultimate_lib.limits.counters import Ask, Hold
 from ultimate_lib.limits.memory import MemoryCounters
@@ -101,9 +109,57 @@ def main() -> None:
         none = min(none, cpu_us(one_call(None, book, writer), calls, windows))
         writer.close()
     how = f"{calls} calls a window, lowest of {windows}; {datetime.now(UTC):%Y-%m-%d}"
-    emit([
-        Figure("limits_added_us", some - none, "us", LIMIT_US, {"without limits": none, "with limits": some}, how),
-    ])  # fmt: skip
+    peers = {"without limits": none, "with limits": some}
+    emit([Figure("limits_added_us", some - none, "us", LIMIT_US, peers, how), *over_sockets(quick=quick)])
+
+
+def over_sockets(*, quick: bool) -> list[Figure]:
+    """Return what limits add to the CPU time of a gateway's process, a call."""
+    if shutil.which("wrk") is None:
+        print("limits_added_over_sockets_us: skipped, wrk is not here (apt-get install wrk)")
+        return []
+    turns, seconds = (4, 1.0) if quick else (15, 4.0)
+    on_core(1)
+    costs: dict[str, list[float]] = {"without limits": [], "with limits": []}
+    with (
+        tempfile.TemporaryDirectory() as name,
+        null_upstream() as upstream,
+        start_gateway(Path(name), config_text(upstream), {"BENCH_KEY": "sk-bench"}) as gateway,
+    ):
+        on_core(0, gateway.pid)
+        script = wrk_script(Path(name), gateway.key)
+        window(gateway.port, [gateway.pid], seconds, script)  # warms up
+        for _ in range(turns):
+            for kind, found in costs.items():
+                with limits(gateway) if kind == "with limits" else contextlib.nullcontext():
+                    found += [window(gateway.port, [gateway.pid], seconds, script).cpu_us for _ in range(2)]
+    lowest = {kind: min(found) for kind, found in costs.items()}
+    how = (
+        f"wrk, {CONNECTIONS} connections, lowest of {2 * turns} windows each, in turns; {datetime.now(UTC):%Y-%m-%d}"
+    )
+    added = lowest["with limits"] - lowest["without limits"]
+    return [Figure("limits_added_over_sockets_us", added, "us", LIMIT_US, lowest, how)]
+
+
+@contextlib.contextmanager
+def limits(gateway: Gateway) -> Iterator[None]:
+    """Let a gateway go by limits until the block ends: of its key, of the key's user, of all."""
+    folder, clock = gateway.folder, SystemClock()
+    with open_store(folder) as store:
+        caller = KeyCache(store, clock).lookup(gateway.key)
+        assert caller is not None
+        make_rate(
+            folder, subject="key", subject_id=caller.key_id, requests_per_minute=10**7, tokens_per_minute=10**10
+        )
+        make_budget(folder, 10**15, subject="user", subject_id=caller.user_id, hard=False)
+        hard = make_budget(folder, 10**15)
+        noticed(gateway, hard)
+        yield
+        for kind in ("budget", "rate_limit"):
+            for row in edit.listed(store, kind):
+                edit.remove(store, clock, "bench", kind, row["id"], expect=lambda _: None)
+        while told_state(gateway, hard) is not None:
+            time.sleep(0.1)
 
 
 if __name__ == "__main__":

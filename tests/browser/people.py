@@ -2,36 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import urllib.request
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 from playwright.sync_api import Browser
 
-from tests.browser.browsing import Watched, watched
+from tests.browser.browsing import Watched
+from tests.browser.signed_in import signed_in
 from tests.harness import Running
-from ultimate_lib.access import sessions
-from ultimate_lib.clock import SystemClock
-from ultimate_lib.settings import load
-from ultimate_lib.store import Store
+
+REFUSALS = ("400 (Bad", "401 (Unauth", "403 (Forb", "412 (Pre")
 
 
-@contextlib.contextmanager
-def as_owner(browser: Browser, proxy: Running, *, width: int = 1280) -> Iterator[Watched]:
-    """Give a browser that is signed in as the local administrator, by a link of its own."""
-    store = Store(load(environ={}, overrides={"data.folder": str(proxy.data_dir)}).store_url)
-    try:
-        link = sessions.make_link(store, SystemClock(), proxy.get("/api/auth/verify")["user_id"])
-    finally:
-        store.close()
-    with watched(
-        browser, proxy.url, width=width, ignore=["400 (Bad", "401 (Unauth", "403 (Forb", "412 (Pre"]
-    ) as seen:
-        seen.page.goto(f"{proxy.url}/login?link={link}")
-        seen.page.get_by_role("navigation", name="Main").wait_for()
-        yield seen
+def as_owner(browser: Browser, proxy: Running, *, width: int = 1280) -> AbstractContextManager[Watched]:
+    """Give a browser that is signed in as the local administrator, who may be refused something."""
+    return signed_in(browser, proxy, ignore=REFUSALS, width=width)
 
 
 def ask(proxy: Running, method: str, path: str, told: Any) -> Any:

@@ -58,7 +58,7 @@ def test_a_new_person_gets_a_link_a_password_and_a_key_of_its_own(
     with as_owner(browser, proxy) as seen:
         page = seen.page
         page.get_by_role("navigation", name="Main").get_by_role("link", name="Admin").click()
-        assert side(page) == ["Users", "Teams", "Keys", "Budgets", "Providers & routes", "Audit"]
+        assert side(page) == ["Users", "Teams", "Keys", "Budgets", "Rate limits", "Providers & routes", "Audit"]
         page.get_by_label("Name", exact=True).focus()  # all by keyboard from here
         page.keyboard.type("erin")
         page.get_by_role("checkbox", name="analyst").press("Space")
@@ -119,9 +119,9 @@ def test_a_lead_adds_and_removes_members_of_its_own_team_alone(browser: Browser,
     with watched(browser, proxy.url, ignore=[*REFUSED, "404 (Not Found)"]) as seen:
         page = seen.page
         sign_in_by_link(page, link)
-        expect(page.get_by_text("Ranking's tokens")).to_be_visible()  # on Home
+        expect(page.get_by_role("heading", name="Ranking's tokens")).to_be_visible()  # on Home
         page.get_by_role("navigation", name="Main").get_by_role("link", name="Admin").click()
-        assert side(page) == ["Teams", "Keys", "Budgets"]
+        assert side(page) == ["Teams", "Keys", "Budgets", "Rate limits"]
         expect(page.locator("#list tbody tr")).to_have_count(1)
         page.get_by_role("link", name="Ranking", exact=True).click()
         page.get_by_label("Add a member by name").fill("max")
@@ -136,6 +136,20 @@ def test_a_lead_adds_and_removes_members_of_its_own_team_alone(browser: Browser,
         go(page, "Budgets")
         expect(page.locator("#list")).to_contain_text("1,000 tokens")
         expect(page.get_by_role("heading", name="Make a budget")).to_have_count(0)
+        go(page, "Rate limits")
+        expect(page.locator("#list")).to_contain_text("An administrator can set one.")
+        expect(page.get_by_role("heading", name="Make a rate limit")).to_have_count(0)
+        page.goto(proxy.url)
+        page.get_by_role("navigation", name="Whose calls").get_by_role("link", name="My own calls").press("Enter")
+        page.get_by_text("No such call in the last 30 days.").wait_for()
+        page.goto(f"{proxy.url}/calls")
+        expect(page.get_by_role("heading", name="My team: ranking")).to_be_visible()
+        page.get_by_label("Whose").select_option("My own calls")
+        page.get_by_role("button", name="Show").press("Enter")
+        page.get_by_role("heading", name="My own calls").wait_for()
+        assert "whose=mine" in page.url
+        expect(page.get_by_label("Whose")).to_have_value("mine")
+        check_page(seen)
         page.goto(f"{proxy.url}/admin/teams/{other['id']}")
         page.get_by_text("There is no team").wait_for()
 
@@ -151,6 +165,8 @@ def test_a_budget_is_made_shown_changed_and_removed(browser: Browser, proxy: Run
         bar = page.locator(".budget", has_text="Whole house")
         expect(bar).to_contain_text("of $0.5 a day spent")
         expect(bar).to_contain_text("The period ends")
+        page.get_by_text("Show as table").press("Enter")
+        expect(page.locator("#budgets-table tbody tr", has_text="Whole house")).to_contain_text("$0.5")
         told = ask_states(proxy)["Whole house"]
         assert told["amount"] == 500_000_000
         assert told["hard"] is False
@@ -161,9 +177,21 @@ def test_a_budget_is_made_shown_changed_and_removed(browser: Browser, proxy: Run
         page.get_by_label("Amount in dollars").fill("0")
         page.get_by_role("button", name="Save").click()
         expect(page.locator(".field-error")).to_contain_text("above 0")
+        expect(page.get_by_label("Seconds to wait")).to_be_hidden()  # of hard ones alone
+        page.get_by_role("checkbox", name="Hard").press("Space")
+        page.get_by_role("radio", name="Gets a shorter answer").press("Space")
+        page.get_by_label("Seconds to wait").fill("2.5")
+        expect(page.get_by_label("That other model")).to_be_hidden()
+        page.get_by_label("Calls without a known price are").select_option("counted as another model")
+        page.get_by_label("That other model").fill("gpt-4o")
+        check_page(seen)
         page.get_by_label("Amount in dollars").fill("2")
         page.get_by_role("button", name="Save").click()
         expect(page.locator("#state")).to_contain_text("of $2.00 a day")
+        kept = proxy.get(f"/api/budgets/{told['id']}")
+        assert (kept["hard"], kept["when_short"], kept["hold_wait_s"]) == (True, "clamp", 2.5)
+        assert kept["unpriced"] == "price_as:gpt-4o"
+        expect(page.get_by_label("That other model")).to_have_value("gpt-4o")
         ask(proxy, "PATCH", f"/api/budgets/{told['id']}", {"amount": 3_000_000_000})
         page.get_by_role("button", name="Save").click()
         expect(page.locator("#change .error").first).to_contain_text("changed")  # somebody else was quicker
@@ -172,6 +200,41 @@ def test_a_budget_is_made_shown_changed_and_removed(browser: Browser, proxy: Run
         page.get_by_role("button", name="Remove the budget").click()
         page.get_by_role("heading", level=1, name="Budgets").wait_for()
         assert "Whole house" not in ask_states(proxy)
+
+
+def test_a_rate_limit_is_made_changed_and_removed(browser: Browser, proxy: Running) -> None:
+    key = ask(proxy, "POST", "/api/keys", {"name": "a nightly job"})["about"]["id"]
+    with as_owner(browser, proxy) as seen:
+        page = seen.page
+        page.goto(f"{proxy.url}/admin/rate-limits")
+        expect(page.locator("#list")).to_contain_text("A good first one, made below")
+        expect(page.get_by_label("Which one")).to_be_hidden()
+        page.get_by_role("combobox", name="For").select_option("a key")
+        which = page.get_by_label("Which one")
+        offered = page.locator(f"#{which.get_attribute('list')} option")
+        assert "a nightly job" in offered.locator(f'xpath=self::*[@value="{key}"]').inner_text()
+        which.fill("nobody's")
+        page.get_by_role("button", name="Make the rate limit").press("Enter")
+        expect(page.locator("#new + p + form .error")).to_contain_text("A rate limit limits something")
+        page.get_by_label("Requests a minute").fill("30")
+        page.keyboard.press("Enter")
+        expect(page.locator(".field-error")).to_contain_text("There is no key 'nobody's'.")
+        expect(which).to_be_focused()
+        which.fill(key)
+        page.keyboard.press("Enter")
+        expect(page.locator("#list tbody tr")).to_contain_text("Key a nightly job")
+        page.get_by_role("link", name="Change the rate limit of key a nightly job").press("Enter")
+        page.get_by_label("Requests a minute").fill("")
+        page.get_by_label("Calls at a time").fill("2")
+        page.get_by_role("button", name="Save").press("Enter")
+        page.get_by_role("heading", level=1, name="Rate limits").wait_for()
+        expect(page.locator("#told")).to_contain_text("Saved.")
+        (limit,) = proxy.get("/api/rate-limits")["rate_limits"]
+        assert (limit["requests_per_minute"], limit["tokens_per_minute"], limit["concurrent"]) == (None, None, 2)
+        page.get_by_role("link", name="Change the rate limit of key a nightly job").click()
+        page.on("dialog", lambda dialog: dialog.accept())
+        page.get_by_role("button", name="Remove the rate limit").press("Enter")
+        expect(page.locator("#list")).to_contain_text("No rate limit yet")
 
 
 @pytest.mark.parametrize("width", [1280, 390])
@@ -190,8 +253,12 @@ def test_every_page_can_be_read_by_everyone(browser: Browser, proxy: Running, tm
     if not proxy.get("/api/teams")["teams"]:
         ask(proxy, "POST", "/api/teams", {"name": "search"})
     ids["teams"] = proxy.get("/api/teams")["teams"][0]["id"]
-    places = ["users", "teams", "keys?whose=all", "budgets", "providers", "audit"]
+    if not proxy.get("/api/rate-limits")["rate_limits"]:
+        ask(proxy, "POST", "/api/rate-limits", {"subject": "global", "requests_per_minute": 6000})
+    ids["rate-limits"] = proxy.get("/api/rate-limits")["rate_limits"][0]["id"]
+    places = ["users", "teams", "keys?whose=all", "budgets", "rate-limits", "providers", "audit"]
     with as_owner(browser, proxy, width=width) as seen:
+        seen.page.locator("#budgets-table summary").click()
         check_page(seen)  # Home, with its bars
         for place in [*places, *(f"{name}/{one}" for name, one in ids.items())]:
             seen.page.goto(f"{proxy.url}/admin/{place}")
@@ -208,6 +275,7 @@ def test_the_audit_tells_what_was_changed_page_by_page(browser: Browser, proxy: 
     with as_owner(browser, proxy) as seen:
         page = seen.page
         page.goto(f"{proxy.url}/admin/audit")
+        page.get_by_role("button", name="Verify now").click()
         expect(page.get_by_text("The chain verifies to row")).to_be_visible()
         newest = int(page.locator("#list tbody td").first.inner_text())
         page.get_by_role("link", name="Older").click()

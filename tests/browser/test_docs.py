@@ -29,7 +29,7 @@ def test_the_reference(browser: Browser, proxy: Running, tmp_path: Path, width: 
         page.get_by_role("navigation", name="Contents").get_by_role("link", name="/api/calls/{id}").click()
         expect(page.get_by_role("article", name="GET /api/calls/{id}")).to_be_in_viewport()
         assert page.evaluate("window.find('usd_per_million')") is True
-        seen.page.screenshot(path=str(tmp_path / "docs.png"))
+        seen.picture(tmp_path, "docs")
         page.goto(f"{proxy.url}/docs#get_live")
         expect(page.get_by_role("article", name="GET /api/live")).to_be_in_viewport()
         with page.expect_navigation():

@@ -29,7 +29,7 @@ from ultimate_lib.settings import load
 
 pytestmark = pytest.mark.slow
 
-_SEEN_S = 2.0
+_SEEN_S = 5.0  # two where nothing else runs: tests/bench/workbench.py measures it
 _METRICS = "requests,total_tokens,cost_usd"
 
 
@@ -122,9 +122,7 @@ def test_from_the_start_to_a_priced_cell_and_a_moving_total(journey: Journey, tm
     run(page, "claude = anthropic.Anthropic()")
     run(page, "async_chat = openai.AsyncOpenAI()")
     expect(page.locator(".up-Panel .up-Call")).to_have_count(shown + 12, timeout=_SEEN_S * 1000)
-    page.screenshot(path=str(tmp_path / "journey-lab.png"))
     expect(value(journey.dashboard, "Requests")).to_have_attribute("title", "12", timeout=10_000)
-    journey.dashboard.screenshot(path=str(tmp_path / "journey-dashboard.png"))
     one_number_on_six_faces(journey, page, tmp_path)
 
 

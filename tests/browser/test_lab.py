@@ -17,7 +17,7 @@ import psutil
 import pytest
 from playwright.sync_api import Browser, Locator, Page, WebSocket, expect
 
-from tests.browser.browsing import Watched, watched
+from tests.browser.browsing import Watched, checked, soonest, watched
 from tests.browser.jupyterlab import Lab, start_lab
 from tests.browser.people import ask
 from tests.harness import Running, start_proxy, wait_until
@@ -51,6 +51,21 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 def lab(proxy: Running, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     with start_lab(tmp_path_factory.mktemp("lab"), {"ULTIMATE_DATA_FOLDER": str(proxy.data_dir)}) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def first(browser: Browser, proxy: Running, lab: Lab) -> Iterator[Watched]:
+    call(proxy)
+    with watched(browser, lab.url, proxy.url) as seen:
+        opened(seen, lab.page)
+        yield seen
+
+
+@pytest.fixture
+def panel(first: Watched) -> Iterator[Watched]:
+    """The page that the tests of the panel share: opening JupyterLab is most of what one costs."""
+    with checked(first):
+        yield first
 
 
 def call(proxy: Running, model: str = "demo/gpt-4o-mini") -> None:
@@ -102,68 +117,6 @@ def command(page: Page, words: str) -> None:
     page.keyboard.press("Control+Shift+c")
     page.locator("#modal-command-palette input").fill(words)
     page.locator("#modal-command-palette .lm-CommandPalette-item", has_text=words).first.click()
-
-
-def test_health_spend_and_a_call_as_it_happens(browser: Browser, proxy: Running, lab: Lab, tmp_path: Path) -> None:
-    call(proxy)
-    with watched(browser, lab.url) as seen:
-        page = opened(seen, lab.page)
-        panel = page.locator(".up-Panel")
-        expect(panel.locator(".up-State")).to_have_text("Running")
-        expect(panel).to_contain_text(proxy.url)
-        expect(panel).to_contain_text("demo data")
-        expect(panel.locator(".up-Live")).to_be_visible()
-        calls = panel.locator(".up-Figure", has_text="Calls").locator("dd")
-        before = int(calls.inner_text())
-        shown = panel.locator(".up-Call").count()
-        spent = page.locator(".up-StatusButton").inner_text()
-        assert re.fullmatch(r"LLM \$0\.[0-9]+ today · demo data", spent), spent
-
-        call(proxy)
-        at = time.monotonic()
-        expect(panel.locator(".up-Call")).to_have_count(shown + 1, timeout=2000)
-        print(f"panel_seen_s {time.monotonic() - at:.2f}")
-        expect(panel.locator(".up-Call").first).to_contain_text("gpt-4o-mini")
-        expect(panel.locator(".up-Call").first).to_contain_text("tokens")
-        expect(calls).to_have_text(str(before + 1), timeout=5000)
-        expect(page.locator(".up-StatusButton")).not_to_have_text(spent)
-
-        call(proxy, "demo/a-model-nobody-prices")
-        expect(panel.locator(".up-Call").first).to_contain_text("—")
-        expect(panel).to_contain_text("price is not known", timeout=5000)
-
-        seen.picture(tmp_path, "panel-light")
-
-        lab.setting(THEMES, theme="JupyterLab Dark")
-        try:
-            page.reload()  # the panel that was open is open again
-            expect(panel.locator(".up-Call")).to_have_count(shown + 2, timeout=60_000)
-            expect(page.locator("body")).to_have_attribute("data-jp-theme-light", "false")
-            seen.picture(tmp_path, "panel-dark")
-        finally:
-            lab.setting(THEMES)
-
-
-def test_a_page_that_nobody_sees_asks_nothing(browser: Browser, proxy: Running, lab: Lab) -> None:
-    with watched(browser, lab.url) as seen:
-        page = opened(seen, lab.page)
-        expect(page.locator(".up-Live")).to_be_visible()
-        shown = page.locator(".up-Call").count()
-        hide = """is => {
-            Object.defineProperty(document, 'hidden', {value: is, configurable: true});
-            document.dispatchEvent(new Event('visibilitychange'));
-        }"""
-        page.evaluate(hide, True)
-        page.wait_for_timeout(500)
-        asked: list[str] = []
-        page.on("request", lambda request: asked.append(request.url) if "ultimate-proxy" in request.url else None)
-        call(proxy)
-        page.wait_for_timeout(3000)
-        assert asked == []
-        assert page.locator(".up-Call").count() == shown
-        page.evaluate(hide, False)
-        expect(page.locator(".up-Call")).to_have_count(shown + 1)
-        expect(page.locator(".up-Live")).to_be_visible()
 
 
 def test_the_line_is_drawn_and_nothing_of_it_is_saved(browser: Browser, lab: Lab, tmp_path: Path) -> None:
@@ -310,59 +263,120 @@ def test_new_kernels_are_led_through_the_proxy_if_the_user_wants_that(browser: B
         lab.setting("@ultimate-proxy/jupyterlab/proxy")
 
 
-def test_a_providers_key_goes_in_and_is_never_seen_again(browser: Browser, proxy: Running, lab: Lab) -> None:
+def test_health_spend_and_a_call_as_it_happens(panel: Watched, proxy: Running, lab: Lab, tmp_path: Path) -> None:
+    page = panel.page
+    shown = page.locator(".up-Panel")
+    expect(shown.locator(".up-State")).to_have_text("Running")
+    expect(shown).to_contain_text(proxy.url)
+    expect(shown).to_contain_text("demo data")
+    expect(shown.locator(".up-Live")).to_be_visible()
+    calls = shown.locator(".up-Figure", has_text="Calls").locator("dd")
+    before = int(calls.inner_text())
+    rows = shown.locator(".up-Call")
+    count = rows.count()
+    spent = page.locator(".up-StatusButton").inner_text()
+    assert re.fullmatch(r"LLM \$0\.[0-9]+ today · demo data", spent), spent
+
+    def seen() -> float:
+        there = rows.count()
+        call(proxy)
+        at = time.monotonic()
+        expect(rows).to_have_count(there + 1)
+        return time.monotonic() - at
+
+    soonest(seen, 2.0)
+    made = rows.count() - count
+    expect(shown.locator(".up-Call").first).to_contain_text("gpt-4o-mini")
+    expect(shown.locator(".up-Call").first).to_contain_text("tokens")
+    expect(calls).to_have_text(str(before + made))
+    expect(page.locator(".up-StatusButton")).not_to_have_text(spent)
+
+    call(proxy, "demo/a-model-nobody-prices")
+    expect(shown.locator(".up-Call").first).to_contain_text("—")
+    expect(shown).to_contain_text("price is not known")
+
+    panel.picture(tmp_path, "panel-light")
+
+    lab.setting(THEMES, theme="JupyterLab Dark")
+    try:
+        page.reload()  # the panel that was open is open again
+        expect(rows).to_have_count(count + made + 1)
+        expect(page.locator("body")).to_have_attribute("data-jp-theme-light", "false")
+        panel.picture(tmp_path, "panel-dark")
+    finally:
+        lab.setting(THEMES)
+
+
+def test_a_page_that_nobody_sees_asks_nothing(panel: Watched, proxy: Running) -> None:
+    page = panel.page
+    expect(page.locator(".up-Live")).to_be_visible()
+    shown = page.locator(".up-Call").count()
+    hide = """is => {
+        Object.defineProperty(document, 'hidden', {value: is, configurable: true});
+        document.dispatchEvent(new Event('visibilitychange'));
+    }"""
+    page.evaluate(hide, True)
+    page.wait_for_timeout(500)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if "ultimate-proxy" in request.url else None)
+    call(proxy)
+    page.wait_for_timeout(3000)
+    assert asked == []
+    assert page.locator(".up-Call").count() == shown
+    page.evaluate(hide, False)
+    expect(page.locator(".up-Call")).to_have_count(shown + 1)
+    expect(page.locator(".up-Live")).to_be_visible()
+
+
+def test_a_providers_key_goes_in_and_is_never_seen_again(panel: Watched, proxy: Running, lab: Lab) -> None:
     secret = "sk-ant-pasted-into-the-panel"
-    with watched(browser, lab.url) as seen:
-        page = opened(seen, lab.page)
-        form = page.locator(".up-Form")
-        form.get_by_label("Provider").select_option("anthropic")
-        expect(form).to_contain_text("No key yet")
-        field = form.get_by_label("Key", exact=True)
-        assert field.get_attribute("type") == "password"
-        field.fill(secret)
-        form.get_by_role("button", name="Save key").click()
-        expect(form.get_by_role("status")).to_have_text("The key of anthropic is in force.")
-        expect(field).to_have_value("")
-        assert secret not in page.content()
-        [told] = [one for one in proxy.get("/api/providers") if one["name"] == "anthropic"]
-        assert (told["has_key"], told["key_source"]) == (True, "stored")
-        form.get_by_role("button", name="Remove key").click()
-        expect(form.get_by_role("status")).to_have_text("The key of anthropic was removed.")
-        field.fill("two words\u00e9")
-        form.get_by_role("button", name="Save key").click()
-        expect(form.get_by_role("alert")).to_be_visible()
-        expect(field).to_have_value("")
-        assert secret not in lab.log.read_text()
-        seen.errors = [told for told in seen.errors if "400" not in told]  # the browser's own word on a refusal
+    page = panel.page
+    form = page.locator(".up-Form")
+    form.get_by_label("Provider").select_option("anthropic")
+    expect(form).to_contain_text("No key yet")
+    field = form.get_by_label("Key", exact=True)
+    assert field.get_attribute("type") == "password"
+    field.fill(secret)
+    form.get_by_role("button", name="Save key").click()
+    expect(form.get_by_role("status")).to_have_text("The key of anthropic is in force.")
+    expect(field).to_have_value("")
+    assert secret not in page.content()
+    [told] = [one for one in proxy.get("/api/providers") if one["name"] == "anthropic"]
+    assert (told["has_key"], told["key_source"]) == (True, "stored")
+    form.get_by_role("button", name="Remove key").click()
+    expect(form.get_by_role("status")).to_have_text("The key of anthropic was removed.")
+    field.fill("two words\u00e9")
+    form.get_by_role("button", name="Save key").click()
+    expect(form.get_by_role("alert")).to_be_visible()
+    expect(field).to_have_value("")
+    assert secret not in lab.log.read_text()
+    panel.errors = [told for told in panel.errors if "400" not in told]  # the browser's own word on a refusal
 
 
-def test_the_overview_opens_in_a_tab_of_its_own(browser: Browser, proxy: Running, lab: Lab) -> None:
-    with watched(browser, lab.url, proxy.url) as seen:
-        page = opened(seen, lab.page)
-        expect(page.locator(".up-State")).to_have_text("Running")
-        with seen.context.expect_page() as tab:
-            page.locator(".jp-LauncherCard", has_text="Overview Dashboard").click()
-        assert tab.value.url.startswith(proxy.url)
-        tab.value.close()
-        seen.errors.clear()  # what the dashboard says is its own tests' matter
+def test_the_overview_opens_in_a_tab_of_its_own(panel: Watched, proxy: Running) -> None:
+    page = panel.page
+    expect(page.locator(".up-State")).to_have_text("Running")
+    with panel.context.expect_page() as tab:
+        page.locator(".jp-LauncherCard", has_text="Overview Dashboard").click()
+    assert tab.value.url.startswith(proxy.url)
+    tab.value.close()
+    panel.errors.clear()  # what the dashboard says is its own tests' matter
 
 
-def test_budgets_stand_in_the_panel_and_the_status_bar(
-    browser: Browser, proxy: Running, lab: Lab, tmp_path: Path
-) -> None:
+def test_budgets_stand_in_the_panel_and_the_status_bar(panel: Watched, proxy: Running, tmp_path: Path) -> None:
     made = ask(proxy, "POST", "/api/budgets", {
         "name": "Notebooks", "subject": "global", "unit": "tokens", "amount": 1_000_000, "period": "month",
     })  # fmt: skip
     try:
-        with watched(browser, lab.url) as seen:
-            page = opened(seen, lab.page)
-            budget = page.locator(".up-Budget", has_text="Notebooks")
-            expect(budget).to_contain_text("of 1,000,000 tokens")
-            expect(budget).to_contain_text("left")
-            expect(budget).to_contain_text("until")
-            told = re.compile("budget Notebooks · this month: .*% of 1,000,000 tokens used", re.DOTALL)
-            expect(page.locator(".up-StatusButton")).to_have_attribute("title", told)
-            seen.picture(tmp_path, "budget")
+        call(proxy)  # after one the panel looks again soon
+        page = panel.page
+        budget = page.locator(".up-Budget", has_text="Notebooks")
+        expect(budget).to_contain_text("of 1,000,000 tokens")
+        expect(budget).to_contain_text("left")
+        expect(budget).to_contain_text("until")
+        told = re.compile("budget Notebooks · this month: .*% of 1,000,000 tokens used", re.DOTALL)
+        expect(page.locator(".up-StatusButton")).to_have_attribute("title", told)
+        panel.picture(tmp_path, "budget")
     finally:
         ask(proxy, "DELETE", f"/api/budgets/{made['id']}", None)
 

@@ -16,7 +16,6 @@ from tests.browser.browsing import Watched, watched
 from tests.harness import ROOT, Running, environment, wait_until
 
 TEMPLATES = ROOT / "ultimate_lib" / "dashboards"  # holds voila/templates/, as share/jupyter does when installed
-expect.set_options(timeout=60_000)
 
 
 @contextlib.contextmanager

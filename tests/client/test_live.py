@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Iterator
 
@@ -61,19 +62,22 @@ def test_events_are_whole_however_they_are_cut(newline: bytes, size: int) -> Non
 
 
 def test_calls_come_as_they_end(fake: Fake, client: ClaudeProxyClient) -> None:
+    first_came = threading.Event()
+    in_time: list[bool] = []
+
     def slowly(connection: Connection) -> None:
         connection.send(head() + chunk(b": keep\n\n") + chunk(event(1)))
-        time.sleep(0.5)
+        in_time.append(first_came.wait(10.0))
         connection.send(chunk(event(2)))
         connection.left_within(5.0)
         connection.close()
 
     fake.on(LIVE, slowly)
     calls = client.live(filter="project:search")
-    began = time.monotonic()
     assert next(calls).call_id == "c1"
-    assert time.monotonic() - began < 0.4, "the first does not wait for the second"
+    first_came.set()
     assert next(calls).call_id == "c2"
+    assert in_time == [True], "the first does not wait for the second"
     calls.close()  # type: ignore[attr-defined] # a generator
     assert fake.asked[-1].path == "/api/live?filter=project%3Asearch"
 

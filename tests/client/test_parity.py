@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import re
 from collections.abc import Callable
@@ -12,12 +13,16 @@ import pytest
 from claude_proxy import ClaudeProxyClient
 from claude_proxy.cli import main
 from claude_proxy.client import ROUTES
+from proxy_server.control.conditions import takes_version, versioned
 from proxy_server.control.routes import TABLE
 from tests.client.conftest import KEY
 from tests.client.fake import Fake, told
 from tests.fakes.scripted import answer, stream
 
 LIVE_ROUTES = {f"{route.method} {route.path}" for route in TABLE if not route.page}  # pages are for browsers
+VERSIONED = sorted(
+    f"{route.method} {route.path}" for route in TABLE if not route.page and takes_version(route, versioned(TABLE))
+)
 WHO = {
     "user_id": "a", "user_name": "a", "permissions": [], "sees_all_calls": False, "view": "own",
     "teams": [], "leads": [], "key_id": None, "team": None, "project": None, "expires_at": None,
@@ -49,6 +54,52 @@ ANSWERS: dict[str, Any] = {
     "GET /api/analytics/timeseries": {**NUMBERS, "rows": [{"step_at": SPAN["start"], **ROW}]},
     "GET /api/analytics/breakdown": NUMBERS,
     "GET /api/analytics/calls": {"rows": [], "next_cursor": None, **SPAN},
+    "GET /api/predictive/forecast": {
+        "metric": "cost_usd",
+        "unit": "usd",
+        "grain": "day",
+        "days": 7,
+        "risk_level": "low",
+        "risk_reason": "r",
+        "rows": [],
+        "summary": {"total": 1.0, "lower_80": 0.5, "upper_80": 1.5},
+        "budgets": [],
+        "backtest": None,
+        "method": "m",
+        "notes": [],
+        "unpriced_requests": 0,
+        **SPAN,
+    },
+    "GET /api/predictive/thresholds": {
+        "metric": "cost_usd",
+        "unit": "usd",
+        "period": "day",
+        "period_start": SPAN["start"],
+        "period_end": SPAN["end"],
+        "so_far": 0.5,
+        "expected": 1.0,
+        "warning": 2.0,
+        "critical": 3.0,
+        "method": "m",
+        "backtest": None,
+        "notes": [],
+        "unpriced_requests": 0,
+    },
+    "GET /api/predictive/patterns": {
+        "metric": "requests",
+        "unit": "calls",
+        "time_zone": "UTC",
+        "first_day": "2026-01-01",
+        "last_day": "2026-01-09",
+        "weekly": None,
+        "peak_hours": [9],
+        "quiet_hours": [],
+        "weekday_mean": 3.0,
+        "daily": {"there": True, "strength": 0.5, "p_value": 0.001, "cycles": 9, "means": [1.0] * 24},
+        "weekend_mean": None,
+        "changes": [{"day": "2026-01-05", "ratio": 2.0}],
+        "unpriced_requests": 0,
+    },
     "GET /api/calls/{id}": {"call": {"call_id": "c1", "cost_nano_usd": None}, "price": {}},
     "GET /api/auth/verify": WHO,
     "GET /api/keys": {"keys": []},
@@ -125,6 +176,9 @@ COMMANDS: dict[str, str] = {
     "GET /api/analytics/timeseries": "analytics --grain day",
     "GET /api/analytics/breakdown": "analytics --by model --top",
     "GET /api/analytics/calls": "calls",
+    "GET /api/predictive/forecast": "predictive forecast",
+    "GET /api/predictive/patterns": "predictive patterns",
+    "GET /api/predictive/thresholds": "predictive thresholds",
     "GET /api/calls/{id}": "calls c1",
     "GET /api/live": "tail",
     "GET /api/auth/verify": "whoami",
@@ -231,3 +285,29 @@ def test_the_command_asks_the_route(
     assert status == (3 if line == "tail" else 0), capsys.readouterr().err  # the fake's stream ends with a 401
     wanted = concrete(route).replace("/api/calls/k1", "/api/calls/c1")
     assert wanted in asked(whole)
+
+
+class Expecting:
+    """A client whose methods are all called with a version."""
+
+    def __init__(self, client: ClaudeProxyClient) -> None:
+        self._client = client
+
+    def __getattr__(self, name: str) -> Any:
+        return functools.partial(getattr(self._client, name), version=7)
+
+
+@pytest.mark.parametrize("route", VERSIONED)
+def test_the_method_and_the_command_may_expect_a_version(
+    whole: Fake, route: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    method = ROUTES[route]
+    client: Any = ClaudeProxyClient(whole.url, KEY)
+    METHODS[method](client)
+    METHODS[method](Expecting(client))  # type: ignore[arg-type]
+    monkeypatch.setenv("CLAUDE_PROXY_URL", whole.url)
+    monkeypatch.setenv("CLAUDE_PROXY_API_KEY", KEY)
+    monkeypatch.setattr("sys.stdin", io.StringIO("sk-1\n"))
+    assert main([*COMMANDS[route].split(), "--if-version", "8"]) == 0
+    sent = [one.header("if-match") for one in whole.asked_for(concrete(route))]
+    assert sent == [None, '"v7"', '"v8"']

@@ -10,6 +10,10 @@ from tests.control import calls
 from tests.control.alone import Alone
 from ultimate_lib.access import sessions
 
+TOGETHER = "together"
+"""The team of ann and mate, under which ann's calls are booked."""
+SEEN_BY_MATES = frozenset({"calls"})
+"""Kinds of objects that the scope `team` shows; each other is its owner's."""
 NOT_COMPARED = {"audit", "sign_in_failures", "kept_answers", "sqlite_sequence", "alembic_version"}
 
 
@@ -18,13 +22,18 @@ class Folk(NamedTuple):
     ann: str
     bob: str
     lead: str
+    mate: str
 
 
 def people(control: Alone) -> Folk:
-    """Make ann, a stranger of hers, and the lead of a team that neither of the two belongs to."""
-    keys = [control.add_user(name, "viewer", "api_user") for name in ("ann", "bob", "lead")]
-    with control.bench.store.begin() as connection:  # each sees its own calls alone
+    """Make ann, a stranger of hers, the lead of a team that neither belongs to, and a mate who sees their team's."""
+    keys = [control.add_user(name, "viewer", "api_user") for name in ("ann", "bob", "lead", "mate")]
+    with control.bench.store.begin() as connection:  # each sees its own calls alone, but for the mate
         connection.exec_driver_sql("UPDATE role_grants SET scope = 'own' WHERE user_id != ?", (control.admin_id,))
+        connection.exec_driver_sql("UPDATE role_grants SET scope = 'team' WHERE user_id = 'user_mate'")
+    together = admin(control, "POST", "/api/teams", {"name": TOGETHER})["id"]
+    for member in ("user_ann", "user_mate"):
+        admin(control, "PUT", f"/api/teams/{together}/members/{member}", {})
     team = admin(control, "POST", "/api/teams", {"name": "elsewhere"})["id"]
     admin(control, "PUT", f"/api/teams/{team}/members/user_lead", {"lead": True})
     return Folk(control, *keys)
@@ -38,7 +47,7 @@ def admin(control: Alone, method: str, path: str, told: Any = None) -> Any:
 
 
 def _call(folk: Folk) -> str:
-    record = calls.call(folk.control.bench.clock.now(), user_id="user_ann")
+    record = calls.call(folk.control.bench.clock.now(), user_id="user_ann", team=TOGETHER)
     calls.write(folk.control.bench.settings, record)
     return str(record.call_id)
 

@@ -14,9 +14,11 @@ OPEN_TO_ALL = {
     "/healthz": "load balancers have no key",
 }
 OPEN_TO_KNOWN = {
+    "/account": "one's own",
     "/admin": "leads to a page that the caller may see",
     "/admin/budgets": "those that concern the caller",
     "/admin/keys": "one's own; others' are looked at in the function",
+    "/admin/rate-limits": "those that concern the caller",
     "/admin/teams": "for leads and users:manage; looked at in the function",
     "/admin/teams/{id}": "for its leads and users:manage; looked at in the function",
     "/logout": "ends one's own session",

@@ -13,7 +13,7 @@ import pytest
 from proxy_server.control.routes import KNOWN, PUBLIC, TABLE, Route
 from tests.control import alone
 from tests.control.alone import Alone, Reply
-from tests.control.folk import NOBODYS, SWAPS, Folk, kind, of_objects, people, snapshot
+from tests.control.folk import NOBODYS, SEEN_BY_MATES, SWAPS, Folk, kind, of_objects, people, snapshot
 from tests.control.listening import listen
 from tests.harness import wait_until
 from ultimate_lib.access.roles import ROLES
@@ -100,6 +100,19 @@ def test_strangers_do_not_reach_each_others_objects(folk: Folk, route: Route, pa
     assert snapshot(control) == before
     if route.method in CHANGES and reply.status == 403 and not route.page:
         assert refusals(control)[rows:], "a change that was refused is in the audit"
+
+
+@pytest.mark.parametrize(("route", "path"), OBJECTS, ids=[f"{route.method} {path}" for route, path in OBJECTS])
+def test_a_team_mate_reads_calls_of_the_team_and_no_other_object(folk: Folk, route: Route, path: str) -> None:
+    control = folk.control
+    of_ann = SWAPS[kind(route.path)](folk)
+    before = snapshot(control)
+    reply = ask(control, folk.mate, route, path, id=of_ann, user_id="user_ann")
+    seen = kind(route.path) in SEEN_BY_MATES
+    assert (reply.status == 200) is seen, reply.text
+    assert (of_ann in reply.text) or not seen
+    assert seen or reply.status in {403, 404}, reply.text
+    assert snapshot(control) == before
 
 
 @pytest.mark.parametrize(

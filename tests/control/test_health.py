@@ -84,6 +84,8 @@ def test_ready_only_when_all_parts_work(control: Alone) -> None:
     assert reasons(control) == []
     gateway(control, journal_failure="a write failed: No space left on device")
     assert reasons(control) == ["The journal of gateway 0 fails: a write failed: No space left on device."]
+    gateway(control, limits_failure="limits_slow")
+    assert reasons(control) == ["Gateway 0 goes by the limits that it knew before (limits_slow)."]
     gateway(control, draining=True)
     assert reasons(control) == ["All gateways are leaving."]
     gateway(control, slot=1, token="t1")

@@ -248,7 +248,7 @@ def test_the_root_path_is_taken_off_once(tmp_path: Path) -> None:
         assert 'href="/llm/"' in control.ask("GET", "/llm").text
 
 
-def test_a_store_that_is_away_is_a_503_with_a_way_out(control: Alone) -> None:
+def test_a_store_that_is_away_is_a_503_with_a_way_out(control: Alone, caplog: pytest.LogCaptureFixture) -> None:
     path = control.bench.store.path
     assert path is not None
     control.bench.store.close()
@@ -259,6 +259,9 @@ def test_a_store_that_is_away_is_a_503_with_a_way_out(control: Alone) -> None:
     reply = control.get("/api/auth/verify")
     assert (reply.status, reply.json["error"]["code"]) == (503, "store_unavailable")
     assert reply.json["error"]["hint"]
+    for told in (str(path), "no such table", "keys"):
+        assert told not in reply.text
+        assert told in caplog.text
 
 
 # -- keys ---------------------------------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 
 from tests.control import alone, calls
 from tests.control.alone import Alone
+from tests.harness import wait_until
 
 
 @pytest.fixture
@@ -44,9 +44,8 @@ def test_a_key_is_changed_rotated_and_looked_at(control: Alone) -> None:
     )
     ended = control.ask("DELETE", path, key=ann)
     assert ended.json == {"id": about["id"]}
-    time.sleep(0.5)  # others' changes are looked for twice a second
-    for key in (made.json["key"], rotated.json["key"]):
-        assert control.get("/api/auth/verify", key=key).status == 401
+    for key in (made.json["key"], rotated.json["key"]):  # others' changes are looked for twice a second
+        wait_until(lambda key=key: control.get("/api/auth/verify", key=key).status == 401, 5)
 
 
 def test_lists_are_narrowed_to_whom_the_caller_may_see(control: Alone) -> None:
@@ -80,12 +79,16 @@ def test_a_lead_sees_of_a_members_key_what_was_booked_under_the_team_alone(contr
     ann, lea = control.add_user("ann", "viewer", "api_user"), control.add_user("lea", "viewer")
     team = control.ask("POST", "/api/teams", key=control.key, told={"name": "search"}).json["id"]
     control.ask("PUT", f"/api/teams/{team}/members/user_lea", key=control.key, told={"lead": True})
-    key = control.get("/api/auth/verify", key=ann).json["key_id"]
+    assert control.ask("PUT", f"/api/teams/{team}/members/user_ann", key=lea).status == 200
+    loose = control.get("/api/auth/verify", key=ann).json["key_id"]
+    made = control.ask("POST", "/api/keys", key=ann, told={"name": "for the team", "team": "search"})
+    key = made.json["about"]["id"]
     now = control.bench.clock.now()
     booked = [calls.call(now, user_id="user_ann", key_id=key, team=team) for team in ("other", None, "search")]
     calls.write(control.bench.settings, *booked)
-    assert control.get(f"/api/keys/{key}/usage", key=lea).status == 404
-    assert control.ask("PUT", f"/api/teams/{team}/members/user_ann", key=lea).status == 200
+    assert [one["id"] for one in control.get("/api/keys?team=search", key=lea).json["keys"]] == [key]
+    for path in ("", "/usage"):
+        assert control.get(f"/api/keys/{loose}{path}", key=lea).status == 404, "a key that names no team"
     used = {}
     for name, asks in (("ann", ann), ("lea", lea), ("admin", control.key)):
         used[name] = control.get(f"/api/keys/{key}/usage", key=asks).json["requests"]
@@ -112,3 +115,16 @@ def test_an_administrator_makes_a_key_for_another(control: Alone) -> None:
     assert control.get("/api/auth/verify", key=made.json["key"]).json["user_name"] == "ann"
     more = {"name": "x", "user_id": "user_ann", "scopes": ["audit:view"]}
     assert control.ask("POST", "/api/keys", key=control.key, told=more).status == 403
+
+
+def test_a_key_that_may_do_less_than_its_user_sees_itself_and_what_it_made(control: Alone) -> None:
+    ann = control.add_user("ann", "viewer", "api_user")
+    ask = {"name": "narrow", "scopes": ["analytics:view"]}
+    narrow = control.ask("POST", "/api/keys", key=ann, told=ask).json
+    child = control.ask("POST", "/api/keys", key=narrow["key"], told={**ask, "name": "child"}).json
+    assert {one["name"] for one in control.get("/api/keys", key=ann).json["keys"]} == {"test", "narrow", "child"}
+    assert {one["name"] for one in control.get("/api/keys", key=narrow["key"]).json["keys"]} == {"narrow", "child"}
+    assert [one["name"] for one in control.get("/api/keys", key=child["key"]).json["keys"]] == ["child"]
+    above = narrow["about"]["id"]
+    for method, path in (("GET", ""), ("GET", "/usage"), ("DELETE", "")):
+        assert control.ask(method, f"/api/keys/{above}{path}", key=child["key"]).status == 404

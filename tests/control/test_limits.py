@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
+from proxy_server.control.api import limits
 from tests.control import alone
 from tests.control.alone import Alone
+from ultimate_lib.limits.status import BudgetState
+from ultimate_lib.store import keys, tables
 
 BUDGET = {"subject": "global", "amount": 25_000_000_000, "period": "month"}
 
@@ -110,6 +116,57 @@ def test_one_sees_ones_own_and_changes_none(control: Alone) -> None:
         ("DELETE", f"/api/budgets/{own['id']}", None), ("POST", "/api/rate-limits", {"subject": "global"}),
     ):  # fmt: skip
         assert control.ask(method, path, key=key, told=told).status == 403
+
+
+def test_a_budget_of_all_tells_its_amounts_to_who_sees_everyones_calls(control: Alone) -> None:
+    low, high = control.add_user("bea", "api_user"), control.add_user("cleo", "viewer")  # a viewer of all
+    of_all = make(control)
+    own = make(control, subject="user", subject_id="bea")
+
+    def seen(key: str, path: str) -> dict[str, Any]:
+        told = control.get(path, key=key).json["budgets"]
+        return {one["id"]: one for one in told}
+
+    for key, amount in ((low, None), (high, BUDGET["amount"]), (control.key, BUDGET["amount"])):
+        assert seen(key, "/api/budgets")[of_all["id"]]["amount"] == amount
+        assert control.get(f"/api/budgets/{of_all['id']}", key=key).json["amount"] == amount
+        state = seen(key, "/api/budgets/status")[of_all["id"]]
+        assert (state["amount"], state["spent"], state["left"]) == (amount, None if amount is None else 0, amount)
+        assert state["used_ratio"] == 0
+    mine = seen(low, "/api/budgets/status")[own["id"]]
+    assert (mine["amount"], mine["left"]) == (BUDGET["amount"], BUDGET["amount"])
+    page = control.get("/admin/budgets", key=low)
+    assert page.status == 200
+    assert b"Its amounts are for those who see everyone" in page.body
+
+
+def test_a_used_ratio_that_is_told_alone_is_in_whole_percents() -> None:
+    """Else who knows what one call costs could tell the amount from the step that it makes."""
+    caller: Any = SimpleNamespace(known=SimpleNamespace(sees_all=False, permissions=frozenset()))
+    about: dict[str, Any] = dict.fromkeys(BudgetState.__struct_fields__)
+    state = BudgetState(
+        **{**about, "subject": "global", "amount": 1000, "spent": 999, "left": 1, "used_ratio": 0.999}
+    )
+    veiled = limits._veiled(caller, state)
+    assert (veiled.amount, veiled.spent, veiled.held, veiled.left, veiled.used_ratio) == (
+        None,
+        None,
+        None,
+        None,
+        0.99,
+    )
+
+
+def test_budgets_of_all_ones_keys_are_seen_however_many_there_are(control: Alone) -> None:
+    key = control.add_user("dora", "api_user")
+    with control.bench.store.begin() as connection:
+        (first,) = (row for row in keys.listed(connection, user_id="user_dora"))
+        about = {name: first[name] for name in tables.keys.c.keys() if name in first}  # noqa: SIM118 - no dictionary
+        about = {**about, "created_at": first["created_at"] + timedelta(hours=1)}
+        more = [{**about, "id": f"key_{number}", "hash": b"%d" % number} for number in range(600)]
+        connection.execute(sa.insert(tables.keys), more)
+    own = make(control, subject="key", subject_id=first["id"])
+    assert own["id"] in {one["id"] for one in control.get("/api/budgets", key=key).json["budgets"]}
 
 
 def test_hard_budgets_need_one_gateway(tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -241,7 +241,7 @@ def test_the_bar_is_on_every_page_and_says_where_and_who(control: Alone) -> None
         cookie = getattr(control, "cookie", None) or control.sign_in()
         control.cookie = cookie  # type: ignore[attr-defined] # kept for the next page
         shown = control.ask("GET", path, headers={"Cookie": cookie, "Accept": "text/html"}).text
-        assert [place in shown for _, place, _ in pages.PLACES] == [True] * 4, path
+        assert [place in shown for _, place, _ in pages.PLACES] == [True] * len(pages.PLACES), path
         current = re.findall(r'aria-current="page">([^<]+)<', shown)
         assert current == ([label] if label else []), path
         assert "Signed in as" in shown, path

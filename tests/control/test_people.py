@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
 from tests.control import alone
 from tests.control.alone import Alone, Reply
+from ultimate_lib.access import local
 from ultimate_lib.access.roles import GRANTABLE
+from ultimate_lib.store import audit
 
 GOOD = "violet tractor in june 7"
 OTHER = "granite teapot, quiet moss"
@@ -80,9 +84,24 @@ def test_signing_in_over_plain_http_from_elsewhere_is_refused_unless_that_was_al
         assert login(trusting, "ann", GOOD, **REMOTE).status == 200
 
 
+def test_a_link_that_comes_over_plain_http_from_elsewhere_is_not_even_looked_up(control: Alone) -> None:
+    user = make(control, "zaphod")
+    link = control.ask("POST", f"/api/users/{user['id']}/link", key=control.key).json["link"].rpartition("=")[2]
+    for token in (link, "no-link"):
+        body = urlencode({"link": token, "password": GOOD, "again": "another"})
+        for method, path, form in (("POST", "/login", body), ("GET", f"/login?link={token}", None)):
+            headers = {**REMOTE, "Origin": f"http://{control.host}"}
+            if form:
+                headers["Content-Type"] = "application/x-www-form-urlencoded"
+            reply = control.ask(method, path, headers=headers, body=form)
+            assert reply.status == 403
+            assert "plain HTTP" in reply.text
+            assert "zaphod" not in reply.text
+
+
 def test_failures_get_the_same_answer_and_then_a_delay(control: Alone) -> None:
     make(control, "ann", password=GOOD)
-    wrong = [login(control, name, OTHER) for name in ("ann", "nobody", "ann", "nobody", "ann", "nobody")]
+    wrong = [login(control, name, OTHER) for name in ("ann", "nobody") * 6]
     assert {reply.status for reply in wrong} == {401}
     assert len({reply.json["error"]["message"] for reply in wrong}) == 1
     late = login(control, "ann", GOOD)
@@ -221,19 +240,43 @@ def test_what_is_refused_is_in_the_audit_and_the_chain_holds(control: Alone) -> 
     assert told["rows"] == told["last_number"] >= 4
 
 
+def test_the_page_of_the_audit_verifies_it_when_asked_to_and_not_at_every_view(
+    control: Alone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[int] = []
+    true = audit.verify
+    monkeypatch.setattr(audit, "verify", lambda connection: (looked.append(1), true(connection))[1])
+    assert "Nobody has looked since the proxy was started" in control.get("/admin/audit").text
+    assert looked == []
+    last = control.get("/api/audit/verify").json["last_number"]
+    for _ in range(3):
+        text = control.get("/admin/audit").text
+        assert f"The chain verifies to row {last}" in text
+        assert re.search(r"Verified \d{4}-\d\d-\d\d \d\d:\d\d:\d\d", text)
+    assert looked == [1]
+    assert "came later" not in text
+    make(control, "u1")
+    assert f"the rows from there to {last + 1} came later" in control.get("/admin/audit").text
+    with control.bench.store.begin() as connection:
+        connection.exec_driver_sql("UPDATE audit SET actor = 'somebody else' WHERE number = 1")
+    assert control.get("/api/audit/verify").json["whole"] is False
+    assert "the chain is broken at row 1" in control.get("/admin/audit").text
+
+
 def test_the_audit_is_filtered_and_paged(control: Alone) -> None:
     for number in range(3):
         make(control, f"u{number}")
-    made = control.get("/api/audit?action=user.create").json["audit"]
+    asked = f"action=user.create&actor={local.login_name()}"  # the first administrator was made by another
+    made = control.get(f"/api/audit?{asked}").json["audit"]
     assert [row["after"]["name"] for row in made] == ["u2", "u1", "u0"]
-    page = control.get("/api/audit?action=user.create&limit=2").json
-    rest = control.get(f"/api/audit?action=user.create&limit=2&cursor={page['next']}").json
+    page = control.get(f"/api/audit?{asked}&limit=2").json
+    rest = control.get(f"/api/audit?{asked}&limit=2&cursor={page['next']}").json
     assert ([row["number"] for row in page["audit"] + rest["audit"]], rest["next"]) == (
         [row["number"] for row in made],
         None,
     )
     at = made[1]["at"]
-    assert len(control.get(f"/api/audit?action=user.create&from={at}").json["audit"]) == 2
-    assert len(control.get(f"/api/audit?action=user.create&to={at}").json["audit"]) == 1
+    assert len(control.get(f"/api/audit?{asked}&from={at}").json["audit"]) == 2
+    assert len(control.get(f"/api/audit?{asked}&to={at}").json["audit"]) == 1
     assert control.get("/api/audit?from=2026-11-01").status == 400
     assert control.get("/api/audit?cursor=no").json["error"]["code"] == "cursor"

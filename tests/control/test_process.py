@@ -118,7 +118,7 @@ def test_few_questions_to_the_lake_at_a_time_and_the_rest_stays_quick(tmp_path: 
         assert statuses == [503] * 10, "fifty wait or run, the others are told to come again"
         began = time.monotonic()
         assert ask(control.port, "/api/light")[0] == 200
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 5, "the others hold on for ten"
         free.set()
         for thread in threads:
             thread.join(10)

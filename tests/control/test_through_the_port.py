@@ -7,11 +7,13 @@ import json
 import os
 import re
 import signal
+import socket
 import threading
 import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import pytest
@@ -20,10 +22,28 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.harness import Running, start_proxy, wait_until
 
 
-@pytest.fixture
-def proxy(tmp_path: Path) -> Iterator[Running]:
-    with start_proxy(tmp_path) as running:
+@pytest.fixture(scope="module")
+def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with start_proxy(tmp_path_factory.mktemp("port")) as running:
         yield running
+
+
+class Signed(NamedTuple):
+    """What using the printed link up was answered with."""
+
+    link: str
+    status: int
+    place: str
+    cookie: str
+
+
+@pytest.fixture(scope="module")
+def signed(proxy: Running) -> Signed:
+    wait_until(lambda: ask(proxy, "/readyz")[0] == 200, 20, proxy)
+    found = re.search(r"(/login\?link=\S+)", proxy.said)
+    assert found is not None
+    status, headers, _ = ask(proxy, found[1])
+    return Signed(found[1], status, headers["Location"], headers["Set-Cookie"].partition(";")[0])
 
 
 def ask(proxy: Running, path: str, method: str = "GET", **headers: str) -> tuple[int, http.client.HTTPMessage, str]:
@@ -56,19 +76,49 @@ def counted(proxy: Running) -> float:
     return sum(sample.value for sample in families["ultimate_calls"].samples)
 
 
-def test_ready_after_a_start_and_signed_in_by_the_printed_link(proxy: Running) -> None:
-    wait_until(lambda: ask(proxy, "/readyz")[0] == 200, 20, proxy)
+def test_ready_after_a_start_and_signed_in_by_the_printed_link(proxy: Running, signed: Signed) -> None:
+    assert (signed.status, signed.place) == (303, "/")
     call(proxy, 2)
-    link = re.search(r"(/login\?link=\S+)", proxy.said)
-    assert link is not None
-    status, headers, _ = ask(proxy, link[1])
-    assert (status, headers["Location"]) == (303, "/")
-    cookie = headers["Set-Cookie"].partition(";")[0]
+    cookie = signed.cookie
     wait_until(lambda: 'Requests</dt><dd class="value">2<' in ask(proxy, "/", Cookie=cookie)[2], 10, proxy)
     _, _, page = ask(proxy, "/", Cookie=cookie)
     assert f"{proxy.url}/v1" in page
     assert "gpt-4o-mini" in page
-    assert ask(proxy, link[1])[0] == 403, "a link works once"
+    assert ask(proxy, signed.link)[0] == 403, "a link works once"
+
+
+def test_a_websocket_is_opened_by_pages_of_this_port_alone(proxy: Running, signed: Signed) -> None:
+    """Through the gateway's tunnel, with the cookie that a browser would bring along from any page."""
+    cookie = signed.cookie
+    place = urlsplit(proxy.url)
+
+    def opened(**more: str) -> int:
+        token = json.loads(ask(proxy, "/dashboards/overview/session", Cookie=cookie)[2])["token"]
+        told = {
+            "Host": place.netloc, "Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13",
+            "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Protocol": f"bokeh, {token}",
+            "Cookie": cookie, **{name.replace("_", "-"): value for name, value in more.items()},
+        }  # fmt: skip
+        lines = [
+            "GET /dashboards/overview/ws HTTP/1.1",
+            *(f"{name}: {value}" for name, value in told.items()),
+            "",
+            "",
+        ]
+        with socket.create_connection((place.hostname or "", place.port or 0), timeout=30) as sock:
+            sock.sendall("\r\n".join(lines).encode())
+            with sock.makefile("rb") as file:
+                return int(file.readline().split()[1])
+
+    assert opened(Origin=proxy.url) == 101, "else this says nothing"
+    evil = "http://evil.example"
+    for origin in (evil, "null", f"https://{place.netloc}", f"{proxy.url}0", f"http://{place.netloc}.evil.example"):
+        assert opened(Origin=origin) == 403, origin
+    for claim in ({"X_Forwarded_Host": "evil.example"}, {"X_Original_Host": "evil.example"}, {"Referer": proxy.url}):
+        assert opened(Origin=evil, **claim) == 403, claim
+    assert opened(Origin=evil, Host="evil.example") == 400, "a name that was pointed at this computer"
+    status, headers, _ = ask(proxy, "/api/live", "OPTIONS", Origin=evil)
+    assert (status, headers["Access-Control-Allow-Origin"]) == (204, None), "no page elsewhere reads live events"
 
 
 def test_what_a_client_says_about_itself_is_not_believed(proxy: Running) -> None:
@@ -107,12 +157,13 @@ def _counted_or_none(proxy: Running) -> float | None:
 
 
 def test_a_killed_control_comes_back_with_all_it_knew(proxy: Running) -> None:
+    before = counted(proxy)
     call(proxy, 2)
-    wait_until(lambda: counted(proxy) == 2, 10, proxy)
+    wait_until(lambda: counted(proxy) == before + 2, 10, proxy)
     [old] = proxy.pids("control")
     os.kill(old, signal.SIGKILL)
     call(proxy)  # calls do not mind
-    wait_until(lambda: _counted_or_none(proxy) == 3, 20, proxy)
+    wait_until(lambda: _counted_or_none(proxy) == before + 3, 20, proxy)
     assert proxy.get("/api/auth/verify")["by"] == "key"
 
 

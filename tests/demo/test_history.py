@@ -15,7 +15,7 @@ from ultimate_lib.clock import to_us
 from ultimate_lib.demo import cast, history
 from ultimate_lib.demo.names import SOURCE, TAG
 from ultimate_lib.demo.planted import PLANTED, Planted
-from ultimate_lib.lake import Lake, numbers
+from ultimate_lib.lake import Lake, numbers, rollup
 from ultimate_lib.lake.query import Query
 from ultimate_lib.records import Usage
 
@@ -52,6 +52,11 @@ def test_the_size_and_the_span_are_as_said(calls: pl.DataFrame) -> None:
     assert calls["started_at"].max() < NOW.replace(second=0)
     assert calls["call_id"].n_unique() == calls.height
     assert calls.filter(pl.col("started_at") >= NOW - timedelta(hours=1)).height > 20, "the last hour is not empty"
+
+
+def test_the_rollups_are_built_with_the_first_filling(filled: Lake) -> None:
+    done = rollup.update(filled)
+    assert done.calls == 0, "nothing was left to roll"
 
 
 def test_every_call_is_marked_as_made_up(calls: pl.DataFrame) -> None:

@@ -75,7 +75,10 @@ def kernel_runs(processes: list[psutil.Process]) -> bool:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "ending",
+    [pytest.param(signal.SIGTERM, marks=pytest.mark.heavy), signal.SIGINT, signal.SIGKILL],  # the first two are one
+)
 def test_jupyterlab_and_its_kernels_end_with_the_proxy(tmp_path: Path, ending: signal.Signals) -> None:
     with with_lab(tmp_path) as (proxy, lab):
         lab.ask("/api/kernels", {})

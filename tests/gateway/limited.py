@@ -21,8 +21,14 @@ USD = 1_000_000_000
 CLOCK = SystemClock()
 
 
-def settings_of(folder: Path) -> Settings:
-    return load(environ={}, overrides={"data.folder": str(folder)})
+STORE = "store-url"
+"""A file in a folder under test that says which database its store is, where it is not the folder's own SQLite."""
+
+
+def settings_of(folder: Path, **told: Any) -> Settings:
+    at = folder / STORE
+    elsewhere = {"data.store_url": at.read_text(encoding="utf-8")} if at.exists() else {}
+    return load(environ={}, overrides={"data.folder": str(folder), **elsewhere, **told})
 
 
 @contextlib.contextmanager

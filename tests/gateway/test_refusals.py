@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
-import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ import pytest
 from tests.fakes.scripted import Scripted, answer
 from tests.gateway.gateways import ANTHROPIC, KEYS, PATHS, PROVIDERS, Gateway, Raw, ask, start_gateway
 from tests.gateway.test_pass_through import scripted_answer
+from tests.harness import wait_until
 from ultimate_lib.access.keys import KeyCache, create_key, revoke_key
 from ultimate_lib.clock import SystemClock
 from ultimate_lib.settings import load
@@ -95,8 +95,7 @@ def test_scopes_models_and_revocation_of_a_key(gateway: Gateway, upstream: Scrip
     assert gateway.row(got.headers["x-ultimate-call-id"]).key_id == row["id"]
     revoke_key(store, clock, admin, row["id"])
     store.close()
-    time.sleep(0.7)  # another process has written: known within half a second
-    assert gateway.post(PATHS[protocol], ask(protocol), {"x-api-key": narrow}).status == 401
+    wait_until(lambda: gateway.post(PATHS[protocol], ask(protocol), {"x-api-key": narrow}).status == 401, 5)
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,7 @@ class Kernel:
         self.client = client
         self.late: list[dict[str, Any]] = []  # messages that belong to no cell that is being waited for
         self.began = datetime.now(UTC)  # rows from before are of another test
+        self._comms: list[str] = []
 
     @property
     def id(self) -> str:
@@ -141,7 +142,16 @@ class Kernel:
         """Open a comm as JupyterLab does after a reload of its page; return its id."""
         comm_id = uuid.uuid4().hex
         self.say("comm_open", comm_id, {"version": 1, "path": path}, "ultimate_proxy")
+        self._comms.append(comm_id)
         return comm_id
+
+    def close_comms(self) -> None:
+        """Close what was opened, as a page that goes does, and forget what it was told."""
+        for comm_id in self._comms:
+            self.say("comm_close", comm_id, {})
+        self._comms.clear()
+        self.run("None")
+        self.late.clear()
 
 
 def _take(message: dict[str, Any], output: Output) -> bool:

@@ -145,7 +145,7 @@ def test_a_cell_is_told_when_its_cost_cannot_be_asked(tmp_path: Path, provider: 
         start = time.monotonic()
         output = kernel.run("ask(gpt); None", "c1")
         assert output.stdout == "1 call · 1 not recorded yet\n"
-        assert 1.4 < time.monotonic() - start < 2.5, "bounded"
+        assert 1.4 < time.monotonic() - start < 5, "bounded"
 
 
 def test_nothing_is_left_running(tmp_path: Path, provider: Server) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from datetime import UTC, datetime
 
 import pytest
 
@@ -15,24 +13,13 @@ from tests.kernel.kernels import (
     GPT_INPUT,
     GPT_OUTPUT,
     Kernel,
-    load,
     rows_of,
-    start_kernel,
 )  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def working(tmp_path_factory: pytest.TempPathFactory, proxy: Running) -> Iterator[Kernel]:
-    """One kernel of many cells, as a working day has it: importing the clients is most of what a kernel costs."""
-    with start_kernel(tmp_path_factory.mktemp("home"), proxy) as running:
-        yield load(running)
-
-
 @pytest.fixture
-def loaded(working: Kernel) -> Kernel:
-    """The kernel of this module, with its rows counted from now on."""
-    working.began = datetime.now(UTC)
-    return working
+def loaded(shared: Kernel) -> Kernel:
+    return shared
 
 
 def by_cell(proxy: Running, kernel: Kernel, expected: int) -> dict[str, int]:

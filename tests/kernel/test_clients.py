@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -57,10 +59,21 @@ LED = {
 }  # fmt: skip
 
 
-@pytest.fixture
-def keyed(tmp_path: Path, proxy: Running):  # noqa: ANN201 - a fixture
-    with start_kernel(tmp_path / "home", proxy, KEYS) as running:
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory, proxy: Running) -> Iterator[Kernel]:
+    with start_kernel(tmp_path_factory.mktemp("home"), proxy, KEYS) as running:
+        running.run(MADE)
         yield running
+
+
+@pytest.fixture
+def keyed(kept: Kernel) -> Iterator[Kernel]:
+    """The kernel with keys of its own that the tests share: each leaves it unloaded, its variables as they were."""
+    kept.began = datetime.now(UTC)
+    before = kept.run("result([variables(), patched()])").value
+    yield kept
+    kept.run("%unload_ext ultimate_lib")
+    assert kept.run("result([variables(), patched()])").value == before
 
 
 def test_off_restores_object_by_object(keyed: Kernel, proxy: Running) -> None:

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import nbformat
-import pytest
 
 from tests.harness import Running
 from tests.kernel.kernels import CLIENTS, Kernel, Output, events, rows_of, start_kernel
@@ -98,72 +97,73 @@ def test_late_output_stands_under_its_own_cell(tmp_path: Path, proxy: Running) -
         assert message["parent_header"]["msg_id"] == load
 
 
-def test_the_page_is_reloaded_and_the_notebook_renamed(loaded: Kernel, proxy: Running) -> None:
-    first = loaded.open_comm("work/a.ipynb")
-    loaded.run(ASK, "c1")
-    second = loaded.open_comm("work/b.ipynb")
-    loaded.say("comm_close", first, {})
-    loaded.run(ASK, "c2")
-    loaded.say("comm_msg", second, {"event": "path", "path": "büro/c ö 漢.ipynb"})
-    loaded.run(ASK, "c3")
-    told = loaded.drain(2.0)
+def test_the_page_is_reloaded_and_the_notebook_renamed(shared: Kernel, proxy: Running) -> None:
+    first = shared.open_comm("work/a.ipynb")
+    shared.run(ASK, "c1")
+    second = shared.open_comm("work/b.ipynb")
+    shared.say("comm_close", first, {})
+    shared.run(ASK, "c2")
+    shared.say("comm_msg", second, {"event": "path", "path": "büro/c ö 漢.ipynb"})
+    shared.run(ASK, "c3")
+    told = shared.drain(2.0)
     assert {one["id"] for one in told.comms if one["data"].get("event") == "cell"} <= {first, second}
-    rows = rows_of(proxy, loaded, 3)
+    rows = rows_of(proxy, shared, 3)
     assert [(row["cell_id"], row["notebook"]) for row in rows] == [
         ("c1", "work/a.ipynb"), ("c2", "work/b.ipynb"), ("c3", "büro/c ö 漢.ipynb"),
     ]  # fmt: skip
 
 
-def test_lab_switches(loaded: Kernel, proxy: Running) -> None:
-    comm = loaded.open_comm("a.ipynb")
-    loaded.run("1")
-    state = loaded.drain(0.5)
+def test_lab_switches(shared: Kernel, proxy: Running) -> None:
+    comm = shared.open_comm("a.ipynb")
+    shared.run("1")
+    state = shared.drain(0.5)
     assert events(state, "state") == [{"event": "state", "routed": True, "url": proxy.url, "reason": ""}]
-    loaded.say("comm_msg", comm, {"event": "line", "on": False})
-    output = loaded.run(ASK, "c1")
-    assert not events(output, "cell") + events(loaded.drain(1.0), "cell")
-    loaded.say("comm_msg", comm, {"event": "line", "on": True})
-    loaded.say("comm_msg", comm, {"event": "off"})
-    assert loaded.run("result(str(gpt.base_url))").value == "https://api.openai.com/v1/"
-    off = events(loaded.drain(0.5), "state")
+    shared.say("comm_msg", comm, {"event": "line", "on": False})
+    output = shared.run(ASK, "unseen")
+    assert not events(output, "cell") + events(shared.drain(1.0), "cell")
+    shared.say("comm_msg", comm, {"event": "line", "on": True})
+    shared.say("comm_msg", comm, {"event": "off"})
+    assert shared.run("result(str(gpt.base_url))").value == "https://api.openai.com/v1/"
+    off = events(shared.drain(0.5), "state")
     assert [(told["routed"], told["reason"]) for told in off] == [(False, "Switched off in JupyterLab.")]
-    loaded.say("comm_msg", comm, {"event": "on"})
-    assert loaded.run("result(str(gpt.base_url))").value == f"{proxy.url}/v1/"
-    assert events(loaded.drain(0.5), "state")[-1]["routed"] is True
-    loaded.say("comm_msg", comm, {"event": "what is this"})
-    loaded.say("comm_msg", comm, {})
-    output = loaded.run(ASK, "c2")
-    assert [told["cell_id"] for told in events(output, "cell") + events(loaded.drain(1.0), "cell")] == ["c2"]
+    shared.say("comm_msg", comm, {"event": "on"})
+    assert shared.run("result(str(gpt.base_url))").value == f"{proxy.url}/v1/"
+    assert events(shared.drain(0.5), "state")[-1]["routed"] is True
+    shared.say("comm_msg", comm, {"event": "what is this"})
+    shared.say("comm_msg", comm, {})
+    output = shared.run(ASK, "seen")
+    assert [told["cell_id"] for told in events(output, "cell") + events(shared.drain(1.0), "cell")] == ["seen"]
 
 
-def test_a_call_that_ends_after_its_cell_is_told_to_lab(loaded: Kernel) -> None:
-    loaded.open_comm("a.ipynb")
-    output = loaded.run(
+def test_a_call_that_ends_after_its_cell_is_told_to_lab(shared: Kernel) -> None:
+    shared.open_comm("a.ipynb")
+    output = shared.run(
         "gpt2 = openai.AsyncOpenAI()\n"
         "task = asyncio.create_task(ask(gpt2, input_tokens=3, output_tokens=4, first_delay_ms=800))\n"
         "await asyncio.sleep(0.2)",
-        "c1",
+        "slow",
     )
-    later = loaded.run("await task; await asyncio.sleep(1)", "c2")
-    told = [told for one in (output, later, loaded.drain(1.0)) for told in events(one, "cell")]
-    assert [(one["cell_id"], one["pending"], one["calls"]) for one in told] == [("c1", 1, 0), ("c1", 0, 1)]
+    later = shared.run("await task; await asyncio.sleep(1)", "waits")
+    told = [told for one in (output, later, shared.drain(1.0)) for told in events(one, "cell")]
+    assert [(one["cell_id"], one["pending"], one["calls"]) for one in told] == [("slow", 1, 0), ("slow", 0, 1)]
     assert told[0]["line"] == "1 call · 1 still running"
     assert told[1]["line"].startswith("1 call · 7 tokens")
 
 
-def test_a_lab_of_another_version_is_not_spoken_to(loaded: Kernel) -> None:
-    loaded.say("comm_open", "other", {"version": 2, "path": "x.ipynb"}, "ultimate_proxy")
-    output = loaded.run(ASK, "c1")
+def test_a_lab_of_another_version_is_not_spoken_to(shared: Kernel) -> None:
+    shared.say("comm_open", "other", {"version": 2, "path": "x.ipynb"}, "ultimate_proxy")
+    output = shared.run(ASK, "alone")
     assert output.line.startswith("1 call")
 
 
-@pytest.mark.parametrize("name", ["0f9d3a52-id", "work", ""])
-def test_a_session_name_that_is_no_path_is_not_taken_for_one(tmp_path: Path, proxy: Running, name: str) -> None:
-    with start_kernel(tmp_path, proxy, {"JPY_SESSION_NAME": name}) as kernel:
-        kernel.run("%load_ext ultimate_lib")
-        assert "Notebook: not known here" in kernel.run("%ultimate").stdout
-        kernel.run("__vsc_ipynb_file__ = '/home/ann/vs code.ipynb'")
-        assert "Notebook: /home/ann/vs code.ipynb" in kernel.run("%ultimate").stdout
+def test_a_session_name_that_is_no_path_is_not_taken_for_one(tmp_path: Path, proxy: Running) -> None:
+    with start_kernel(tmp_path, proxy) as kernel:
+        for name in ("0f9d3a52-id", "work", ""):
+            kernel.run(f"import os; os.environ['JPY_SESSION_NAME'] = {name!r}\n%load_ext ultimate_lib")
+            assert "Notebook: not known here" in kernel.run("%ultimate").stdout
+            kernel.run("__vsc_ipynb_file__ = '/home/ann/vs code.ipynb'")
+            assert "Notebook: /home/ann/vs code.ipynb" in kernel.run("%ultimate").stdout
+            kernel.run("del __vsc_ipynb_file__\n%unload_ext ultimate_lib")
 
 
 def test_the_path_is_told_as_the_server_tells_it(tmp_path: Path, proxy: Running) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,38 +24,45 @@ def free_port() -> int:
         return int(found.getsockname()[1])
 
 
-def said_at_load(folder: Path, url: str, key: str = "cp_wrong") -> str:
-    """Load the extension where it cannot route, look that nothing was touched, return what was said."""
-    env = {"CLAUDE_PROXY_URL": url, "CLAUDE_PROXY_API_KEY": key}
-    with start_kernel(folder, None, env) as kernel:
+@pytest.fixture(scope="module")
+def unled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
+    """One kernel with clients that were never led anywhere: a load that fails leaves it as it was."""
+    with start_kernel(tmp_path_factory.mktemp("home"), None) as kernel:
         kernel.run(
             CLIENTS + "import os\ngpt, claude = openai.OpenAI(api_key='sk-own'), anthropic.Anthropic(api_key='a')"
         )
-        start = time.monotonic()
-        output = kernel.run("%load_ext ultimate_lib")
-        assert time.monotonic() - start < 3
-        assert not output.stdout
-        assert output.stderr.startswith("LLM calls of this notebook do NOT go through the Ultimate Proxy")
-        assert output.stderr.endswith(" Then `%ultimate on`.\n")
-        assert output.stderr.count("\n") == 1
-        assert kernel.run(CHECK).value == UNTOUCHED
-        status = kernel.run("%ultimate").stdout
-        assert status.startswith("Calls are not routed.")
-        assert "`%ultimate on` routes them." in status
-        asked = kernel.run("%ultimate cost")
-        assert "Calls are not routed." in asked.stderr
-        return output.stderr
+        yield kernel
 
 
-def test_no_proxy(tmp_path: Path) -> None:
-    told = said_at_load(tmp_path, f"http://127.0.0.1:{free_port()}")
+def said_at_load(kernel: Kernel, url: str, key: str = "cp_wrong") -> str:
+    """Load the extension where it cannot route, look that nothing was touched, return what was said."""
+    kernel.run(f"os.environ.update(CLAUDE_PROXY_URL={url!r}, CLAUDE_PROXY_API_KEY={key!r})")
+    start = time.monotonic()
+    output = kernel.run("%load_ext ultimate_lib")
+    assert time.monotonic() - start < 4, "a second for the proxy; a slow one is silent for five"
+    assert not output.stdout
+    assert output.stderr.startswith("LLM calls of this notebook do NOT go through the Ultimate Proxy")
+    assert output.stderr.endswith(" Then `%ultimate on`.\n")
+    assert output.stderr.count("\n") == 1
+    assert kernel.run(CHECK).value == UNTOUCHED
+    status = kernel.run("%ultimate").stdout
+    assert status.startswith("Calls are not routed.")
+    assert "`%ultimate on` routes them." in status
+    asked = kernel.run("%ultimate cost")
+    assert "Calls are not routed." in asked.stderr
+    kernel.run("%unload_ext ultimate_lib")
+    return output.stderr
+
+
+def test_no_proxy(unled: Kernel) -> None:
+    told = said_at_load(unled, f"http://127.0.0.1:{free_port()}")
     assert "No proxy answers at http://127.0.0.1:" in told
     assert "`ultimate-proxy up`" in told
 
 
-def test_a_slow_proxy(tmp_path: Path) -> None:
+def test_a_slow_proxy(unled: Kernel) -> None:
     with serve({}, silence_s=5.0) as server:
-        told = said_at_load(tmp_path, server.url)
+        told = said_at_load(unled, server.url)
     assert "did not answer within 1.0 s" in told
 
 
@@ -71,22 +79,22 @@ def test_a_slow_proxy(tmp_path: Path) -> None:
         ((502, "bad gateway"), "is no Ultimate Proxy, or an older one. Set CLAUDE_PROXY_URL"),
     ],
 )
-def test_another_version_or_something_else(tmp_path: Path, answer: tuple[int, object], expected: str) -> None:
+def test_another_version_or_something_else(unled: Kernel, answer: tuple[int, object], expected: str) -> None:
     with serve({"/api/version": answer}) as server:
-        assert expected in said_at_load(tmp_path, server.url)
+        assert expected in said_at_load(unled, server.url)
 
 
-def test_no_key_and_a_refused_key(tmp_path: Path, proxy: Running) -> None:
-    assert "There is no key for the proxy at" in said_at_load(tmp_path / "a", proxy.url, "")
-    told = said_at_load(tmp_path / "b", proxy.url, "cp_" + "x" * 43)
+def test_no_key_and_a_refused_key(unled: Kernel, proxy: Running) -> None:
+    assert "There is no key for the proxy at" in said_at_load(unled, proxy.url, "")
+    told = said_at_load(unled, proxy.url, "cp_" + "x" * 43)
     assert "refuses the key that was found (cp_xxxx…)" in told
     assert "xxxxx" not in told, "a key is never told"
 
 
-def test_a_key_that_may_not_call(tmp_path: Path) -> None:
+def test_a_key_that_may_not_call(unled: Kernel) -> None:
     verified = {**VERIFIED, "permissions": ["analytics:view"]}
     with serve({"/api/version": (200, VERSION), "/api/auth/verify": (200, verified)}) as server:
-        assert "Use a key with the scope proxy:call." in said_at_load(tmp_path, server.url)
+        assert "Use a key with the scope proxy:call." in said_at_load(unled, server.url)
 
 
 def test_a_broken_configuration_file(tmp_path: Path) -> None:

@@ -18,7 +18,12 @@ def calls(kernel: Kernel) -> None:
 
 def test_cost_is_a_frame_and_a_chart(loaded: Kernel) -> None:
     calls(loaded)
-    output = loaded.run(
+    check_polars(loaded)
+    check_pandas_and_plain_tables(loaded)
+
+
+def check_polars(kernel: Kernel) -> None:
+    output = kernel.run(
         "costs = %ultimate cost\n"
         "names = ['cell_id', 'in', 'first_line', 'requests', 'errors', 'input_tokens', 'cost_usd']\n"
         "rows = [(*row[:6], round(row[6], 12)) for row in costs.select(names).rows()]\n"
@@ -36,34 +41,33 @@ def test_cost_is_a_frame_and_a_chart(loaded: Kernel) -> None:
     assert chart["text/plain"].splitlines()[1].endswith(" $0.00045")
     assert '<svg role="img"' in chart["text/html"]
     assert "currentColor" in chart["text/html"], "readable in the light and in the dark"
-    shown = loaded.run("%ultimate cost")
+    shown = kernel.run("%ultimate cost")
     assert [sorted(data) for data in shown.shown] == [["text/html", "text/plain"]] * 2
 
 
-def test_calls_of_the_same_cell_are_there_at_once(loaded: Kernel) -> None:
-    output = loaded.run(
-        "ask(gpt, input_tokens=7, output_tokens=1)\nfound = %ultimate calls\n"
-        "result(found.select('cell_id', 'status', 'input_tokens', 'cost_nano_usd').rows())",
-        "one",
-    )
-    assert output.value == [["one", "ok", 7, 7 * GPT_INPUT + GPT_OUTPUT]]
-
-
-def test_pandas_and_plain_tables(loaded: Kernel) -> None:
-    calls(loaded)
+def check_pandas_and_plain_tables(kernel: Kernel) -> None:
     hide = "import sys, importlib.util\nreal = importlib.util.find_spec\n"
     hide += "importlib.util.find_spec = lambda name, *a: None if name in hidden else real(name, *a)\n"
-    pandas = loaded.run(
+    pandas = kernel.run(
         hide + "hidden = {'polars'}\ncosts = %ultimate cost\n"
         "result([type(costs).__module__.split('.')[0], list(costs['requests'])])"
     )
     assert pandas.value == ["pandas", [1, 2]]
-    plain = loaded.run("hidden = {'polars', 'pandas'}\n%ultimate cost")
+    plain = kernel.run("hidden = {'polars', 'pandas'}\n%ultimate cost")
     text, html = plain.shown[1]["text/plain"], plain.shown[1]["text/html"]
     assert text.splitlines()[0].split()[:3] == ["cell_id", "in", "first_line"]
     assert "dear" in text
     assert html.startswith("<table>")
     assert "<td>dear</td>" in html
+
+
+def test_calls_of_the_same_cell_are_there_at_once(shared: Kernel) -> None:
+    output = shared.run(
+        "ask(gpt, input_tokens=7, output_tokens=1)\nfound = %ultimate calls\n"
+        "result(found.select('cell_id', 'status', 'input_tokens', 'cost_nano_usd').rows())",
+        "one",
+    )
+    assert output.value == [["one", "ok", 7, 7 * GPT_INPUT + GPT_OUTPUT]]
 
 
 def test_an_empty_lake_and_no_calls(kernel: Kernel) -> None:
@@ -74,23 +78,32 @@ def test_an_empty_lake_and_no_calls(kernel: Kernel) -> None:
         assert not output.shown
 
 
-def test_wrong_words_and_help(loaded: Kernel) -> None:
-    told = loaded.run("%ultimate csot").stdout
+def test_a_forecast_needs_days_and_says_so(loaded: Kernel) -> None:
+    calls(loaded)
+    output = loaded.run("%ultimate forecast")
+    assert output.stdout.startswith("No forecast yet. ")
+    assert "a forecast needs" in output.stdout
+    assert not output.stderr
+
+
+def test_wrong_words_and_help(shared: Kernel) -> None:
+    told = shared.run("%ultimate csot").stdout
     assert told.startswith("There is no `%ultimate csot`. Did you mean `%ultimate cost`?\n")
     assert "%ultimate line off" in told
-    assert loaded.run("%ultimate help").stdout.count("%ultimate ") == 8
-    assert loaded.run("%ultimate  LINE   off").stdout == "The line under cells is off.\n"
-    assert not loaded.run("ask(gpt); None").stdout
-    loaded.run("%ultimate line on")
-    assert loaded.run("ask(gpt); None").line.startswith("1 call")
+    assert shared.run("%ultimate help").stdout.count("%ultimate ") == 9
+    assert shared.run("%ultimate  LINE   off").stdout == "The line under cells is off.\n"
+    assert not shared.run("ask(gpt); None").stdout
+    shared.run("%ultimate line on")
+    assert shared.run("ask(gpt); None").line.startswith("1 call")
 
 
-def test_completion(loaded: Kernel) -> None:
+def test_completion(shared: Kernel) -> None:
     for line, expected in (
-        ("%ultimate ", {"cost", "calls", "off", "on", "line", "help"}), ("%ultimate c", {"cost", "calls"}),
+        ("%ultimate ", {"cost", "calls", "forecast", "off", "on", "line", "help"}),
+        ("%ultimate c", {"cost", "calls"}),
         ("%ultimate line ", {"on", "off"}), ("%ultimate line o", {"on", "off"}),
     ):  # fmt: skip
-        reply = loaded.client.complete(line, reply=True, timeout=20)
+        reply = shared.client.complete(line, reply=True, timeout=20)
         assert set(reply["content"]["matches"]) == expected, line
 
 

@@ -98,9 +98,25 @@ def queries(draw: st.DrawFn) -> Query:
     )  # fmt: skip
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def asked(number: int) -> settings:
+    """Settings for so many questions; others are drawn in each run."""
+    return settings(max_examples=number, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@asked(20)
 @given(query=queries())
 def test_rollups_and_calls_give_the_same_to_the_last_digit(lake: Lake, query: Query) -> None:
+    check_same(lake, query)
+
+
+@pytest.mark.heavy
+@asked(300)
+@given(query=queries())
+def test_rollups_and_calls_give_the_same_for_many_questions(lake: Lake, query: Query) -> None:
+    check_same(lake, query)
+
+
+def check_same(lake: Lake, query: Query) -> None:
     keys = [*([merges.STEP] if query.grain else []), *query.by]
     rolled, raw = answer(lake, query, rollups=True), answer(lake, query, rollups=False)
     for some in (keys, list(query.by)):

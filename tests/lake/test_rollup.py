@@ -18,6 +18,7 @@ from ultimate_lib.lake.rolled import ROLLUPS
 
 START = datetime(2026, 3, 27, 13, 7, tzinfo=UTC)  # the weekend on which Berlin's clocks change
 END = datetime(2026, 3, 30, 9, 52, tzinfo=UTC)
+OTHER_ZONES = [pytest.param(zone, marks=pytest.mark.heavy) for zone in ("UTC", "America/New_York")]
 
 
 def advance(lake: Lake, **time: float) -> None:
@@ -70,6 +71,7 @@ def test_nothing_of_the_open_quarter_or_day_is_rolled(tmp_path: Path) -> None:
     assert rolled(lake, "quarter_model")["started_at"].max() == datetime(2026, 3, 30, 9, 45, tzinfo=UTC)
 
 
+@pytest.mark.parametrize("zone", ["Asia/Kolkata", "Europe/Berlin", *OTHER_ZONES])
 def test_growing_by_commits_gives_what_one_build_gives(tmp_path: Path, zone: str) -> None:
     frame = random_frame(2, 2000, START, END)
     whole = make_lake(tmp_path / "whole", END + timedelta(days=1), zone)

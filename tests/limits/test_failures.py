@@ -3,32 +3,38 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from proxy_server.gateway import admit
 from proxy_server.gateway.admit import Admission, Waiting
 from tests.gateway.limited import make_budget, make_rate, settings_of
 from tests.limits.test_memory import ask, counters, ended, record
 from tests.limits.test_memory import budget as limit
 from tests.limits.test_sums import CLOCK, call, folder, writer
-from ultimate_lib.errors import Unavailable
+from ultimate_lib.errors import Limited, Unavailable
+from ultimate_lib.lake import Lake
 from ultimate_lib.limits import spent
 from ultimate_lib.limits.calls import RateLimit
-from ultimate_lib.limits.counters import Hold, Refusal, Wait
+from ultimate_lib.limits.counters import Hold, Need, Refusal, Wait
 from ultimate_lib.limits.spent import Elsewhere
+from ultimate_lib.limits.sums import Sums
 from ultimate_lib.limits.worst import WorstCase
 from ultimate_lib.protocols import RequestFacts
-from ultimate_lib.settings import load
+from ultimate_lib.records import CallRecord
 from ultimate_lib.store import Store
 
 __all__ = ["folder"]
 
 
 def admission(folder: Path, **told: Any) -> Admission:
-    settings = load(environ={}, overrides={"data.folder": str(folder), **told})
+    settings = settings_of(folder, **told)
     journal = SimpleNamespace(writer="0-own", position=(0, 0))
     state: Any = SimpleNamespace(
         settings=settings, clock=CLOCK, store=Store(settings.store_url), journal=journal, book=None
@@ -40,6 +46,22 @@ def keep_up(made: Admission, seconds: float = 0.4) -> None:
     async def some_time() -> None:
         task = asyncio.create_task(made.keep_up())
         await asyncio.sleep(seconds)
+        task.cancel()
+
+    asyncio.run(some_time())
+
+
+async def until(true: Callable[[], bool], within_s: float = 10.0) -> None:
+    ends = time.monotonic() + within_s
+    while not true():
+        assert time.monotonic() < ends
+        await asyncio.sleep(0.01)
+
+
+def keep_up_until(made: Admission, true: Callable[[], bool]) -> None:
+    async def some_time() -> None:
+        task = asyncio.create_task(made.keep_up())
+        await until(true)
         task.cancel()
 
     asyncio.run(some_time())
@@ -191,3 +213,124 @@ def test_who_was_let_in_goes_on_before_the_lock_is_let_go(folder: Path) -> None:
     asyncio.run(leave())
     assert gone_on == [True]
     assert one.counters.accounts[made].current.held == 10
+
+
+def test_who_leaves_when_it_is_let_in_is_charged_nothing(folder: Path) -> None:
+    """Nothing was sent: the estimate of its input is no spending, under a soft budget either."""
+    make_budget(folder, 10)
+    soft = make_budget(folder, 1000, unit="tokens", hard=False)
+    one = admission(folder)
+    first = record()
+    hold = one.counters.admit(ask(first))
+    call = record(CLOCK, input_tokens=50, usage_source="estimated")  # type: ignore[arg-type] # any clock
+    wait = one.counters.admit(ask(call))
+    assert isinstance(hold, Hold)
+    assert isinstance(wait, Wait)
+
+    class Connection:
+        gone = False
+
+        def set_close_callback(self, _: Any) -> None:
+            pass
+
+    def left(record: CallRecord) -> None:
+        record.input_tokens, record.usage_source = None, "none"  # as the exchange does
+
+    connection = Connection()
+    exchange: Any = SimpleNamespace(state=SimpleNamespace(clock=CLOCK), connection=connection, read_at=0.0, left=left)
+    told: Any = None
+
+    async def leave() -> None:
+        Waiting(one, wait, exchange, told, told, told, call, told).start()
+        one.counters.settle(hold, ended(first, 0), reached=True)
+        connection.gone = True
+        await asyncio.sleep(0)
+
+    asyncio.run(leave())
+    assert one.counters.accounts[soft].current.spent == 0
+
+
+def test_a_store_that_hangs_is_told_and_holds_up_nothing_else(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the store says at last still holds: nothing is read twice, nothing is lost."""
+    monkeypatch.setattr(admit, "_SLOW_S", 0.1)
+    make_budget(folder, 100)
+    one = admission(folder)
+    hangs, reads, expired = threading.Event(), [0], [0]
+    real, expire = spent.read, one.counters.expire
+
+    def slow(*told: Any) -> Any:
+        reads[0] += 1
+        hangs.wait(20)
+        return real(*told)
+
+    def seen() -> None:
+        expired[0] += 1
+        expire()
+
+    monkeypatch.setattr(spent, "read", slow)
+    monkeypatch.setattr(one.counters, "expire", seen)
+    keep_up_until(one, lambda: expired[0] > 2)
+    assert (one.failure, reads) == ("limits_slow", [1])
+    assert isinstance(one.counters.admit(ask(record())), Hold)
+    made = make_budget(folder, 50)
+
+    async def some_time() -> None:
+        task = asyncio.create_task(one.keep_up())
+        await until(lambda: one.failure == "limits_slow" and reads[0] > 1)
+        hangs.set()
+        await until(lambda: not one.failure and made in one.counters.accounts)
+        task.cancel()
+
+    one.failure = ""
+    asyncio.run(some_time())
+    assert one.counters.accounts[made].loaded
+
+
+def test_a_changed_calendar_makes_its_budget_wait_and_nothing_else(folder: Path) -> None:
+    """Until the worker has read the new period's past; none of its calls is refused meanwhile."""
+    make_budget(folder, 100, period="month")
+    one = admission(folder, **{"billing.time_zone": "Asia/Tokyo"})
+    keep_up(one)
+    assert one.counters.owning
+    wait = one.counters.admit(ask(record(CLOCK)))  # type: ignore[arg-type] # any clock
+    assert isinstance(wait, Wait)
+    got: list[object] = []
+    wait.ready = got.append
+    moved = settings_of(folder, **{"billing.time_zone": "Asia/Tokyo"})
+    Sums().update(Lake.open(moved, CLOCK), one._state.store)
+    keep_up_until(one, lambda: bool(got))
+    assert isinstance(got[0], Hold)
+
+
+def test_a_large_body_is_weighed_in_a_thread(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_budget(folder, 10**12)
+    one = admission(folder, **{"limits.waiting_bytes": 500_000})
+    threads: list[str] = []
+    monkeypatch.setattr(WorstCase, "weigh", lambda _: threads.append(threading.current_thread().name))
+    monkeypatch.setattr(WorstCase, "need", lambda *_: Need(1, 0))
+    gone_on: list[object] = []
+    surface: Any = SimpleNamespace(bills=True, generates=False)
+    route: Any = SimpleNamespace(provider=SimpleNamespace(price_id="x"), model="x")
+    told: Any = None
+
+    def enter(size: int) -> None:
+        call = record(CLOCK)  # type: ignore[arg-type] # any clock
+        exchange: Any = SimpleNamespace(
+            body=bytes(size), method="POST", go=lambda *told: gone_on.append(told[-1]), go_on=lambda _, step: step()
+        )
+        one.enter(exchange, surface, RequestFacts(model="x"), route, call, told)
+
+    async def calls() -> None:
+        enter(200_000)
+        assert (len(gone_on), threads) == (1, [])
+        enter(300_000)
+        assert len(gone_on) == 1
+        with pytest.raises(Limited, match="looked through first"):
+            enter(300_000)
+        await until(lambda: len(gone_on) > 1)
+        enter(300_000)
+        await until(lambda: len(gone_on) > 2)
+
+    asyncio.run(calls())
+    assert all(isinstance(each, Hold) for each in gone_on)
+    assert [name.startswith("scales") for name in threads] == [True, True]

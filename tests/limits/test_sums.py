@@ -13,15 +13,16 @@ from typing import Any
 
 import pytest
 
-from tests.gateway.limited import make_budget, settings_of
+from tests.gateway.limited import STORE, make_budget, settings_of
+from tests.store.stores import BOTH, Migrated
 from ultimate_lib import journal
 from ultimate_lib.clock import SteppedClock, SystemClock
 from ultimate_lib.errors import Unavailable
 from ultimate_lib.journal import JournalWriter
 from ultimate_lib.lake import Lake, ingest
-from ultimate_lib.limits import edit
+from ultimate_lib.limits import edit, spent
 from ultimate_lib.limits.spent import Elsewhere, read
-from ultimate_lib.limits.status import status
+from ultimate_lib.limits.status import Journaled, status
 from ultimate_lib.limits.sums import Sums
 from ultimate_lib.records import CallRecord
 from ultimate_lib.settings import Record
@@ -43,11 +44,19 @@ def call(cost: int | None = 10, **members: Any) -> CallRecord:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    store = Store(settings_of(tmp_path).store_url)
-    store.migrate()
-    store.close()
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A data folder whose store is SQLite; of tests that are `on_both`, PostgreSQL as well."""
+    if getattr(request, "param", "sqlite") == "postgresql":
+        found: Migrated = request.getfixturevalue("migrated")
+        (tmp_path / STORE).write_text(found.server.database(found.template), encoding="utf-8")
+    else:
+        store = Store(settings_of(tmp_path).store_url)
+        store.migrate()
+        store.close()
     return tmp_path
+
+
+on_both = pytest.mark.parametrize("folder", BOTH, indirect=True)
 
 
 def lake_of(folder: Path, clock: Any = CLOCK) -> Lake:
@@ -76,6 +85,7 @@ def work(folder: Path, clock: Any = CLOCK) -> None:
     ingest.run_once(lake_of(folder, clock))
 
 
+@on_both
 def test_sums_and_journal_add_up_at_every_step(folder: Path) -> None:
     made = make_budget(folder, 10**6)
     one = writer(folder)
@@ -115,6 +125,7 @@ def test_a_budget_made_in_the_middle_begins_with_what_the_lake_and_the_journal_h
     assert spent_of(folder, made) == (60, 0)
 
 
+@on_both
 def test_a_dead_writers_calls_are_held_and_then_charged_what_they_held(folder: Path) -> None:
     made = make_budget(folder, 10**6)
     one = writer(folder)
@@ -133,6 +144,7 @@ def test_a_dead_writers_calls_are_held_and_then_charged_what_they_held(folder: P
     assert spent_of(folder, made) == (590, 0)
 
 
+@on_both
 def test_two_workers_at_once_count_nothing_twice(folder: Path) -> None:
     made = make_budget(folder, 10**6)
     one = writer(folder)
@@ -148,6 +160,7 @@ def test_two_workers_at_once_count_nothing_twice(folder: Path) -> None:
     assert spent_of(folder, made) == (600, 0)
 
 
+@on_both
 def test_a_stale_pass_adds_nothing(folder: Path) -> None:
     """A worker that stood still between reading and writing finds the mark moved."""
     made = make_budget(folder, 10**6)
@@ -187,6 +200,7 @@ def test_a_worker_killed_anywhere_leaves_sums_that_add_up(folder: Path, delay: f
     assert spent_of(folder, made) == (800, 0)
 
 
+@on_both
 def test_the_next_period_begins_anew_and_old_sums_are_folded(folder: Path) -> None:
     made = make_budget(folder, 10**6)
     one = writer(folder)
@@ -258,6 +272,7 @@ def test_a_gateway_adds_what_others_write_and_drops_what_they_held(folder: Path)
     store.close()
 
 
+@on_both
 def test_a_removed_budget_takes_its_sums_along(folder: Path) -> None:
     made = make_budget(folder, 10**6)
     store = Store(settings_of(folder).store_url)
@@ -266,3 +281,44 @@ def test_a_removed_budget_takes_its_sums_along(folder: Path) -> None:
         assert not list(connection.execute(budget_sums.select()))
     store.close()
     work(folder)
+
+
+def test_a_state_asked_for_again_reads_only_what_is_new(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = make_budget(folder, 10**6)
+    clock = SteppedClock(datetime.now(UTC))
+    store = Store(settings_of(folder).store_url)
+    known = Journaled(store, clock, settings_of(folder))
+    one = writer(folder)
+    lines: list[int] = []
+    read_on = spent._read
+
+    def counting(*told: Any) -> Any:
+        found = read_on(*told)
+        lines.append(len(found.calls.split(b"\n")) if found is not None and found.calls else 0)
+        return found
+
+    monkeypatch.setattr(spent, "_read", counting)
+
+    def state() -> tuple[int | None, int]:
+        lines.clear()
+        (told,) = [told for told in status(store, clock, settings_of(folder), [], known) if told.id == made]
+        return told.spent, sum(lines)
+
+    for _ in range(5):
+        one.call(call(), {})
+    one._sync()
+    assert state()[0] == 50
+    one.call(call(), {})
+    one._sync()
+    spent_now, read = state()
+    assert spent_now == 60
+    assert read <= 2
+    assert state() == (60, 0)
+    work(folder)  # the sums move on, and what was added stays as it is
+    assert state()[0] == 60
+    make_budget(folder, 10**6, subject="project", subject_id="p")
+    assert state()[0] == 60
+    clock.advance(61)  # the journal may have been tidied meanwhile
+    assert state()[0] == 60
+    one.close()
+    store.close()

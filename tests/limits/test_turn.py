@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import pytest
-
-from tests.gateway.limited import make_budget
-from tests.limits.test_sums import call, folder, lake_of, spent_of, work, writer
-from ultimate_lib.clock import SteppedClock
-from ultimate_lib.errors import Unavailable
+from tests.gateway.limited import make_budget, settings_of
+from tests.limits.test_memory import budget as limit
+from tests.limits.test_sums import call, folder, lake_of, on_both, spent_of, work, writer
+from ultimate_lib.clock import SteppedClock, to_us
 from ultimate_lib.lake import Lake, ingest
-from ultimate_lib.limits.spent import Elsewhere, read
+from ultimate_lib.limits.calendar import span
+from ultimate_lib.limits.memory import MemoryCounters
+from ultimate_lib.limits.spent import Elsewhere, read, turned
+from ultimate_lib.limits.status import status
 from ultimate_lib.limits.sums import Sums
-from ultimate_lib.settings import load
 from ultimate_lib.store import Store
 
 __all__ = ["folder"]
@@ -38,9 +38,10 @@ def test_charges_outlive_a_store_that_was_away_when_the_period_turned(folder: Pa
     assert spent_of(folder, made, clock) == (510, 0)
 
 
+@on_both
 def test_a_changed_calendar_forgets_nothing(folder: Path) -> None:
     clock = SteppedClock(datetime.now(UTC))
-    make_budget(folder, 10**6, period="month")
+    made = make_budget(folder, 10**6, period="month")
     one = writer(folder)
     for _ in range(3):
         one.call(call())
@@ -49,14 +50,61 @@ def test_a_changed_calendar_forgets_nothing(folder: Path) -> None:
         work(folder, clock)
     clock.advance(3600)
     work(folder, clock)  # the journal does not have them any more
-    moved = load(environ={}, overrides={"data.folder": str(folder), "billing.time_zone": "Asia/Tokyo"})
+    moved = settings_of(folder, **{"billing.time_zone": "Asia/Tokyo"})
     store = Store(moved.store_url)
     limits = read(store)
     assert limits is not None
     seen = Elsewhere(moved, store, clock, "")
-    with pytest.raises(Unavailable):
-        seen.look(limits.budgets)
+    first = seen.look(limits.budgets)
+    assert (first.late, first.begun, first.spent) == ({made}, frozenset(), {})
+    (told,) = status(store, clock, moved, [])
+    assert (told.spent, told.left, told.used_ratio) == (None, None, None)
     Sums().update(Lake.open(moved, clock), store)
-    assert list(seen.look(limits.budgets).spent.values()) == [30]
+    then = seen.look(limits.budgets)
+    assert (then.late, then.begun, list(then.spent.values())) == (frozenset(), {made}, [30])
     store.close()
     one.close()
+
+
+@on_both
+def test_a_clock_that_went_ahead_and_came_back_finds_what_was_spent(folder: Path) -> None:
+    """The gateway was started while the clock was a month ahead; the worker's sums of today stand in the store."""
+    clock = SteppedClock(datetime.now(UTC))
+    made = make_budget(folder, 10**6)
+    one = writer(folder)
+    one.call(call(30))
+    one._sync()
+    work(folder, clock)
+    clock.step_wall(30 * 86_400)
+    work(folder, clock)
+    store = Store(settings_of(folder).store_url)
+    limits = read(store)
+    assert limits is not None
+    seen = Elsewhere(settings_of(folder), store, clock, "")
+    counters = MemoryCounters(settings_of(folder), clock)
+    counters.set(limits.budgets, ())
+
+    def look() -> int:
+        anew = counters.count_anew()
+        found = seen.look(limits.budgets, (0, 0), anew)
+        counters.add(found.spent, found.held, found.begun)
+        (told,) = counters.standings()
+        return told.spent
+
+    assert look() == 0
+    clock.step_wall(-30 * 86_400)
+    assert look() == 30
+    work(folder, clock)
+    assert look() == 30
+    assert spent_of(folder, made, clock) == (30, 0)
+    store.close()
+    one.close()
+
+
+def test_a_period_begins_with_nothing_only_behind_the_last_one() -> None:
+    day, billing = limit(), settings_of(Path()).billing
+    today = datetime(2026, 3, 28, tzinfo=UTC)
+    start_us = span("day", to_us(today), billing).start_us
+    assert turned(day, today - timedelta(days=1), start_us, billing)
+    assert not turned(day, today + timedelta(days=30), start_us, billing)  # the clock went back
+    assert not turned(day, today - timedelta(hours=9), start_us, billing)  # the calendar has changed

@@ -60,7 +60,7 @@ def call_on(proxy: Running, over: threading.Event, statuses: list[int], *, kept:
 
 
 def test_a_budget_is_kept_over_reloads_and_a_kill(tmp_path: Path) -> None:
-    with start_proxy(tmp_path) as proxy:
+    with start_proxy(tmp_path, config="[record]\ncommit_interval_s = 1\n") as proxy:
         told = {"subject": "global", "amount": 10**10, "period": "total", "hard": True, "unpriced": "refuse"}
         ask(proxy, "POST", "/api/budgets", told)
         wait_until(lambda: state(proxy)["spent"] is not None, 5, proxy)
@@ -91,7 +91,7 @@ def test_a_budget_is_kept_over_reloads_and_a_kill(tmp_path: Path) -> None:
         assert known <= now["spent"] + now["held"] <= now["amount"]
         charged = now["spent"] + now["held"] - known  # what the killed one held: at most one worst case a client
         assert charged <= 12 * 400 * 15_000 * 1.2
-        time.sleep(6)  # the worker has summed and replayed
+        time.sleep(3)  # the worker has summed and replayed
         later = state(proxy)
         assert later["spent"] + later["held"] == now["spent"] + now["held"]
 

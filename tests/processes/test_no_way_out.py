@@ -55,7 +55,7 @@ def test_a_whole_proxy_works_without_a_network_and_tries_to_reach_nothing(tmp_pa
     if missing := _needed():
         pytest.skip(f"needs {missing}")
     trace = tmp_path / "trace"
-    command = ["unshare", "-n", "strace", "-f", "-qq", "-e", f"trace={_CALLS}", "-o", str(trace)]
+    command = ["unshare", "-n", "strace", "-f", "--seccomp-bpf", "-qq", "-e", f"trace={_CALLS}", "-o", str(trace)]
     inside = [sys.executable, "-c", _INSIDE, str(tmp_path / "proxy")]
     done = subprocess.run(
         [*command, *inside],

@@ -80,6 +80,7 @@ def test_the_demo_child_starts_when_it_is_asked_for(tmp_path: Path) -> None:
         assert proxy.pids("demo") == []
         call(proxy)
         (first,) = proxy.pids("demo")
+        wait_until(lambda: f"demo-0 serves (process {first})" in proxy.log(), 5, proxy)  # else nobody may learn of it
         os.kill(first, signal.SIGKILL)
         proxy.wait_until_replaced("demo", first)
         assert call(proxy)["type"] == "message"
@@ -201,9 +202,9 @@ def test_children_die_with_their_supervisor(tmp_path: Path) -> None:
 
 
 def test_a_stop_lets_open_calls_end_and_a_second_ctrl_c_does_not(tmp_path: Path) -> None:
-    script = 'script: {"first_delay_ms": 1500}'
-    slow = [{"role": "user", "content": script}]
-    for interrupts, ends_well in ((1, True), (2, False)):
+    for interrupts, ends_well, after_ms in ((1, True, 1500), (2, False, 20_000)):
+        script = f'script: {{"first_delay_ms": {after_ms}}}'
+        slow = [{"role": "user", "content": script}]
         with start_proxy(tmp_path / str(interrupts)) as proxy:
             call(proxy)
             asked = socket.create_connection(("127.0.0.1", int(proxy.url.rpartition(":")[2])))
@@ -225,7 +226,7 @@ def test_a_stop_lets_open_calls_end_and_a_second_ctrl_c_does_not(tmp_path: Path)
             assert answer.startswith(b"HTTP/1.1 200") is ends_well
             proxy.process.wait(10)
             if not ends_well:
-                assert time.monotonic() - began < 1.3
+                assert time.monotonic() - began < 5
             asked.close()
 
 

@@ -1,12 +1,16 @@
-"""Kills a migration at each of its statements: `python -m tests.store.migrating URL N` brings a store up to date and
-is killed, as by `kill -9`, before its statement number N. Exits with 0 when there is no such statement.
+"""Kills migrations: `python -m tests.store.migrating 1 URL 5 URL` brings each store up to date in its own process.
+
+That is killed, as by `kill -9`, before its statement of that number. Prints the numbers that came to an end.
 """
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 import signal
 import sys
+from collections.abc import Callable, Iterator
 
 import sqlalchemy as sa
 
@@ -15,24 +19,38 @@ from ultimate_lib.store import Store
 
 def killed_at(url: str, number: int) -> None:
     """Migrate, and die before statement `number`, or before the commit when it is the one after the last."""
-    left = [number]
 
-    def count(*_: object) -> None:
-        left[0] -= 1
-        if left[0] == 0:
+    def die(statement: int) -> None:
+        if statement == number:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    sa.event.listen(sa.Engine, "before_cursor_execute", count)
-    sa.event.listen(sa.Engine, "commit", count)
-    Store(url).migrate()
+    with told(die):
+        Store(url).migrate()
 
 
-def each(urls: list[str]) -> list[int]:
-    """Fork a child for each store, killed at its own number; return the numbers whose child came to its end."""
+@contextlib.contextmanager
+def told(step: Callable[[int], None]) -> Iterator[None]:
+    """Tell of each statement before it is run, the first being 1, and of commits likewise."""
+    numbers = itertools.count(1)
+
+    def one(*_: object) -> None:
+        step(next(numbers))
+
+    for event in ("before_cursor_execute", "commit"):
+        sa.event.listen(sa.Engine, event, one)
+    try:
+        yield
+    finally:
+        for event in ("before_cursor_execute", "commit"):
+            sa.event.remove(sa.Engine, event, one)
+
+
+def each(urls: dict[int, str]) -> list[int]:
+    """Fork a child for each store, killed at its number; return the numbers whose child came to its end."""
     from alembic import command  # noqa: F401 - once, before the forks
 
     ended = []
-    for number, url in enumerate(urls, start=1):
+    for number, url in urls.items():
         pid = os.fork()
         if pid == 0:
             try:
@@ -50,4 +68,4 @@ def each(urls: list[str]) -> list[int]:
 
 
 if __name__ == "__main__":
-    print(*each(sys.argv[1:]))
+    print(*each(dict(zip(map(int, sys.argv[1::2]), sys.argv[2::2], strict=True))))

@@ -59,7 +59,7 @@ class Postgres:
             os.chown(folder, self._as["user"], self._as["group"])
         command = [str(programs / "initdb"), "-D", str(folder / "data"), "-A", "trust", "-U", "tester", "-N"]
         subprocess.run(
-            [*command, "--no-locale", "-E", "UTF8"],
+            [*command, "--locale=C", "--locale-provider=icu", "--icu-locale=en-US", "-E", "UTF8"],
             check=True,
             capture_output=True,
             cwd=folder,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import shutil
+import socket
 import sqlite3
 import stat
 import sys
@@ -167,3 +168,20 @@ def test_a_driver_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(Invalid, match="needs the package 'psycopg'") as told:
         Store("postgresql+psycopg://ada:secret@host/db")
     assert "secret" not in str(told.value)
+
+
+def test_what_clients_are_told_of_a_lost_database_names_neither_host_nor_user(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with socket.socket() as taken:  # bound and not listening: connections are refused
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        lost = Store(f"postgresql+psycopg://secretive:hush@127.0.0.1:{port}/ledger")
+        for _ in range(2):
+            with pytest.raises(Unavailable) as caught, lost.begin():
+                pass
+        lost.close()
+    for word in ("secretive", "hush", "127.0.0.1", str(port), "ledger"):
+        assert word not in str(caught.value)
+        assert (word in caplog.text) is (word != "hush")
+    assert len(caplog.records) == 1, "told once, and again after a minute"

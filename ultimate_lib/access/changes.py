@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
+SYSTEM = "system"
+"""How the audit calls the server itself, and who gives it commands on its own computer."""
+
 
 class Changed(Invalid):
     """The row has changed since the caller read it."""

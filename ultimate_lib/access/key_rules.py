@@ -9,7 +9,7 @@ from msgspec import UNSET
 
 from ultimate_lib.access import chain
 from ultimate_lib.access import models as patterns
-from ultimate_lib.access.roles import PERMISSIONS
+from ultimate_lib.access.roles import PERMISSIONS, SCOPES
 from ultimate_lib.clock import to_datetime
 from ultimate_lib.errors import Denied, Invalid
 
@@ -100,26 +100,58 @@ def check_team(team: str | None, teams: Collection[str]) -> None:
         raise Invalid(f"The key's user is no member of the team '{team[:60]}'.", hint=known, code="key_team")
 
 
+def check_view(actor: Principal, view: str) -> None:
+    """Raise `Denied` when a key that somebody gets hold of sees more calls than oneself."""
+    if SCOPES.index(view) > SCOPES.index(actor.view):
+        raise Denied(
+            f"The key would show {view} calls, and who asks sees only {actor.view}.",
+            hint="Ask an administrator who sees as much.",
+            code="key_view",
+        )
+
+
 def check_reach(actor: Principal, row: Mapping[str, Any], above: Sequence[chain.Link]) -> None:
-    """Raise `Denied` when a key asks for the secret of one that is neither itself nor made with it."""
-    if actor.key_id is None or "keys:manage" in actor.permissions:
+    """Raise `Denied` when the secret of a key would give who asks more than it has.
+
+    A key gets that of itself and of what was made with it; with `keys:manage` that of another key, too, if that lives
+    no longer and reaches no further.
+    """
+    found = chain.principal(above) if above else None
+    if found is None:
+        raise Denied(f"'{row['name']}' has ended, or its user is deactivated.", code="key_reach")
+    check_view(actor, found.view)
+    if actor.key_id is None or actor.key_id in {link.row["id"] for link in above}:
         return
-    if actor.key_id not in {link.row["id"] for link in above}:
+    if "keys:manage" not in actor.permissions:
         raise Denied(f"'{row['name']}' was not made with the key that asks.", hint=_SIGN_IN, code="key_reach")
+    _check_models(found.models, actor.models)
+    last = actor.expires_at_us
+    longer = last is not None and (found.expires_at_us is None or found.expires_at_us > last)
+    loose = next((field for field in sorted(actor.locked) if not _fixed_alike(actor, found, field)), None)
+    if longer or loose is not None:
+        more = "lives longer than" if longer else f"has not the {loose} that is locked by"
+        raise Denied(f"'{row['name']}' {more} the key that asks.", hint="Sign in.", code="key_reach")
+
+
+def _fixed_alike(actor: Principal, found: Principal, field: str) -> bool:
+    return field in found.locked and getattr(found, field) == getattr(actor, field)
 
 
 def changed(actor: Principal, row: Mapping[str, Any], told: KeyChange, teams: Collection[str]) -> dict[str, Any]:
-    """Return the columns of a key that become different. Raises `Invalid` and `Denied`."""
+    """Return the columns of a key that become different. Raises `Invalid` and `Denied`.
+
+    A key gives no key, itself among them, more than it has; without `keys:manage` it takes only away.
+    """
     wide = actor.key_id is None or "keys:manage" in actor.permissions
     values = {**_limits(actor, row, told, wide=wide), **_booked(told)}
     different = {field: value for field, value in values.items() if value != row[field]}
-    locked = set(row["locked"] or ())
-    if not wide:
-        if not locked <= set(values.get("locked", locked) or ()):
-            raise Denied("A key cannot take a lock away.", hint=_SIGN_IN, code="key_locked")
-        for field in chain.LOCKABLE:
-            if field in different and field in locked | actor.locked:
-                raise _locked(field)
+    held = set(row["locked"] or ())
+    fixed = actor.locked if wide else actor.locked | held
+    if not held & fixed <= set(values.get("locked", held) or ()):
+        raise Denied("A key cannot take a lock away that holds for itself.", hint=_SIGN_IN, code="key_locked")
+    for field in chain.LOCKABLE:
+        if field in different and field in fixed:
+            raise _locked(field)
     if "team" in different:
         check_team(different["team"], teams)
     return different
@@ -132,10 +164,10 @@ def _limits(actor: Principal, row: Mapping[str, Any], told: KeyChange, *, wide: 
         values["name"] = name(told.name)
     if told.models is not UNSET:
         values["models"] = patterns.checked(told.models)
-        if not wide:
-            _check_models(told.models, patterns.meet(row["models"], actor.models))
+        both = patterns.join if wide else patterns.meet
+        _check_models(told.models, both(row["models"], actor.models))
     if told.expires_at is not UNSET:
-        values["expires_at"] = _expires(row["expires_at"], told.expires_at, wide=wide)
+        values["expires_at"] = _expires(actor, row["expires_at"], told.expires_at, wide=wide)
     return values
 
 
@@ -150,12 +182,14 @@ def _booked(told: KeyChange) -> dict[str, Any]:
     return values
 
 
-def _expires(now_at: datetime | None, wanted: datetime | None, *, wide: bool) -> datetime | None:
+def _expires(actor: Principal, now_at: datetime | None, wanted: datetime | None, *, wide: bool) -> datetime | None:
     if wanted is not None and wanted.tzinfo is None:
         raise Invalid("The end of a key needs its time zone.", hint="Write 2026-12-31T00:00:00Z.", code="key_expiry")
+    last = to_datetime(actor.expires_at_us) if actor.expires_at_us is not None else None
     later = now_at is not None and (wanted is None or wanted > now_at)
-    if later and not wide:
-        raise Denied("A key cannot let a key live longer.", hint=_SIGN_IN, code="key_expiry")
+    beyond = last is not None and (wanted is None or wanted > last)
+    if later and (not wide or beyond):
+        raise Denied("A key cannot let a key live longer than itself.", hint="Sign in.", code="key_expiry")
     return wanted
 
 

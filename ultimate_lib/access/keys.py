@@ -14,9 +14,9 @@ from msgspec import UNSET, Struct, UnsetType
 from ultimate_lib.access import chain, key_rules
 from ultimate_lib.access.changes import Changed, audited, expect
 from ultimate_lib.access.key_cache import KeyCache
-from ultimate_lib.access.roles import permissions_of
+from ultimate_lib.access.roles import permissions_of, view_of
 from ultimate_lib.access.tokens import PREFIX_SHOWN, SHAPE, digest, new_token
-from ultimate_lib.errors import Denied, Invalid, NotFound
+from ultimate_lib.errors import Invalid, NotFound
 from ultimate_lib.records import new_call_id
 from ultimate_lib.store import audit, identities
 from ultimate_lib.store import keys as rows
@@ -41,6 +41,7 @@ __all__ = [
     "one",
     "revoke_key",
     "rotate",
+    "sees_below",
 ]
 
 MOST_OVERLAP_H = 168
@@ -125,7 +126,10 @@ def _check_holder(connection: Connection, maker: Principal, row: Mapping[str, An
     user = rows.holder(connection, user_id)
     if user is None or not user["active"]:
         raise NotFound(f"There is no active user '{user_id}'.", code="user_unknown")
-    key_rules.scopes(row["scopes"], permissions_of(identities.roles_of(connection, user_id)), f"'{user['name']}'")
+    roles = identities.roles_of(connection, user_id)
+    key_rules.scopes(row["scopes"], permissions_of(roles), f"'{user['name']}'")
+    if user_id != maker.user_id and maker.key_id is None:  # what a key makes sees no more than it: see `access.chain`
+        key_rules.check_view(maker, view_of(roles))
     key_rules.check_team(row["team"], identities.teams_of(connection, user_id))
 
 
@@ -154,8 +158,8 @@ def change(
 ) -> dict[str, Any]:
     """Change a key and return its row: one's own, or anyone's with `keys:manage`.
 
-    With a key that lacks `keys:manage`, a key can only be narrowed. What was made with it expires no later than it.
-    Raises `Invalid` (412 when its version is another), `Denied`, `NotFound`.
+    A key that lacks `keys:manage` only narrows; one that holds it gives no key more than it has. What was made with a
+    key expires no later than it. Raises `Invalid` (412 when its version is another), `Denied`, `NotFound`.
     """
     now = clock.now()
     with store.begin() as connection:
@@ -220,7 +224,7 @@ def revoke_key(
 ) -> list[str]:
     """End a key and all that were made with it: one's own, or anyone's with `keys:manage`; return what ended.
 
-    A key that acts without `keys:manage` ends none that may do more than itself (`Denied`). Raises `NotFound`.
+    A key that may do less than its user ends itself and those made with it alone. Raises `NotFound`.
     """
     now = clock.now()
     with store.begin() as connection:
@@ -241,6 +245,7 @@ def list_keys(
     user_id: str | None = None,
     *,
     team: str | None = None,
+    top: str | None = None,
     live_at: datetime | None = None,
     ended_at: datetime | None = None,
     before: tuple[datetime, str] | None = None,
@@ -248,45 +253,57 @@ def list_keys(
 ) -> list[dict[str, Any]]:
     """Return keys without hashes, newest first: everyone's, a user's or a team's; the caller decides who may.
 
-    `live_at` and `ended_at` leave those that live, or have ended, at a moment; `before` is a place in the list.
+    `top` leaves one key and those made with it (see `sees_below`), `live_at` and `ended_at` those that live, or have
+    ended, at a moment; `before` is a place in the list.
     """
     with store.begin() as connection:
         found = rows.listed(
-            connection, user_id=user_id, team=team, live_at=live_at, ended_at=ended_at, before=before, limit=limit
+            connection,
+            user_id=user_id,
+            team=team,
+            ids=[top, *_below(connection, top)] if top is not None else None,
+            live_at=live_at,
+            ended_at=ended_at,
+            before=before,
+            limit=limit,
         )
     return [_shown(row) for row in found]
 
 
+def sees_below(who: Principal) -> str | None:
+    """Return the key above all that a narrow key sees and changes: itself. None for others: those of its user."""
+    return who.key_id if who.narrow and "keys:manage" not in who.permissions else None
+
+
 def one(store: Store, who: Principal, key_id: str) -> dict[str, Any]:
-    """Return a key that the caller may see: its own, with `keys:manage` anyone's, those of a team that it leads."""
+    """Return a key that the caller may see: its own, with `keys:manage` anyone's, those booked on a team it leads."""
     with store.begin() as connection:
         row = rows.by_id(connection, key_id)
-        if row is None:
+        if row is None or not (_is_within(connection, who, row) or row["team"] in who.leads):
             raise _unknown(key_id)
-        teams = identities.teams_of(connection, row["user_id"])
-    led = row["team"] in who.leads if row["team"] is not None else bool(set(teams) & set(who.leads))
-    if row["user_id"] != who.user_id and "keys:manage" not in who.permissions and not led:
-        raise _unknown(key_id)
     return _shown(row)
 
 
+def _is_within(connection: Connection, who: Principal, row: Mapping[str, Any]) -> bool:
+    """Say whether a key is the caller's own, or anyone's with `keys:manage`; a narrow key owns what it made."""
+    if "keys:manage" in who.permissions:
+        return True
+    top = sees_below(who)
+    if row["user_id"] != who.user_id or top is None:
+        return bool(row["user_id"] == who.user_id)
+    return any(link.row["id"] == top for link in chain.read(connection, row) or ())
+
+
 def _to_change(connection: Connection, actor: Principal, key_id: str, *, former: bool = False) -> Mapping[str, Any]:
-    """Return the row of a live key that the actor may change. Raises `NotFound`, `Denied`, `Invalid`."""
+    """Return the row of a live key that the actor may change. Raises `NotFound`, `Invalid`."""
     row = rows.by_id(connection, key_id)
-    manages = "keys:manage" in actor.permissions
-    if row is None or row["revoked_at"] is not None or not (manages or row["user_id"] == actor.user_id):
+    if row is None or row["revoked_at"] is not None or not _is_within(connection, actor, row):
         raise _unknown(key_id)
     if row["rotated_from"] is not None and not former:
         raise Invalid(
             f"This is a former secret of '{row['rotated_from']}'.",
             hint="Change that key, or end this.",
             code="former",
-        )
-    if actor.key_id is not None and not manages and not actor.permissions >= set(row["scopes"]):
-        raise Denied(
-            "A key cannot end or change one that may do more than itself.",
-            hint="Sign in, or ask with a key that has keys:manage.",
-            code="key_scopes",
         )
     return row
 

@@ -9,12 +9,13 @@ import secrets
 from typing import TYPE_CHECKING, NamedTuple
 
 from ultimate_lib.access import sessions
+from ultimate_lib.access.changes import SYSTEM, audited
 from ultimate_lib.access.keys import KeyCache, create_key
 from ultimate_lib.access.principal import Principal
 from ultimate_lib.access.roles import permissions_of
 from ultimate_lib.errors import Unavailable
 from ultimate_lib.records import new_call_id
-from ultimate_lib.store import identities, people
+from ultimate_lib.store import audit, identities, people
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -70,10 +71,11 @@ def _administrator(store: Store, clock: Clock) -> Principal:
         row = identities.user_by_name(connection, name)
         if row is None:
             user_id = f"user_{new_call_id(clock.now_us())[-12:]}"
-            identities.add_user(
-                connection, {"id": user_id, "name": name, "active": True, "created_at": clock.now()}, LOCAL_ROLES
-            )
-            roles = dict.fromkeys(LOCAL_ROLES, "all")
+            now, roles = clock.now(), dict.fromkeys(LOCAL_ROLES, "all")
+            made = {"id": user_id, "name": name, "active": True, "created_at": now}
+            identities.add_user(connection, made, LOCAL_ROLES)
+            after = {"name": name, "roles": roles}
+            audit.append(connection, audited(now, SYSTEM, "user.create", user_id, "", after))
         else:
             user_id = row["id"]
             roles = identities.roles_of(connection, user_id)

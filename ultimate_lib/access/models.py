@@ -42,6 +42,11 @@ def meet(one: Sequence[str] | None, other: Sequence[str] | None) -> tuple[str, .
     return tuple(dict.fromkeys(narrower))
 
 
+def join(one: Sequence[str] | None, other: Sequence[str] | None) -> tuple[str, ...] | None:
+    """Return the list that allows what either does."""
+    return None if one is None or other is None else tuple(dict.fromkeys((*one, *other)))
+
+
 def checked(patterns: Sequence[str] | None) -> list[str] | None:
     """Return a list as it may be kept. Raises `Invalid`."""
     if patterns is None:

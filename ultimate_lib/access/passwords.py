@@ -13,69 +13,78 @@ import secrets
 import sys
 import threading
 import unicodedata
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from argon2 import PasswordHasher, Type
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from ultimate_lib.access import refusals, sessions
+from ultimate_lib.access import delays, refusals, sessions
+from ultimate_lib.access.addresses import network
 from ultimate_lib.access.changes import audited, expect
 from ultimate_lib.access.common_passwords import is_common
 from ultimate_lib.access.keys import digest
 from ultimate_lib.access.reach import require_reach
-from ultimate_lib.errors import Denied, Invalid, Limited, NotFound, Unavailable
+from ultimate_lib.errors import Denied, Invalid, Limited, NotFound
 from ultimate_lib.store import audit, people, sign_ins
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
-    from sqlalchemy import Connection
+    from sqlalchemy import Connection, RowMapping
 
     from ultimate_lib.access.principal import Principal
     from ultimate_lib.clock import Clock
     from ultimate_lib.store import Store
 
 SHORTEST, LONGEST = 12, 128
-FREE_FAILURES = 5
-LONGEST_DELAY_S = 900.0
-_FORGET = timedelta(hours=1)  # after so long without another failure
-_AT_ONCE = 2
+MOST_INSIDE = 4
+"""Sign-ins and new passwords that hold a thread at a time, half of those that control has: pages go on."""
+_AT_ONCE = 2  # of these at work, the rest waits
+_MOST_OF_ONE = 2  # inside from one address
 _NICE = 5
-_MOST_WAITING = 4  # control has eight threads: pages go on
+UNKNOWN_NAME = "unknown name"
+"""What the audit calls a name that no user has: it may be a password in the wrong field."""
 _LONGEST_NAME = 100
 _SHORTEST_NAME = 4  # shorter names stand in too many good passwords
 
 
-class Busy(Unavailable):
+class Busy(Limited):
     """Too many passwords are being looked at."""
 
     code = "login_busy"
-    retry_after_s = 1.0
 
 
 class _Turns:
-    """Lets a few in at a time, a few more wait, and sends the rest away."""
+    """Lets a few in at a time, a few more wait, and sends the rest away: no address takes all places."""
 
-    def __init__(self, at_once: int, most_waiting: int) -> None:
+    def __init__(self, at_once: int, most_inside: int, most_of_one: int) -> None:
         self._room = threading.BoundedSemaphore(at_once)
-        self._places = threading.BoundedSemaphore(at_once + most_waiting)
+        self._most_inside, self._most_of_one = most_inside, most_of_one
+        self._guard = threading.Lock()
+        self._inside: Counter[str] = Counter()
 
     @contextlib.contextmanager
-    def turn(self) -> Iterator[None]:
-        """Wait for a turn. Raises `Busy` when too many wait."""
-        if not self._places.acquire(blocking=False):
-            raise Busy("Too many people sign in just now.", hint="Try again in a few seconds.")
+    def turn(self, address: str) -> Iterator[None]:
+        """Wait for a turn. Raises `Busy` when too many wait, or too many from this address."""
+        place = network(address)
+        with self._guard:
+            if self._inside[place] >= self._most_of_one or self._inside.total() >= self._most_inside:
+                raise Busy("Too many people sign in just now.", hint="Try again in a few seconds.", retry_after_s=1.0)
+            self._inside[place] += 1
         try:
             with self._room:
                 yield
         finally:
-            self._places.release()
+            with self._guard:
+                self._inside[place] -= 1
+                if not self._inside[place]:
+                    del self._inside[place]
 
 
-_turns = _Turns(_AT_ONCE, _MOST_WAITING)
+_turns = _Turns(_AT_ONCE, MOST_INSIDE, _MOST_OF_ONE)
 
 
 @functools.cache
@@ -104,7 +113,7 @@ def _nobodys() -> str:
     return _hash(secrets.token_urlsafe(32))
 
 
-def hashed(password: str, name: str, email: str | None = None) -> str:
+def hashed(password: str, name: str, email: str | None = None, *, address: str = "") -> str:
     """Return what is kept of a new password. Raises `Invalid` when it is too short, too long or easily guessed."""
     ready = _folded(password)
     if not SHORTEST <= len(ready) <= LONGEST:
@@ -118,7 +127,7 @@ def hashed(password: str, name: str, email: str | None = None) -> str:
             hint="Take some words that have nothing to do with each other, or what a password manager makes.",
             code="password_common",
         )
-    with _turns.turn():
+    with _turns.turn(address):
         return _hash(ready)
 
 
@@ -130,35 +139,39 @@ def sign_in(  # noqa: PLR0917 - who signs in, from where
     Raises `Denied` (401) for a wrong name or password alike, `Limited` while a delay runs, also for the right
     password, and `Busy`.
     """
-    with _turns.turn():
-        _charge(store, clock, name, address)
-        with store.begin() as connection:
-            row = people.user_named(connection, name) if _can_be_a_name(name) else None
-        kept = row["password_hash"] if row is not None and row["active"] else None
-        ready = _folded(password)
+    ready = _folded(password)
+    with store.begin() as connection:
+        row = people.user_named(connection, name) if _can_be_a_name(name) else None
+        tried = delays.of(connection, row["id"] if row is not None else None, name, address, clock.now())
+        delays.check(connection, tried, clock.now())  # who has to wait takes nobody's turn
+    kept = row["password_hash"] if row is not None and row["active"] else None
+    with _turns.turn(address):
+        delays.charge(store, clock, tried)
         right = _verified(kept or _nobodys(), ready) and kept is not None
-        if row is None or not right:
-            told = "".join(one if one.isprintable() else "\ufffd" for one in name[:_LONGEST_NAME])
-            refusals.note(store, clock, "anonymous", "session.refuse", f"name:{told}", address, "login")
-            raise Denied(
-                "Name or password is wrong.",
-                hint="Ask an administrator for a link if you have forgotten them.",
-                code="login",
-                authenticated=False,
-            )
-        better = _hash(ready) if _hasher().check_needs_rehash(row["password_hash"]) else None
-        now = clock.now()
-        with store.begin() as connection:
-            audit.take_turn(connection)
-            user = people.user(connection, row["id"])
-            if user is None or not user["active"] or user["password_hash"] != kept:
-                raise Denied(
-                    "Name or password is wrong.", code="login", authenticated=False
-                )  # changed in this moment
-            _forgive(connection, name, address)
-            if better is not None:
-                people.change_user(connection, row["id"], {"password_hash": better})
-            return sessions.start(connection, clock, row["id"], by="password", address=address, agent=agent, at=now)
+        better = _hash(ready) if right and kept and _hasher().check_needs_rehash(kept) else None
+    if row is None or not right:
+        told = f"name:{row['name']}" if row is not None else UNKNOWN_NAME
+        refusals.note(store, clock, refusals.STRANGER, "session.refuse", told, address, "login")
+        raise _wrong()
+    now = clock.now()
+    with store.begin() as connection:
+        audit.take_turn(connection)
+        user = people.user(connection, row["id"])
+        if user is None or not user["active"] or user["password_hash"] != kept:
+            raise _wrong()  # changed in this moment
+        delays.forgive(connection, tried)
+        if better is not None:
+            people.change_user(connection, row["id"], {"password_hash": better})
+        return sessions.start(connection, clock, row["id"], by="password", address=address, agent=agent, at=now)
+
+
+def _wrong() -> Denied:
+    return Denied(
+        "Name or password is wrong.",
+        hint="Ask an administrator for a link if you have forgotten them.",
+        code="login",
+        authenticated=False,
+    )
 
 
 def change(
@@ -171,10 +184,12 @@ def change(
     current: str | None = None,
     version: int | None = None,
     address: str = "",
-) -> None:
+    agent: str | None = None,
+) -> str | None:
     """Set a password and end all sessions of its user: one's own, with the one it has; or another's, by who may.
 
-    Raises `Denied`, `NotFound`, `Limited` and `Busy` as signing in does.
+    Returns the token of a new session for a browser (`agent`) that changes its own. Raises `Denied`, `NotFound`,
+    `Limited` and `Busy` as signing in does.
     """
     own = user_id == actor.user_id
     if not own and "users:manage" not in actor.permissions:
@@ -186,8 +201,8 @@ def change(
         require_reach(connection, actor, user_id)
         expect(version, row)
     if own and row["password_hash"] is not None:
-        _check_current(store, clock, row["name"], row["password_hash"], current, address)
-    kept = hashed(password, row["name"], row["email"])
+        _check_current(store, clock, row, current, address)
+    kept = hashed(password, row["name"], row["email"], address=address)
     now = clock.now()
     with store.begin() as connection:
         audit.take_turn(connection)
@@ -196,6 +211,9 @@ def change(
         expect(row["version"], found or {"version": 0})
         _replace(connection, user_id, kept, now)
         audit.append(connection, audited(now, actor.user_name, "user.password", user_id, address, {"by": "change"}))
+        if not own or agent is None:
+            return None
+        return sessions.start(connection, clock, user_id, by="password", address=address, agent=agent, at=now)
 
 
 def set_by_link(  # noqa: PLR0917 - what is set, from where
@@ -209,7 +227,7 @@ def set_by_link(  # noqa: PLR0917 - what is set, from where
         link = sign_ins.link_by_hash(connection, digest(token), clock.now())
     if link is None or not link["sets_password"]:
         raise _dead_link()
-    kept = hashed(password, link["user_name"], link["email"])
+    kept = hashed(password, link["user_name"], link["email"], address=address)
     now = clock.now()
     with store.begin() as connection:
         audit.take_turn(connection)
@@ -233,16 +251,21 @@ def _replace(connection: Connection, user_id: str, kept: str, now: datetime) -> 
     sign_ins.void_links(connection, user_id, now)
 
 
-def _check_current(store: Store, clock: Clock, name: str, kept: str, current: str | None, address: str) -> None:  # noqa: PLR0917
+def _check_current(store: Store, clock: Clock, row: RowMapping, current: str | None, address: str) -> None:
     if current is None:
         raise Invalid("To change a password, give the one that it has.", code="password_current")
-    with _turns.turn():
-        _charge(store, clock, name, address)
-        right = _verified(kept, _folded(current))
+    ready = _folded(current)
+    with store.begin() as connection:
+        tried = delays.of(connection, row["id"], row["name"], address, clock.now())
+        delays.check(connection, tried, clock.now())
+    with _turns.turn(address):
+        delays.charge(store, clock, tried)
+        right = _verified(row["password_hash"], ready)
     if not right:
         raise Denied("The current password is wrong.", code="password_current")
     with store.begin() as connection:
-        _forgive(connection, name, address)
+        audit.take_turn(connection)
+        delays.forgive(connection, tried)
 
 
 def _can_be_a_name(name: str) -> bool:
@@ -265,52 +288,3 @@ def _folded(password: str) -> str:
     except UnicodeEncodeError:
         raise Invalid("The password is no text.", code="password_text") from None
     return unicodedata.normalize("NFKC", password)
-
-
-# -- delays -------------------------------------------------------------------------------------------------------
-
-
-def delay_s(failures: int) -> float:
-    """Return how long a name or an address waits after so many failures in a row."""
-    beyond = failures - FREE_FAILURES
-    return min(LONGEST_DELAY_S, 2.0 ** min(beyond, 20)) if beyond > 0 else 0.0
-
-
-def _charge(store: Store, clock: Clock, name: str, address: str) -> None:
-    """Count a failure in advance. Raises `Limited` while a delay runs, which counts as none."""
-    now = clock.now()
-    with store.begin() as connection:
-        audit.take_turn(connection)
-        counted = {}
-        wait = 0.0
-        for subject in _subjects(name, address):
-            row = sign_ins.failures(connection, subject)
-            failures = row["failures"] if row is not None and now - row["last_failed_at"] < _FORGET else 0
-            if row is not None and failures:
-                wait = max(wait, delay_s(failures) - (now - row["last_failed_at"]).total_seconds())
-            counted[subject] = failures + 1
-        if wait <= 0:
-            sign_ins.forget_failures(connection, now - _FORGET)
-            for subject, failures in counted.items():
-                sign_ins.set_failures(connection, subject, failures, now)
-    if wait > 0:
-        raise Limited(
-            f"Too many sign-ins have failed; wait {wait:.0f} s.",
-            hint="A link of an administrator, or `ultimate-proxy link` on the server, works meanwhile.",
-            code="login_delay",
-            retry_after_s=wait,
-        )
-
-
-def _forgive(connection: Connection, name: str, address: str) -> None:
-    """Take back what was counted in advance: all of the name's failures, one of the address's."""
-    of_name, of_address = _subjects(name, address)
-    for subject, left in ((of_name, 0), (of_address, None)):
-        row = sign_ins.failures(connection, subject)
-        if row is not None:
-            failures = row["failures"] - 1 if left is None else left
-            sign_ins.set_failures(connection, subject, failures, row["last_failed_at"])
-
-
-def _subjects(name: str, address: str) -> tuple[str, str]:
-    return f"name:{digest(name.casefold()).hex()[:32]}", f"address:{address}"

@@ -32,6 +32,7 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     view: Literal["own", "team", "all"] = "own"  # whose calls it sees
     teams: tuple[str, ...] = ()  # names of its teams
     leads: tuple[str, ...] = ()  # names of those among them that it leads
+    narrow: bool = False  # a key that may do less, or sees less, than its user: it acts for itself, not as its user
 
     @property
     def sees_all(self) -> bool:
@@ -51,9 +52,11 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
 def of_user(user_id: str, name: str, roles: Mapping[str, str], teams: Mapping[str, bool], **more: Any) -> Principal:
     """Return a user as a caller: `roles` are role → scope, `teams` the names of its teams → whether it leads.
 
-    `more` are fields of `Principal` that win over what roles and teams give: those of a key.
+    `more` are fields of `Principal` that win over what roles and teams give: those of a key. One that is narrower
+    than its user leads no team: that is the user's right, not its own.
     """
     first = next(iter(teams), None)
     told: dict[str, Any] = {"permissions": permissions_of(roles), "team": first, "view": view_of(roles), **more}
-    leads = tuple(team for team, lead in teams.items() if lead)
-    return Principal(user_id=user_id, user_name=name, teams=tuple(teams), leads=leads, **told)
+    narrow = told["permissions"] != permissions_of(roles) or told["view"] != view_of(roles)
+    leads = tuple(team for team, lead in teams.items() if lead and not narrow)
+    return Principal(user_id=user_id, user_name=name, teams=tuple(teams), leads=leads, narrow=narrow, **told)

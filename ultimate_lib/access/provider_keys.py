@@ -10,7 +10,7 @@ import hashlib
 import logging
 from typing import TYPE_CHECKING
 
-from ultimate_lib.access.changes import audited
+from ultimate_lib.access.changes import SYSTEM, audited
 from ultimate_lib.errors import Corrupt, NotFound
 from ultimate_lib.store import audit, sealed
 
@@ -98,7 +98,7 @@ def remove_moved(store: Store, clock: Clock, providers: Iterable[Provider]) -> l
             if moved and sealed.remove(connection, moved):
                 gone.append(provider.name)
                 after = {"because": f"the address is now {provider.base_url}"}
-                audit.append(connection, audited(now, "system", "provider_key.remove", provider.name, "", after))
+                audit.append(connection, audited(now, SYSTEM, "provider_key.remove", provider.name, "", after))
     return gone
 
 

@@ -11,7 +11,7 @@ import secrets
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from ultimate_lib.access.changes import audited
+from ultimate_lib.access.changes import SYSTEM, audited
 from ultimate_lib.access.keys import digest
 from ultimate_lib.access.principal import of_user
 from ultimate_lib.access.reach import require_reach
@@ -38,9 +38,12 @@ _LONGEST_AGENT = 300
 
 
 def make_link(store: Store, clock: Clock, user_id: str) -> str:
-    """Return a token that signs its holder in as a user, once, within half an hour."""
+    """Return a token that signs its holder in as a user, once, within half an hour: one that the server prints."""
     now = clock.now()
     with store.begin() as connection:
+        audit.take_turn(connection)
+        told = {"signs_in": True, "until": (now + LINK_LIFE).isoformat()}
+        audit.append(connection, audited(now, SYSTEM, "user.link", user_id, "", told))
         return _add_link(connection, user_id, now, LINK_LIFE, sets_password=False)
 
 
@@ -166,13 +169,25 @@ def listed(store: Store, clock: Clock, who: Principal, current: str | None) -> l
     return [{**{name: row[name] for name in shown}, "current": row["hash"] == mine} for row in rows]
 
 
-def end_own(store: Store, clock: Clock, who: Principal, session_id: str | None, *, address: str = "") -> int:
-    """End one of the caller's sessions, or (None) all of them; return how many. Raises `NotFound`."""
+def end_own(
+    store: Store,
+    clock: Clock,
+    who: Principal,
+    session_id: str | None,
+    *,
+    keep: str | None = None,
+    address: str = "",
+) -> int:
+    """End one of the caller's sessions, or (None) all of them but the one whose token is to `keep`; return how many.
+
+    Raises `NotFound`.
+    """
     now = clock.now()
+    kept = digest(keep) if keep is not None else None
     with store.begin() as connection:
         audit.take_turn(connection)
         require_reach(connection, who, who.user_id)
-        ended = sign_ins.end_sessions(connection, who.user_id, now, session_id)
+        ended = sign_ins.end_sessions(connection, who.user_id, now, session_id, keep=kept)
         if session_id is not None and not ended:
             raise NotFound(f"There is no live session '{session_id[:60]}' of yours.", code="session_unknown")
         target = session_id or who.user_id

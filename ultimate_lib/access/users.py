@@ -6,8 +6,9 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from ultimate_lib.access import passwords
-from ultimate_lib.access.changes import audited, expect
+from ultimate_lib.access.changes import SYSTEM, audited, expect
 from ultimate_lib.access.reach import checked_roles, require_grants, require_reach
+from ultimate_lib.access.refusals import STRANGER
 from ultimate_lib.errors import Invalid, NotFound
 from ultimate_lib.records import new_call_id
 from ultimate_lib.store import audit, people, sign_ins
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"[^\s\x00-\x1f\x7f](?:[^\x00-\x1f\x7f]{0,98}[^\s\x00-\x1f\x7f])?")
 _EMAIL = re.compile(r"[^\s@\x00-\x1f]{1,64}@[^\s@\x00-\x1f]{1,190}")
-_NOBODYS = frozenset({"anonymous", "system"})
+_NOBODYS = frozenset({STRANGER, SYSTEM})
 _SHOWN = (
     "id", "name", "email", "active", "created_at", "last_sign_in_at", "password_changed_at", "deactivated_at",
     "version",
@@ -51,7 +52,7 @@ def create(
     require_grants(actor, granted)
     _check_name(name)
     _check_email(email)
-    hashed = passwords.hashed(password, name, email) if password is not None else None
+    hashed = passwords.hashed(password, name, email, address=address) if password is not None else None
     now = clock.now()
     user_id = f"user_{new_call_id(clock.now_us())[-12:]}"
     row = {

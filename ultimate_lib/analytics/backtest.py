@@ -21,7 +21,7 @@ class Combined(NamedTuple):
     """The combination of members.
 
     `ahead` is the forecast (horizon), `held_out` what would have been said at each earlier origin (origins,
-    horizon) with weights from the other origins alone, `weights` one per member, summing to 1.
+    steps) with weights from the other origins alone, `weights` one per member, summing to 1.
     """
 
     ahead: Floats
@@ -36,17 +36,19 @@ def origins(length: int, horizon: int, spacing: int, least: int) -> list[int]:
 
 
 def combine(made: Floats, actual: Floats, *, power: float, mean: bool) -> Combined:
-    """Combine members `made` (members, origins + 1, horizon) by their errors against `actual` (origins, horizon).
+    """Combine members `made` (members, origins + 1, horizon) by their errors against `actual` (origins, steps).
 
+    What came is known for the first `steps` of the horizon, at most all of them.
     A member's weight is its error, over the best one's, to the power of -`power`. Combined is the weighted median, or
     with `mean` the weighted mean.
     """
-    errors = _errors(made[:, :-1], actual)
+    past = made[:, :-1, : actual.shape[1]]
+    errors = _errors(past, actual)
     count = errors.shape[1]
     weights = _weights(errors.mean(axis=1), power)
     together = _mean if mean else weighted_median
     held_out = [
-        together(made[:, at], _weights(np.delete(errors, at, axis=1).mean(axis=1), power) if count > 1 else weights)
+        together(past[:, at], _weights(np.delete(errors, at, axis=1).mean(axis=1), power) if count > 1 else weights)
         for at in range(count)
     ]
     return Combined(together(made[:, -1], weights), np.array(held_out), weights)

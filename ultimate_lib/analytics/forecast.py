@@ -7,12 +7,12 @@ on public series, beside other libraries', are printed by `tests/bench/forecast.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ultimate_lib.analytics import backtest, intervals
+from ultimate_lib.analytics import backtest, intervals, prices
 from ultimate_lib.analytics.members import families
 from ultimate_lib.errors import Invalid, NotEnoughData
 
@@ -33,6 +33,9 @@ _BACKTESTED = {"hour": 168, "day": 90}
 _FEWEST_BACKTESTED = {"hour": 24, "day": 3}
 _SEASON = {"hour": 24, "day": 7}
 _MOST_GAPS = 1 / 3
+_CYCLES = {"hour": (24, 168), "day": (7,)}
+_FEWEST_CYCLES = 3
+_AROUND, _FAR_OFF = 4, 8.0
 _FREEDOM = 4.0  # of Student's distribution, from which paths take their size: origins are few
 
 
@@ -70,6 +73,7 @@ class Forecast:
     members: tuple[tuple[str, float], ...]
     accuracy: Accuracy | None
     notes: tuple[str, ...] = field(default=())
+    missed: intervals.Missed | None = None  # the backtest itself, for what is made of this forecast
 
 
 def forecast(
@@ -105,6 +109,70 @@ def forecast(
         members=found.members,
         accuracy=found.accuracy,
         notes=(*notes, *found.notes),
+        missed=found.missed,
+    )
+
+
+def of_cost(
+    tokens: Sequence[float] | Floats, costs: Sequence[float] | Floats, horizon: int, *, step: families.Step
+) -> Forecast:
+    """Forecast cost: by itself, or as tokens times the recent cost of a token, whichever the backtest says is better.
+
+    Both series have one value a step. Where the cost of a token has changed for good, what came before is counted at
+    the cost of today, and told in `notes`. Raises as `forecast`.
+    """
+    costs, tokens = np.asarray(costs, dtype=float), np.asarray(tokens, dtype=float)
+    if len(costs) != len(tokens):
+        raise Invalid("Tokens and costs are of different lengths.", hint="Pass one value a step of each.")
+    costs, changes = prices.repriced(tokens, costs, cycle=_SEASON[step])
+    notes = tuple(
+        f"{len(costs) - at} {step}s ago the cost of a token changed to {ratio:.0%} of what it was: "
+        "what came before counts at the cost of today."
+        for at, ratio in changes
+    )
+    alone = forecast(costs, horizon, step=step)
+    try:
+        made = _product(forecast(tokens, horizon, step=step), tokens, costs, step)
+    except NotEnoughData:
+        made = None
+    if made is None or made.accuracy is None or alone.accuracy is None:
+        best = alone
+    else:
+        best = made if (made.accuracy.mase or 0) <= (alone.accuracy.mase or 0) else alone
+    return replace(best, notes=(*notes, *best.notes))
+
+
+def _product(volume: Forecast, tokens: Floats, costs: Floats, step: families.Step) -> Forecast | None:
+    """Return tokens' forecast at the cost of a token as it was at each origin, and is now."""
+    if volume.missed is None:
+        return None
+    series, _ = _prepared(costs, step)
+    behind = len(costs) - len(series)  # leading gaps
+    plan = _plan(len(series), len(volume.point), step)
+    if plan is None or plan[0] != volume.missed.actual.shape[1] or len(plan[1]) != len(volume.missed.actual):
+        return None  # the two begin at different times
+    tested, origins = plan
+    until = [at + behind for at in [*origins, len(series)]]
+    paid = np.array([prices.recent(tokens[:at], costs[:at], _SEASON[step]) for at in until])
+    if not np.isfinite(paid).all():
+        return None
+    missed = volume.missed._replace(
+        held_out=volume.missed.held_out * paid[:-1, None],
+        actual=np.array([series[at : at + tested] for at in origins]),
+    )
+    point = volume.point * paid[-1]
+    edges = intervals.bounds(point, missed, tuple(volume.lower))
+    return Forecast(
+        point=point,
+        lower={level: np.maximum(low, 0) for level, (low, _) in edges.items()},
+        upper={level: high for level, (_, high) in edges.items()},
+        naive=np.resize(series[-_SEASON[step] :], len(point)),
+        paths=np.maximum(intervals.paths(point, missed, count=PATHS, freedom=_FREEDOM), 0),
+        method=f"tokens at the recent cost of a token; tokens: {volume.method}",
+        members=volume.members,
+        accuracy=_accuracy(series, missed, origins, tuple(volume.lower)),
+        notes=volume.notes,
+        missed=missed,
     )
 
 
@@ -112,10 +180,10 @@ def _plan(length: int, horizon: int, step: families.Step) -> tuple[int, list[int
     """Return the backtest's horizon and origins, or None when there is too little for any."""
     wanted = min(horizon, _BACKTESTED[step])
     if step == "hour":
-        rich = length - 5 * families.DAY - 2 * families.WEEK
+        rich = length - 5 * families.DAY - families.FEWEST_HOURS
         if rich >= families.DAY:
             wanted = min(wanted, rich)
-            return wanted, backtest.origins(length, wanted, families.DAY, 2 * families.WEEK)
+            return wanted, backtest.origins(length, wanted, families.DAY, families.FEWEST_HOURS)
         wanted, spacing, least = min(wanted, max(length // 4, families.DAY)), families.DAY // 2, 3 * families.DAY
     else:
         wanted = min(wanted, max(length // 6, _FEWEST_BACKTESTED[step]))
@@ -129,10 +197,11 @@ def _by_family(
 ) -> Forecast:
     tested, origins = plan
     family = families.of(step, origins[0])
-    names, made = zip(*families.forecasts(family, series, [*origins, len(series)], horizon), strict=True)
+    usual, odd = _usual(series, _CYCLES[step])
+    names, made = zip(*families.forecasts(family, usual, [*origins, len(series)], horizon), strict=True)
     actual = np.array([series[origin : origin + tested] for origin in origins])
     together = backtest.combine(np.array(made), actual, power=family.power, mean=family.mean)
-    missed = intervals.Missed(together.held_out[:, :tested], actual, family.season, family.calibration)
+    missed = intervals.Missed(together.held_out, actual, family.season, family.calibration)
     edges = intervals.bounds(together.ahead, missed, levels)
     order = np.argsort(-together.weights)
     how = "mean" if family.mean else "median"
@@ -141,10 +210,17 @@ def _by_family(
         lower={level: low for level, (low, _) in edges.items()},
         upper={level: high for level, (_, high) in edges.items()},
         naive=np.resize(series[-family.season :], horizon),
-        paths=intervals.paths(together.ahead, missed, count=PATHS, freedom=_FREEDOM),
+        paths=intervals.paths(
+            together.ahead,
+            missed._replace(actual=np.array([usual[origin : origin + tested] for origin in origins])),
+            count=PATHS,
+            freedom=_FREEDOM,
+        ),
         method=f"{how} of {len(names)} methods, weighted by their backtest ({family.name})",
         members=tuple((names[at], float(together.weights[at])) for at in order),
         accuracy=_accuracy(series, missed, origins, levels),
+        notes=(f"{_count(odd, step)} far from the usual value: left out of the learning.",) if odd else (),
+        missed=missed,
     )
 
 
@@ -224,12 +300,48 @@ def _prepared(values: Floats, step: families.Step) -> tuple[Floats, list[str]]:
     notes = []
     if len(gaps):
         _fill(series, gaps, _SEASON[step])
-        notes.append(f"{len(gaps)} {step}s without a value were filled from the same {step} of neighbouring cycles.")
+        notes.append(
+            f"{_count(len(gaps), step)} without a value: filled from the same {step} of neighbouring cycles."
+        )
     giants = _giants(series)
     if len(giants):
         _fill(series, giants, _SEASON[step])
-        notes.append(f"{len(giants)} values far beyond all others were left out of the learning.")
+        notes.append(f"{_count(len(giants), step)} far beyond all others: left out of the learning.")
     return series, notes
+
+
+def _usual(series: Floats, cycles: tuple[int, ...]) -> tuple[Floats, int]:
+    """Return the series as it usually is, for learning, and how many values were not.
+
+    Unusual is what lies far from the same place of the cycles around it, of each length, in runs shorter than a third
+    of the shortest: what lasts longer is a new level.
+    """
+    odd, middle = np.ones(len(series), dtype=bool), series
+    for cycle in cycles:
+        if len(series) < _FEWEST_CYCLES * cycle:
+            continue
+        middle = _around(series, cycle)
+        away = np.abs(series - middle)
+        odd &= away > _FAR_OFF * np.maximum(_around(away, cycle), np.median(away)) + 1e-12
+    if middle is series:
+        return series, 0
+    edges = np.flatnonzero(np.diff(np.r_[0, odd.astype(int), 0]))
+    for begin, end in zip(edges[::2], edges[1::2], strict=True):
+        if end - begin > cycles[0] // 3:
+            odd[begin:end] = False
+    return np.where(odd, middle, series), int(odd.sum())
+
+
+def _around(series: Floats, cycle: int) -> Floats:
+    """Return the median of the same place in up to four cycles before and four after."""
+    shifted = []
+    for turn in range(1, _AROUND + 1):
+        shift = turn * cycle
+        if shift < len(series):
+            unknown = np.full(shift, np.nan)
+            shifted += [np.r_[unknown, series[:-shift]], np.r_[series[shift:], unknown]]
+    found: Floats = np.nanmedian(np.array(shifted), axis=0)
+    return found
 
 
 def _fill(series: Floats, at: NDArray[np.intp], season: int) -> None:
@@ -243,6 +355,10 @@ def _fill(series: Floats, at: NDArray[np.intp], season: int) -> None:
             if 0 <= there < len(series) and there not in missing
         ]
         series[place] = float(np.mean(near)) if near else middle
+
+
+def _count(number: int, step: str) -> str:
+    return f"{number} {step}{'' if number == 1 else 's'}"
 
 
 def _giants(series: Floats) -> NDArray[np.intp]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _OLDEST = 0.2  # how much the oldest origin's residuals count beside the newest's
 _LEVELLED = 0.1  # share of the scale that is the same at every step
 _NEAR, _FAR = 0.8, 0.95
+_USUAL = 0.97
 _TOGETHER = 1.6  # what all steps of a path miss in common grows by this: a total's error is that alone
 
 
@@ -142,8 +143,9 @@ def paths(ahead: Floats, missed: Missed, *, count: int, freedom: float) -> Float
     dice = np.random.default_rng(0)
     horizon = len(ahead)
     spread = measured(missed.actual - missed.held_out, missed.season, horizon)
-    shared = spread.standard.mean(axis=1, keepdims=True)
-    standard = missed.calibration.near * (spread.standard + (_TOGETHER - 1) * shared)
+    most = np.quantile(np.abs(spread.standard), _USUAL)  # one odd hour in the backtest is not to come in every path
+    standard = np.clip(spread.standard, -most, most)
+    standard = missed.calibration.near * (standard + (_TOGETHER - 1) * standard.mean(axis=1, keepdims=True))
     origin = dice.choice(len(standard), size=count, p=_heed(len(standard)))
     starts = dice.integers(0, max(standard.shape[1] // missed.season, 1), size=count) * missed.season
     steps = (starts[:, None] + np.arange(horizon)) % standard.shape[1]

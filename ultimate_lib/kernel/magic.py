@@ -23,6 +23,7 @@ WORDS = {
     "": "how it stands",
     "cost": "what this notebook cost, by cell: a frame and a chart",
     "calls": "this notebook's calls, as a frame",
+    "forecast": "what the next 7 days will cost, as a frame",
     "off": "restore clients and environment: calls go directly to their providers",
     "on": "route calls through the proxy again",
     "line on": "show the line under each cell that called",
@@ -93,6 +94,12 @@ def _calls(extension: Extension) -> Any:
     return calls(extension)
 
 
+def _forecast(extension: Extension) -> Any:
+    from ultimate_lib.kernel.outlook import forecast  # noqa: PLC0415 - see above
+
+    return forecast(extension)
+
+
 def _off(extension: Extension) -> None:
     was = extension.routed is not None
     extension.off()
@@ -152,6 +159,7 @@ _ACTIONS: dict[str, Callable[[Extension], Any]] = {
     "status": _status,
     "cost": _cost,
     "calls": _calls,
+    "forecast": _forecast,
     "off": _off,
     "on": _on,
     "line on": _line(on=True),

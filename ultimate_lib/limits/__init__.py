@@ -3,6 +3,7 @@
     what a call may be counted under         calls.py      subjects and amounts of a call, of its line as well
     when a day, week or month turns          calendar.py
     admit → Hold | Wait | Refusal, settle    counters.py   the protocol;  memory.py  exact, for one gateway
+    what a call needs of its budgets         wants.py
     requests and tokens a minute             rates.py
     the worst case of a call                 worst.py
     what was spent before this process       spent.py      journal and stored sums

@@ -14,9 +14,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from ultimate_lib.errors import Limited
+    from ultimate_lib.limits.calls import Budget
+    from ultimate_lib.limits.gauges import Taken
+    from ultimate_lib.limits.wants import Want
     from ultimate_lib.records import CallRecord
 
 MILLIONTHS = 1_000_000
@@ -54,32 +57,62 @@ class Ask(NamedTuple):
     tokens: int  # estimate for the rates
     price: Callable[[str, str], Need | str]  # (unit, rule for unknown prices)
     true: TrueCost
-
-
-class Part(NamedTuple):
-    """What a hold takes of one account; `rule` is the budget's for prices that are not known."""
-
-    account: Any
-    ledger: Any
-    amount: int
-    rule: str
+    size: int = 0  # bytes of its body, which stay in memory while it waits
 
 
 class Hold:
-    """A reserved worst case. `amounts` stands on the intent line; `output` is what max_tokens becomes, if it does."""
+    """A reserved worst case. `amounts` stands on the intent line; `output` is what max_tokens becomes, if it does.
 
-    __slots__ = ("amounts", "call_id", "expired", "expires", "output", "parts", "rates", "seen", "true")
+    `accounts` are all that concern the call, in that edition of the limits; `held` is what it has of its `wants`.
+    """
 
-    def __init__(self, call_id: str, true: TrueCost) -> None:
+    __slots__ = (
+        "accounts", "amounts", "call_id", "edition", "expired", "expires", "held", "output", "rates", "true", "wants",
+    )  # fmt: skip
+
+    def __init__(self, call_id: str, true: TrueCost, edition: int, accounts: list[Any]) -> None:
         self.call_id = call_id
         self.true = true
+        self.edition = edition
+        self.accounts = accounts
         self.amounts: dict[str, int] = {}
         self.output: int | None = None
         self.expires = 0.0
         self.expired = False
-        self.parts: list[Part] = []
-        self.rates: list[Any] = []
-        self.seen: tuple[int, list[Any]] = (0, [])  # what concerned it, and of which edition of the limits
+        self.wants: Sequence[Want] = ()
+        self.held: Sequence[int] = ()
+        self.rates: Sequence[Taken] = ()
+
+    def remaining_nano_usd(self) -> int | None:
+        """Return what is left of the USD budgets that the call is under, holds subtracted; None without one."""
+        left: int | None = None
+        for want in self.wants:
+            budget, ledger = want.account.budget, want.ledger
+            if budget.unit == "nano_usd":
+                free = max(budget.amount - ledger.spent - ledger.held - ledger.others, 0)
+                left = free if left is None else min(left, free)
+        return left
+
+
+def is_sure(record: CallRecord) -> bool:
+    """Say whether usage and cost of a call are the provider's and the list's: then it is charged just these."""
+    return (
+        record.usage_source == "provider" and record.cost_nano_usd is not None and record.cost_source != "estimated"
+    )
+
+
+def charge(hold: Hold, budget: Budget, record: CallRecord, plain: int) -> int:
+    """Return what a call that held something is charged: its true cost, or what it held where that is not known."""
+    if budget.unit == "tokens":
+        known = record.usage_source == "provider"
+    else:
+        known = record.cost_nano_usd is not None and record.cost_source != "estimated"
+        if not known and record.usage_source == "provider" and record.cost_nano_usd is None:
+            (rule,) = [want.rule for want in hold.wants if want.account.budget.id == budget.id]
+            told = hold.true(rule, record)
+            if told is not None:
+                return told
+    return plain if known else max(plain, hold.amounts[budget.id])
 
 
 class Refusal(NamedTuple):

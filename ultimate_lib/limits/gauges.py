@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from ultimate_lib.errors import Limited
+from ultimate_lib.limits.counters import Refusal
 from ultimate_lib.limits.rates import Window
 
 if TYPE_CHECKING:
     from ultimate_lib.limits.calls import RateLimit
+    from ultimate_lib.limits.counters import Ask, Hold
     from ultimate_lib.limits.rates import Entry
+    from ultimate_lib.records import CallRecord
 
 _BUSY_RETRY_S = 1.0
 
@@ -56,9 +59,9 @@ class Gauge:
         if self.requests is not None:
             self._requests.take(now, 1)
         if self.tokens is None:
-            return Taken(self, None, 0)
+            return self, None, 0
         tokens = min(tokens, self.tokens)
-        return Taken(self, self._tokens.take(now, tokens), tokens)
+        return self, self._tokens.take(now, tokens), tokens
 
     def end(self, entry: Entry | None, more: int) -> None:
         """Count a call that has ended, and how many tokens more it was than it took."""
@@ -67,19 +70,36 @@ class Gauge:
             self._tokens.correct(entry, more)
 
 
-class Taken:
-    """What one call has taken of a gauge."""
+Taken: TypeAlias = "tuple[Gauge, Entry | None, int]"
+"""What one call has taken: the rate limit, where in its window, how many tokens."""
 
-    __slots__ = ("_entry", "_gauge", "_tokens")
 
-    def __init__(self, gauge: Gauge, entry: Entry | None, tokens: int) -> None:
-        self._gauge = gauge
-        self._entry = entry
-        self._tokens = tokens
+def take(gauges: list[Gauge], ask: Ask, hold: Hold, now: float) -> Refusal | None:
+    """Count a call that begins under all of these, or return why it must not."""
+    for gauge in gauges:
+        error = gauge.refusal(now, ask.tokens)
+        if error is not None:
+            return Refusal(error)
+    hold.rates = [gauge.take(now, ask.tokens) for gauge in gauges]
+    return None
 
-    def end(self, tokens: int | None) -> None:
-        """Give back the place, and correct the tokens if they are known."""
-        self._gauge.end(self._entry, 0 if tokens is None else tokens - self._tokens)
+
+def give_back(hold: Hold) -> None:
+    """Free the place and the tokens of a call that is not admitted; that it asked still counts as a request."""
+    taken, hold.rates = hold.rates, ()
+    for gauge, entry, tokens in taken:
+        gauge.end(entry, -tokens)
+
+
+def settle(hold: Hold, record: CallRecord, *, reached: bool) -> None:
+    """Free the place of a call that has ended, and count the tokens that it truly used, if they are known."""
+    if hold.rates:
+        taken, hold.rates = hold.rates, ()
+        used: int | None = None if reached else 0
+        if record.usage_source == "provider":
+            used = (record.input_tokens or 0) + (record.output_tokens or 0)
+        for gauge, entry, tokens in taken:
+            gauge.end(entry, 0 if used is None else used - tokens)
 
 
 def _share(limit: int | None, gateways: int) -> int | None:

@@ -12,23 +12,24 @@ budgets (a lock decides, see proxy_server/gateway/admit.py); the calls of the ot
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from ultimate_lib.limits import words
 from ultimate_lib.limits.accounts import Account
 from ultimate_lib.limits.calls import Index, amount, counts
-from ultimate_lib.limits.counters import Hold, Need, Part, Refusal, Wait
-from ultimate_lib.limits.gauges import Gauge
+from ultimate_lib.limits.counters import Hold, Refusal, Wait, charge, is_sure
+from ultimate_lib.limits.gauges import Gauge, give_back, settle, take
 from ultimate_lib.limits.status import Standing
+from ultimate_lib.limits.wants import Want, fitting
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from ultimate_lib.clock import Clock
     from ultimate_lib.errors import Limited
-    from ultimate_lib.limits.accounts import Ledger
     from ultimate_lib.limits.calls import Budget, RateLimit
     from ultimate_lib.limits.counters import Ask
+    from ultimate_lib.limits.spent import Amounts
     from ultimate_lib.records import CallRecord
     from ultimate_lib.settings import Settings
 
@@ -36,23 +37,7 @@ LEAST_OUTPUT = 16  # tokens; an answer cut shorter than this helps nobody
 MARGIN_S = 60.0  # a hold expires so long after the longest call
 _MOST_WAITING = 1000
 _OWNED_WAIT_S = 10.0
-
-
-class _Want(NamedTuple):
-    """What a call needs of one account."""
-
-    account: Account
-    ledger: Ledger
-    need: Need
-    rule: str
-
-    @property
-    def left(self) -> int:
-        return self.account.budget.amount - self.ledger.spent
-
-    @property
-    def free(self) -> int:
-        return self.left - self.ledger.held - self.ledger.others
+_MOST_FOUND = 10_000
 
 
 class MemoryCounters:
@@ -68,8 +53,11 @@ class MemoryCounters:
         self._budgets: Index[Account] = Index.of(())
         self._rates: Index[Gauge] = Index.of(())
         self._holds: dict[str, Hold] = {}
+        self._found: dict[tuple[object, ...], tuple[list[Gauge], list[Account], list[Account]]] = {}
         self._edition = 0
-        self.waiting = 0
+        self._waits: dict[Wait, None] = {}  # in the order of arrival
+        self._waiting_bytes = 0
+        self._most_bytes = settings.limits.waiting_bytes
         self.owning = True
         self.idle = True
 
@@ -82,6 +70,7 @@ class MemoryCounters:
             if account is None:
                 account = Account(budget, self._settings.billing, now_us)
             account.budget = budget
+            account.queue.clear()
             self.accounts[budget.id] = account
         gauges, self._gauges = self._gauges, {}
         for limit in rates:
@@ -90,48 +79,62 @@ class MemoryCounters:
             self._gauges[limit.id] = gauge
         self._budgets = Index.of((a.budget.subject, a.budget.subject_id, a) for a in self.accounts.values())
         self._rates = Index.of((g.limit.subject, g.limit.subject_id, g) for g in self._gauges.values())
+        self._found.clear()
         self._edition += 1
         self.idle = not self.accounts and not self._gauges
-        self._pump(*before.values(), *self.accounts.values())
+        self._reconsider()
+
+    def prices(self, record: CallRecord) -> bool:
+        """Say whether a call's worst case will be asked for."""
+        return bool(self._concerning(record)[2])
+
+    def _concerning(self, record: CallRecord) -> tuple[list[Gauge], list[Account], list[Account]]:
+        """Return the rates and the budgets that a call is under, and the hard ones among these."""
+        tags = tuple(record.tags) if record.tags and self._budgets["tag"] else None
+        of = (record.key_id, record.user_id, record.team, record.project, tags, record.billing == "subscription")
+        found = self._found.get(of)
+        if found is None:
+            accounts = [] if of[-1] else self._budgets.of_call(record)
+            found = self._rates.of_call(record), accounts, _hard(accounts)
+            if len(self._found) >= _MOST_FOUND:
+                self._found.clear()
+            self._found[of] = found
+        return found
 
     # -- admitting ----------------------------------------------------------------------------------------------
 
     def admit(self, ask: Ask) -> Hold | Wait | Refusal | None:
         """Reserve a call's worst case; None: no limit concerns it."""
         record = ask.record
-        gauges = self._rates.of_call(record) if self._gauges else []
-        accounts: list[Account] = []
-        if record.billing != "subscription" and self.accounts:
-            accounts = self._budgets.of_call(record)
-        hard = [one for one in accounts if one.budget.hard and one.budget.enabled and one.loaded]
+        gauges, accounts, hard = self._concerning(record)
         if not gauges and not hard:
             return None
-        hold = Hold(record.call_id, ask.true)
-        hold.seen = (self._edition, accounts)
+        hold = Hold(record.call_id, ask.true, self._edition, accounts)
         now = self._clock.monotonic()
-        refused = self._take_rates(gauges, ask, hold, now)
+        refused = take(gauges, ask, hold, now)
         if refused is not None:
             return refused
         try:
             wants = self._wants(hard, ask) if hard else []
         except BaseException:
-            self._return_rates(hold)
+            give_back(hold)
             raise
         if isinstance(wants, Refusal):
-            self._return_rates(hold)
+            give_back(hold)
             return wants
         if not wants:
             return hold
-        answer: Hold | Wait | Refusal | None = None
-        if self.owning and not any(want.account.queue for want in wants):
-            answer = self._decide(wants, ask, hold)
+        at_once = self.owning
+        for account in hard:  # quicker than any(); nobody overtakes who waits
+            at_once = at_once and not account.queue
+        answer: Hold | Wait | Refusal | None = self._decide(wants, ask, hold) if at_once else None
         if answer is None:
             answer = self._queue(Wait(ask, hold, wants, self._wait_s(wants)))
         if isinstance(answer, Refusal):
-            self._return_rates(hold)
+            give_back(hold)
         return answer
 
-    def _wants(self, hard: list[Account], ask: Ask) -> list[_Want] | Refusal:
+    def _wants(self, hard: list[Account], ask: Ask) -> list[Want] | Refusal:
         """Return what a call needs of each hard budget; those of which it needs nothing are left out."""
         wants = []
         default = self._settings.billing.unpriced
@@ -144,38 +147,41 @@ class MemoryCounters:
             if isinstance(need, str):
                 return Refusal(words.unpriced(budget, need))
             if need.base or need.each:
-                ledger = account.ledger(ask.record.started_at) or account.current
-                wants.append(_Want(account, ledger, need, rule))
+                ledger = account.ledger(ask.record.started_at)
+                if ledger is None:  # it came before this period did, or the clock went back
+                    account.follow(self._clock.now_us())
+                    ledger = account.current
+                wants.append(Want(account, ledger, need, rule))
         return wants
 
-    def _decide(self, wants: list[_Want], ask: Ask, hold: Hold, *, last: bool = False) -> Hold | Refusal | None:
+    def _decide(self, wants: list[Want], ask: Ask, hold: Hold, *, last: bool = False) -> Hold | Refusal | None:
         """Take what a call needs; None: others' holds stand in the way. `last`: what is free now has to do."""
         output = ask.output
-        for want in wants:
-            can = want.need.fits(want.free if last else want.left)
-            if can < output:
-                flexible = ask.spliceable and (not ask.asked or want.account.budget.when_short == "clamp")
-                if not flexible or can < min(LEAST_OUTPUT, ask.output):
-                    return Refusal(self._short(want, ask))
-                output = can
-        for want in wants:
-            if want.need.at(output) > want.free:
-                return None
-        self._take(wants, ask, hold, output)
-        return hold
-
-    def _take(self, wants: list[_Want], ask: Ask, hold: Hold, output: int) -> None:
-        for want in wants:
-            held = want.need.at(output)
-            want.ledger.held += held
-            hold.parts.append(Part(want.account, want.ledger, held, want.rule))
-            hold.amounts[want.account.budget.id] = held
+        held = fitting(wants, output)
+        if held is None:
+            for want in wants:
+                if not want.ledger.loaded:
+                    return Refusal(words.unread(want.account.budget)) if last else None
+                can = want.need.fits(want.free if last else want.left)
+                if can < output:
+                    flexible = ask.spliceable and (not ask.asked or want.account.budget.when_short == "clamp")
+                    if not flexible or can < min(LEAST_OUTPUT, ask.output):
+                        return Refusal(self._short(want, ask))
+                    output = can
+            held = fitting(wants, output)
+        if held is None:
+            return None
+        hold.wants, hold.held = wants, held
+        for (account, ledger, _, _), most in zip(wants, held, strict=True):
+            ledger.held += most
+            hold.amounts[account.budget.id] = most
         if ask.spliceable and (not ask.asked or output < ask.output):
             hold.output = output
         hold.expires = self._clock.monotonic() + self._total_s + MARGIN_S
         self._holds[hold.call_id] = hold
+        return hold
 
-    def _short(self, want: _Want, ask: Ask) -> Limited:
+    def _short(self, want: Want, ask: Ask) -> Limited:
         ledger = want.ledger
         if want.account.budget.period == "total" or want.need.at(ask.output) <= want.left:
             after = None
@@ -192,30 +198,61 @@ class MemoryCounters:
 
     # -- waiting ------------------------------------------------------------------------------------------------
 
-    def _wait_s(self, wants: list[_Want]) -> float:
+    def _wait_s(self, wants: list[Want]) -> float:
         default = self._settings.limits.hold_wait_s
         own = [want.account.budget.hold_wait_s for want in wants]
         seconds = min(default if one is None else one for one in own)
-        return seconds if self.owning else max(seconds, _OWNED_WAIT_S)
+        at_once = self.owning and all(want.ledger.loaded for want in wants)
+        return seconds if at_once else max(seconds, _OWNED_WAIT_S)
 
     def _queue(self, wait: Wait) -> Wait | Refusal:
-        if self.waiting >= _MOST_WAITING or wait.seconds <= 0:
-            return Refusal(self._short(self._worst(wait), wait.ask))
-        self.waiting += 1
-        for want in wait.needs:
-            want.account.queue.append(wait)
+        if wait.seconds <= 0:
+            return self._in_vain(wait)
+        if len(self._waits) >= _MOST_WAITING or self._waiting_bytes + wait.ask.size > self._most_bytes:
+            return Refusal(words.crowded(len(self._waits), self._waiting_bytes))
+        self._enter(wait)
         return wait
 
-    @staticmethod
-    def _worst(wait: Wait) -> _Want:
-        """Return the budget that stands most in the way."""
-        worst: _Want = min(wait.needs, key=lambda want: want.free - want.need.at(wait.ask.output))
-        return worst
+    def _enter(self, wait: Wait) -> None:
+        self._waits[wait] = None
+        self._waiting_bytes += wait.ask.size
+        for want in wait.needs:
+            want.account.queue.append(wait)
 
     def _leave(self, wait: Wait) -> None:
         for want in wait.needs:
             want.account.queue.remove(wait)
-        self.waiting -= 1
+        del self._waits[wait]
+        self._waiting_bytes -= wait.ask.size
+
+    def _reconsider(self) -> None:
+        """Ask again what each call that waits needs, in the order of arrival: budgets may have gone or come."""
+        waits, self._waits, self._waiting_bytes = self._waits, {}, 0
+        answers: list[tuple[Wait, Hold | Refusal]] = []
+        for wait in waits:
+            _, accounts, hard = self._concerning(wait.ask.record)
+            wait.hold.edition, wait.hold.accounts = self._edition, accounts
+            wants = self._wants(hard, wait.ask)
+            if wants and not isinstance(wants, Refusal):
+                wait.needs = wants
+                self._enter(wait)
+            else:
+                answers.append((wait, wants or wait.hold))  # type: ignore[arg-type] # an empty list is not told
+        self._pump(*self.accounts.values())
+        for wait, answer in answers:
+            self._answer(wait, answer)
+
+    @staticmethod
+    def _answer(wait: Wait, answer: Hold | Refusal) -> None:
+        if isinstance(answer, Refusal):
+            give_back(wait.hold)
+        if wait.ready is not None:
+            wait.ready(answer)
+
+    def _in_vain(self, wait: Wait) -> Refusal:
+        """Return why a call is refused that has waited: the budget that stands most in the way."""
+        worst: Want = min(wait.needs, key=lambda want: want.free - want.need.at(wait.ask.output))
+        return Refusal(self._short(worst, wait.ask))
 
     def give_up(self, wait: Wait) -> Hold | Refusal:
         """End a wait whose time is over: with less output where that is allowed, else with the reason."""
@@ -224,16 +261,16 @@ class MemoryCounters:
         if self.owning:
             answer = self._decide(wait.needs, wait.ask, wait.hold, last=True)
         if answer is None:
-            answer = Refusal(self._short(self._worst(wait), wait.ask))
+            answer = self._in_vain(wait)
         if isinstance(answer, Refusal):
-            self._return_rates(wait.hold)
+            give_back(wait.hold)
         self._pump(*(want.account for want in wait.needs))
         return answer
 
     def forget(self, wait: Wait) -> None:
         """End a wait for a call that nobody wants any more."""
         self._leave(wait)
-        self._return_rates(wait.hold)
+        give_back(wait.hold)
         self._pump(*(want.account for want in wait.needs))
 
     def own(self, *, owning: bool) -> None:
@@ -244,7 +281,7 @@ class MemoryCounters:
 
     def _pump(self, *accounts: Account) -> None:
         """Let in who waits first, as long as there is room: in the order of arrival, so that all get their turn."""
-        pending = list(accounts) if self.waiting and self.owning else []
+        pending = list(accounts) if self._waits and self.owning else []
         while pending:
             queue = pending[-1].queue
             wait = queue[0] if queue else None
@@ -256,11 +293,8 @@ class MemoryCounters:
                 pending.pop()
                 continue
             self._leave(wait)
-            if isinstance(answer, Refusal):
-                self._return_rates(wait.hold)
             pending += [want.account for want in wait.needs]
-            if wait.ready is not None:
-                wait.ready(answer)
+            self._answer(wait, answer)
 
     # -- settling -----------------------------------------------------------------------------------------------
 
@@ -273,42 +307,33 @@ class MemoryCounters:
         charges: dict[str, int] = {}
         if hold is not None:
             self._free(hold)
-            self._settle_rates(hold, record, reached=reached)
+            settle(hold, record, reached=reached)
         if self.accounts and counts(record):
-            known = hold is not None and hold.seen[0] == self._edition
-            for account in hold.seen[1] if hold is not None and known else self._budgets.of_call(record):
+            at_us = record.started_at
+            held = None if hold is None or (reached and is_sure(record)) else hold.amounts
+            known = hold is not None and hold.edition == self._edition
+            for account in hold.accounts if hold is not None and known else self._budgets.of_call(record):
                 budget = account.budget
                 cost = plain = amount(record, budget.unit)
-                if hold is not None and budget.id in hold.amounts:
-                    cost = _charge(hold, budget, record, plain) if reached else 0
+                if hold is not None and held and budget.id in held:
+                    cost = charge(hold, budget, record, plain) if reached else 0
                     if cost != plain:
                         charges[budget.id] = cost
-                ledger = account.ledger(record.started_at)
+                ledger = account.ledger(at_us)
                 if ledger is not None:
                     ledger.spent += cost
-        if hold is not None and hold.parts and self.waiting:
-            self._pump(*(part.account for part in hold.parts))
+        if hold is not None and hold.wants and self._waits:
+            self._pump(*(want.account for want in hold.wants))
         return charges
-
-    @staticmethod
-    def remaining_nano_usd(hold: Hold) -> int | None:
-        """Return what is left of the USD budgets that a call is under, holds subtracted; None without one."""
-        left: int | None = None
-        for part in hold.parts:
-            budget, ledger = part.account.budget, part.ledger
-            if budget.unit == "nano_usd":
-                free = max(budget.amount - ledger.spent - ledger.held - ledger.others, 0)
-                left = free if left is None else min(left, free)
-        return left
 
     def _free(self, hold: Hold) -> None:
         if self._holds.pop(hold.call_id, None) is None:
             return
-        for part in hold.parts:
+        for want, most in zip(hold.wants, hold.held, strict=True):
             if hold.expired:
-                part.ledger.spent -= part.amount
+                want.ledger.spent -= most
             else:
-                part.ledger.held -= part.amount
+                want.ledger.held -= most
 
     def expire(self) -> None:
         """Charge holds that nobody has settled in time; a settlement that comes late corrects it."""
@@ -316,33 +341,39 @@ class MemoryCounters:
         for hold in self._holds.values():
             if hold.expires <= now and not hold.expired:
                 hold.expired = True
-                for part in hold.parts:
-                    part.ledger.held -= part.amount
-                    part.ledger.spent += part.amount
+                for want, most in zip(hold.wants, hold.held, strict=True):
+                    want.ledger.held -= most
+                    want.ledger.spent += most
 
-    def count_anew(self) -> None:
-        """Forget what was counted under budgets whose past is not known yet: it will be read with it."""
+    def count_anew(self) -> frozenset[str]:
+        """Forget what was counted under budgets whose past is unknown: it will be read with it. Return their ids."""
+        now_us = self._clock.now_us()
         for account in self.accounts.values():
-            for ledger in (account.current, account.last):
-                if ledger is not None and not account.loaded:
+            account.follow(now_us)
+            for ledger in account.ledgers:
+                if not ledger.loaded:
                     ledger.spent = 0
+        return frozenset(name for name, account in self.accounts.items() if not account.loaded)
 
-    def add(self, spent: Mapping[tuple[str, int], int], held: Mapping[tuple[str, int], int]) -> None:
-        """Add what was spent elsewhere (budget, start of its period → amount); `held` takes the place of the last."""
+    def add(self, spent: Amounts, held: Amounts, begun: frozenset[str] | None = None) -> None:
+        """Add what was spent elsewhere (budget, start of its period → amount); `held` takes the place of the last.
+
+        `begun` are the budgets whose past is in it; None: all that wait for theirs.
+        """
+        for (name, start_us), value in spent.items():
+            account = self.accounts.get(name)
+            ledger = account.ledger(start_us) if account is not None and value else None
+            if ledger is not None and ledger.loaded != (begun is None or name in begun):
+                ledger.spent += value
         for name, account in self.accounts.items():
-            account.loaded = True
-            for ledger in (account.current, account.last):
-                if ledger is not None:
-                    ledger.others = 0
-            for found in (spent, held):
-                for (budget_id, start_us), value in found.items():
-                    ledger = account.ledger(start_us) if budget_id == name and value else None
-                    if ledger is None:
-                        continue
-                    if found is spent:
-                        ledger.spent += value
-                    else:
-                        ledger.others += value
+            for ledger in account.ledgers:
+                ledger.others = 0
+                ledger.loaded = ledger.loaded or begun is None or name in begun
+        for (name, start_us), value in held.items():
+            account = self.accounts.get(name)
+            ledger = account.ledger(start_us) if account is not None and value else None
+            if ledger is not None:
+                ledger.others += value
         self._pump(*self.accounts.values())
 
     def standings(self) -> list[Standing]:
@@ -350,48 +381,11 @@ class MemoryCounters:
         now_us = self._clock.now_us()
         found = []
         for name, account in self.accounts.items():
-            ledger = account.ledger(now_us) if account.loaded else None
-            if ledger is not None:
+            ledger = account.ledger(now_us)
+            if ledger is not None and ledger.loaded:
                 found.append(Standing(name, ledger.start_us, ledger.spent, ledger.held + ledger.others))
         return found
 
-    # -- rates --------------------------------------------------------------------------------------------------
 
-    def _take_rates(self, gauges: list[Gauge], ask: Ask, hold: Hold, now: float) -> Refusal | None:
-        for gauge in gauges:
-            error = gauge.refusal(now, ask.tokens)
-            if error is not None:
-                return Refusal(error)
-        hold.rates = [gauge.take(now, ask.tokens) for gauge in gauges]
-        return None
-
-    @staticmethod
-    def _return_rates(hold: Hold) -> None:
-        """A call that is not admitted frees its place and its tokens; that it asked still counts as a request."""
-        taken, hold.rates = hold.rates, []
-        for one in taken:
-            one.end(0)
-
-    @staticmethod
-    def _settle_rates(hold: Hold, record: CallRecord, *, reached: bool) -> None:
-        if hold.rates:
-            taken, hold.rates = hold.rates, []
-            tokens: int | None = None if reached else 0
-            if record.usage_source == "provider":
-                tokens = (record.input_tokens or 0) + (record.output_tokens or 0)
-            for one in taken:
-                one.end(tokens)
-
-
-def _charge(hold: Hold, budget: Budget, record: CallRecord, plain: int) -> int:
-    """Return what a call that held something is charged: its true cost, or what it held where that is not known."""
-    if budget.unit == "tokens":
-        known = record.usage_source == "provider"
-    else:
-        known = record.cost_nano_usd is not None and record.cost_source != "estimated"
-        if not known and record.usage_source == "provider" and record.cost_nano_usd is None:
-            (rule,) = [part.rule for part in hold.parts if part.account.budget.id == budget.id]
-            told = hold.true(rule, record)
-            if told is not None:
-                return told
-    return plain if known else max(plain, hold.amounts[budget.id])
+def _hard(accounts: list[Account]) -> list[Account]:
+    return [one for one in accounts if one.budget.hard and one.budget.enabled]

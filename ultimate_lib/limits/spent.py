@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ultimate_lib import journal
 from ultimate_lib.clock import to_datetime, to_us
-from ultimate_lib.errors import Unavailable
 from ultimate_lib.limits.calendar import span
 from ultimate_lib.limits.calls import Budget, Index, RateLimit, charged, counted, counts
 from ultimate_lib.store import limits as rows
@@ -66,10 +65,16 @@ def _rate(row: Mapping[Any, Any]) -> RateLimit:
 
 
 class Seen(NamedTuple):
-    """What a look found: to be added to what is spent, and all that other processes hold now."""
+    """What a look found: to be added to what is spent, and all that other processes hold now.
+
+    `begun` are the budgets of which all that was spent before is in it; `late` those whose past nobody knows yet,
+    for the billing calendar has changed: the worker reads it from the lake, within seconds.
+    """
 
     spent: Amounts
     held: Amounts
+    begun: frozenset[str] = frozenset()
+    late: frozenset[str] = frozenset()
 
 
 class Elsewhere:
@@ -85,29 +90,33 @@ class Elsewhere:
         self._known: dict[str, Budget] = {}
         self._marks: dict[tuple[str, int], dict[str, Mark]] = {}
 
-    def look(self, budgets: Iterable[Budget], own_until: tuple[int, int] = (0, 0)) -> Seen:
+    def look(
+        self, budgets: Iterable[Budget], own_until: tuple[int, int] = (0, 0), anew: frozenset[str] = frozenset()
+    ) -> Seen:
         """Read on; `own_until` is where this process's journal stood when it learnt of the newest of these budgets.
 
-        For a budget seen for the first time everything is added that was spent before. A look that fails leaves
-        nothing behind: the next one finds the same again.
+        For a budget seen for the first time, or whose past is asked for `anew`, everything is added that was spent
+        before. A look that fails leaves nothing behind: the next one finds the same again.
         """
         before = dict(self._offsets), {writer: dict(calls) for writer, calls in self._open.items()}, self._known
         try:
-            return self._look(budgets, own_until)
+            return self._look(budgets, own_until, anew)
         except BaseException:
             self._offsets, self._open, self._known = before
             raise
 
-    def _look(self, budgets: Iterable[Budget], own_until: tuple[int, int]) -> Seen:
+    def _look(self, budgets: Iterable[Budget], own_until: tuple[int, int], anew: frozenset[str]) -> Seen:
         wanted = {budget.id: budget for budget in budgets}
-        fresh = [budget for budget in wanted.values() if budget.id not in self._known]
+        fresh = [budget for budget in wanted.values() if budget.id not in self._known or budget.id in anew]
         spent: Amounts = defaultdict(int)
-        if fresh:
-            self._begin(fresh, spent)
+        late = self._begin(fresh, spent) if fresh else frozenset()
+        if late:
+            fresh = [budget for budget in fresh if budget.id not in late]
+            wanted = {name: budget for name, budget in wanted.items() if name not in late}
         self._known = wanted
         before = dict(self._offsets)
-        folders = journal.writer_folders(self._settings.journal_dir)
-        for folder in folders:
+        lowest: dict[str, int] = {}  # what is gone need not be remembered
+        for folder in journal.writer_folders(self._settings.journal_dir):
             segments = journal.segments(folder)
             last = max((segment.number for segment in segments), default=0)
             for segment in segments:
@@ -122,30 +131,32 @@ class Elsewhere:
                 self._follow(segment, wanted.values(), spent)
             if not folder.alive and folder.writer in self._open:
                 self._drop_replayed(folder.writer, last)
-        return Seen(spent, self._held(wanted))
+            lowest[folder.writer] = min((segment.number for segment in segments), default=0)
+        self._offsets = {key: at for key, at in self._offsets.items() if key[1] >= lowest.get(key[0], key[1] + 1)}
+        return Seen(spent, self._held(wanted), frozenset(budget.id for budget in fresh), late)
 
-    def _begin(self, fresh: list[Budget], spent: Amounts) -> None:
-        """Take the stored sums of budgets that are new here.
+    def _begin(self, fresh: list[Budget], spent: Amounts) -> frozenset[str]:
+        """Take the stored sums of budgets that are new here; return those that have none yet, and must have one.
 
-        Raises `Unavailable` for a hard one whose calendar has changed until the worker has read its new period's past
-        from the lake: the journal alone does not know it.
+        A hard budget whose calendar has changed, or to whose earlier period the clock went back, waits until the
+        worker has read that period's past from the lake: the journal alone does not know it.
         """
         now_us = self._clock.now_us()
         starts = {one.id: span(one.period, now_us, self._settings.billing).start_us for one in fresh}
         with self._store.begin() as connection:
             sums = rows.sums(connection, {name: to_datetime(start) for name, start in starts.items()})
             last = rows.last_periods(connection)
+        late = set()
         for one in fresh:
             begun = rows.LAKE in sums.get(one.id, {}) or one.id not in last
-            if one.hard and one.enabled and not begun and not on_edge(one, last[one.id], self._settings.billing):
-                raise Unavailable(
-                    f"The budget {one.title} is being added up anew, for the billing calendar has changed.",
-                    hint="The worker does so within seconds.", code="limits",
-                )  # fmt: skip
+            if not begun and not turned(one, last[one.id], starts[one.id], self._settings.billing):
+                late.add(one.id)
         for name, start in starts.items():
-            marks = sums.get(name, {})
-            self._marks[name, start] = marks
-            spent[name, start] += sum(mark.spent for mark in marks.values())
+            if name not in late:
+                marks = sums.get(name, {})
+                self._marks[name, start] = marks
+                spent[name, start] += sum(mark.spent for mark in marks.values())
+        return frozenset(late)
 
     def _follow(self, segment: Segment, budgets: Iterable[Budget], spent: Amounts) -> None:
         key = (segment.writer, segment.number)
@@ -209,10 +220,13 @@ class Elsewhere:
         return held
 
 
-def on_edge(budget: Budget, start: datetime, billing: Billing) -> bool:
-    """Say whether one of a budget's periods begins at an instant: not when the billing calendar has changed since."""
-    start_us = to_us(start)
-    return span(budget.period, start_us, billing).start_us == start_us
+def turned(budget: Budget, last: datetime, start_us: int, billing: Billing) -> bool:
+    """Say whether a period simply follows the last one that has a sum, so that it begins with nothing.
+
+    Not when the billing calendar has changed since, and not when the clock has gone back.
+    """
+    last_us = to_us(last)
+    return last_us <= start_us and span(budget.period, last_us, billing).start_us == last_us
 
 
 def _read(segment: Segment, offset: int, until: int = 1 << 62) -> journal.Lines | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -12,11 +13,15 @@ from ultimate_lib.limits import spent
 from ultimate_lib.limits.calendar import span
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from ultimate_lib.clock import Clock
+    from ultimate_lib.limits.calls import Budget
     from ultimate_lib.settings import Settings
     from ultimate_lib.store import Store
+
+
+_FORGET_S = 60.0
 
 
 class Standing(msgspec.Struct, frozen=True):
@@ -29,14 +34,17 @@ class Standing(msgspec.Struct, frozen=True):
 
 
 class BudgetState(msgspec.Struct, kw_only=True):
-    """One budget with what is spent and held of it in its present period; null is unknown."""
+    """One budget with what is spent and held of it in its present period; null is unknown.
+
+    `amount` is null where who asks may see how much of the budget is used and nothing else.
+    """
 
     id: str
     name: str
     subject: str
     subject_id: str | None
     unit: str
-    amount: int
+    amount: int | None
     period: str
     period_start: datetime | None  # null: it has no beginning
     period_end: datetime | None  # null: it has no end
@@ -48,11 +56,40 @@ class BudgetState(msgspec.Struct, kw_only=True):
     used_ratio: float | None
 
 
-def status(store: Store, clock: Clock, settings: Settings, standings: Iterable[Standing]) -> list[BudgetState]:
+class Journaled:
+    """What store and journal tell of budgets, added up from look to look, so that each line is read once.
+
+    Several threads may use one. After a pause it begins anew: the journal keeps its segments for minutes.
+    """
+
+    def __init__(self, store: Store, clock: Clock, settings: Settings) -> None:
+        self._of = (settings, store, clock, "")
+        self._monotonic = clock.monotonic
+        self._lock = threading.Lock()
+        self._looked = float("-inf")
+        self._seen = spent.Elsewhere(*self._of)
+        self._spent: dict[tuple[str, int], int] = {}
+
+    def look(self, budgets: list[Budget], starts: Mapping[str, int]) -> list[Standing]:
+        """Return how these budgets stand in the periods that start so; those of which nobody knows are left out."""
+        with self._lock:
+            if self._monotonic() - self._looked > _FORGET_S:
+                self._seen = spent.Elsewhere(*self._of)
+            seen = self._seen.look(budgets)
+            self._looked = self._monotonic()
+            current = {(one.id, starts[one.id]) for one in budgets if one.id not in seen.late}
+            before = {key: value for key, value in self._spent.items() if key in current and key[0] not in seen.begun}
+            self._spent = {key: before.get(key, 0) + seen.spent.get(key, 0) for key in current}
+            return [Standing(*key, value, seen.held.get(key, 0)) for key, value in self._spent.items()]
+
+
+def status(
+    store: Store, clock: Clock, settings: Settings, standings: Iterable[Standing], known: Journaled | None = None
+) -> list[BudgetState]:
     """Return every budget's state. `standings` are those of the gateways that have spoken within the last seconds.
 
     With one gateway its word is exact to the second. Otherwise the sums of store and journal tell what is spent; what
-    is held are the journal's open intents.
+    is held are the journal's open intents. `known` has looked at them before; None: they are read whole.
     """
     limits = spent.read(store)
     assert limits is not None  # noqa: S101 - no mark is given that could be the same
@@ -63,14 +100,13 @@ def status(store: Store, clock: Clock, settings: Settings, standings: Iterable[S
     starts = {one.id: span(one.period, now_us, settings.billing) for one in limits.budgets}
     silent = [one for one in limits.budgets if (one.id, starts[one.id].start_us) not in told]
     if silent:
-        seen = spent.Elsewhere(settings, store, clock, "").look(silent)
-        for one in silent:
-            key = (one.id, starts[one.id].start_us)
-            told[key] = Standing(*key, seen.spent.get(key, 0), seen.held.get(key, 0))
+        known = known or Journaled(store, clock, settings)
+        found_there = known.look(silent, {name: period.start_us for name, period in starts.items()})
+        told.update(((one.id, one.start_us), one) for one in found_there)
     found = []
     for one in limits.budgets:
         period = starts[one.id]
-        now = told[one.id, period.start_us]
+        now = told.get((one.id, period.start_us))
         found.append(
             BudgetState(
                 id=one.id,
@@ -84,10 +120,10 @@ def status(store: Store, clock: Clock, settings: Settings, standings: Iterable[S
                 period_end=period.end,
                 hard=one.hard,
                 enabled=one.enabled,
-                spent=now.spent,
-                held=now.held,
-                left=one.amount - now.spent - now.held,
-                used_ratio=now.spent / one.amount,
+                spent=now.spent if now is not None else None,
+                held=now.held if now is not None else None,
+                left=one.amount - now.spent - now.held if now is not None else None,
+                used_ratio=now.spent / one.amount if now is not None else None,
             )
         )
     return found

@@ -120,7 +120,8 @@ class Sums:
         starts = {one.id: span(one.period, now_us, lake.settings.billing).start_us for one in limits.budgets}
         with store.begin() as connection:
             marks = rows.sums(connection, {name: to_datetime(at) for name, at in starts.items()})
-        begun = self._begin(lake, store, [one for one in limits.budgets if rows.LAKE not in marks.get(one.id, {})])
+        without = [one for one in limits.budgets if rows.LAKE not in marks.get(one.id, {})]
+        begun = self._begin(lake, store, without, starts)
         with store.begin() as connection:
             marks = rows.sums(connection, {name: to_datetime(at) for name, at in starts.items()})
         ready = [one for one in limits.budgets if rows.LAKE in marks.get(one.id, {})]
@@ -133,7 +134,8 @@ class Sums:
             folded = rows.fold(connection, lake.clock.now() - _FOLD_AFTER)
         return Done(begun, segments, changed, folded)
 
-    def _begin(self, lake: Lake, store: Store, budgets: list[Budget]) -> int:
+    @staticmethod
+    def _begin(lake: Lake, store: Store, budgets: list[Budget], starts: dict[str, int]) -> int:
         if not budgets:
             return 0
         with store.begin() as connection:
@@ -141,13 +143,10 @@ class Sums:
         turned = {
             one.id
             for one in budgets
-            if one.id in last and elsewhere.on_edge(one, last[one.id], lake.settings.billing)
+            if one.id in last and elsewhere.turned(one, last[one.id], starts[one.id], lake.settings.billing)
         }
         bases = from_lake(lake, [one for one in budgets if one.id not in turned])
-        now_us = lake.clock.now_us()
-        for one in budgets:
-            if one.id in turned:
-                bases.append(Base(one, span(one.period, now_us, lake.settings.billing).start_us, 0, {}))
+        bases += [Base(one, starts[one.id], 0, {}) for one in budgets if one.id in turned]
         with store.begin() as connection:
             return sum(begin(connection, base) for base in bases)
 

@@ -56,3 +56,33 @@ def several_gateways(budget: Budget) -> Limited:
         code=CODE,
         retry_after_s=_LATEST_S,
     )
+
+
+def unread(budget: Budget) -> Limited:
+    """Return the error of a call under a hard budget of which nobody can say yet what is left."""
+    return Limited(
+        f"What the budget {budget.title} has spent is not known yet, and it is a hard one.",
+        hint="It is read from the store and the journal; try again in a few seconds.",
+        code=CODE,
+        retry_after_s=_SOON_S,
+    )
+
+
+def crowded(calls: int, size: int) -> Limited:
+    """Return the error of a call that would have to wait where too many do."""
+    return Limited(
+        f"Other calls hold what this one needs of its budget, and {calls} calls of {size / 2**20:.0f} MiB wait.",
+        hint="Try again when some have ended; limits.waiting_bytes says how much may wait.",
+        code=CODE,
+        retry_after_s=_SOON_S,
+    )
+
+
+def unweighed(size: int) -> Limited:
+    """Return the error of a large call whose bound would have to wait for those of too many others."""
+    return Limited(
+        f"What this call may cost is not known yet: {size / 2**20:.0f} MiB of other calls are looked through first.",
+        hint="Try again in a few seconds; limits.waiting_bytes says how much may wait.",
+        code=CODE,
+        retry_after_s=_SOON_S,
+    )

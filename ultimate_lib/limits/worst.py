@@ -62,6 +62,11 @@ class WorstCase:
         tier = f" with the service tier '{bound.tier}'" if bound.tier else ""
         return f"there is no price of '{self._model or 'a call that names no model'}'{tier}"
 
+    def weigh(self) -> None:
+        """Look through the body now, so that `need` knows its bounds; any thread may do it."""
+        if not self._free:
+            self._bound()
+
     def _bound(self) -> Bounds:
         if self._bounds is None:
             if self._read:

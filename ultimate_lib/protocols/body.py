@@ -101,7 +101,7 @@ def with_number(body: bytes, names: tuple[bytes, ...], otherwise: bytes, number:
     """
     members = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
     there = [name for name in names if name.decode() in members]
-    told = [name for name in there if members[name.decode()] != b"null"]
+    told = [name for name in there if bytes(members[name.decode()]) != b"null"]
     if not told and otherwise not in there:
         opening = body.index(b"{") + 1
         return b'%b"%b":%d,%b' % (body[:opening], otherwise, number, body[opening:])

@@ -69,6 +69,7 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     idle_s: Positive = 300.0  # between chunks of a stream
     total_s: Positive = 3600.0
     hold_wait_s: Annotated[float, Meta(ge=0, le=600)] = 10.0  # how long a call waits for what others hold of a budget
+    waiting_bytes: Count = 256 * 1024 * 1024  # bodies of all the calls that so wait
 
 
 class Billing(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import logging
 import random
 import sqlite3
 import time
@@ -18,9 +19,12 @@ from ultimate_lib.errors import Corrupt, Invalid, Unavailable
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+log = logging.getLogger(__name__)
+
 _BUSY_MS = 5000
 _BUSY_S = _BUSY_MS / 1000
 _RECONNECT_S = (0.1, 0.4)  # most that is waited before the second and the third try to connect
+_LOG_AGAIN_S = 60.0
 _MIGRATION_LOCK = 0x756C7469  # any number that others do not use
 _POSTGRES: dict[str, Any] = {
     "connect_timeout": 3,
@@ -35,7 +39,10 @@ _MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 class Store:
-    """One database. Raises `Unavailable` or `Corrupt`, with what to do, when it does not work."""
+    """One database. Raises `Unavailable` or `Corrupt`, with what to do, when it does not work.
+
+    Clients get to read these: they tell nothing of where the database is and whom it knows, which is for the log.
+    """
 
     def __init__(self, url: str) -> None:
         try:
@@ -56,6 +63,7 @@ class Store:
             ) from error
         if self._is_sqlite:
             sa.event.listen(self.engine, "connect", _prepare_sqlite)
+        self._logged = ("", 0.0)
         self._file: tuple[int, int] | None = None  # which file it is that connections have open
         self._joined: ContextVar[sa.Connection | None] = ContextVar("joined", default=None)
 
@@ -104,8 +112,9 @@ class Store:
         except OSError as error:
             if self._file is None:  # the first connection makes it, or tells what is wrong
                 return
+            self._log(f"is gone ({error.strerror})")
             raise Unavailable(
-                f"The store {self._shown()} is gone ({error.strerror}).",
+                "The store cannot be reached: its file is gone.",
                 hint="Put the file back, from a backup if need be; it is taken up without a restart.",
                 code="store_unavailable",
             ) from error
@@ -141,8 +150,9 @@ class Store:
                 raise self._unavailable(error) from error
             if "UndefinedTable" in type(error.orig).__name__:
                 raise self._unavailable(error) from error
+            self._log(f"cannot be read ({error.orig})")
             raise Corrupt(
-                f"The store {self._shown()} cannot be read ({error.orig}).",
+                "The store cannot be read; the server's log tells why.",
                 hint="Restore it from a backup, or move it away to start with an empty one.",
                 code="store_corrupt",
             ) from error
@@ -244,9 +254,17 @@ class Store:
             hint = "Check that the data folder exists and can be written."
         else:
             hint = "Check that the database runs and that data.store_url is right."
+        self._log(f"does not answer ({told})")
         return Unavailable(
-            f"The store {self._shown()} does not answer ({told}).", hint=hint, code="store_unavailable"
+            "The store cannot be reached; the server's log tells why.", hint=hint, code="store_unavailable"
         )
+
+    def _log(self, what: str) -> None:
+        """Tell the log, not the client, which store it is and what the database says: at once, then each minute."""
+        now = time.monotonic()
+        if what != self._logged[0] or now - self._logged[1] >= _LOG_AGAIN_S:
+            self._logged = (what, now)
+            log.warning("The store %s %s.", self._shown(), what)
 
     def _shown(self) -> str:
         return self.url.render_as_string(hide_password=True)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from ultimate_lib.store.tables import role_grants, team_members, teams, users
+from ultimate_lib.store.tables import by_letters, role_grants, team_members, teams, users
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,10 +34,11 @@ def roles_of(connection: Connection, user_id: str) -> dict[str, str]:
 
 def teams_of(connection: Connection, user_id: str) -> dict[str, bool]:
     """Return the names of a user's teams, those archived left out, first joined first, and whether it leads them."""
+    name = by_letters(connection, teams.c.name)
     query = (
         sa.select(teams.c.name, team_members.c.lead)
         .join(team_members, team_members.c.team_id == teams.c.id)
         .where(team_members.c.user_id == user_id, teams.c.archived_at.is_(None))
-        .order_by(team_members.c.added_at.is_not(None), team_members.c.added_at, teams.c.name)
+        .order_by(team_members.c.added_at.is_not(None), team_members.c.added_at, name)
     )
     return {row.name: row.lead for row in connection.execute(query)}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from ultimate_lib.store.tables import keys, team_members, teams, users
+from ultimate_lib.store.tables import keys, users
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,21 +52,20 @@ def listed(
     *,
     user_id: str | None = None,
     team: str | None = None,
+    ids: list[str] | None = None,
     live_at: datetime | None = None,
     ended_at: datetime | None = None,
     before: tuple[datetime, str] | None = None,
     limit: int = 500,
 ) -> list[dict[str, Any]]:
-    """Return keys, newest first: of a user, of a team, alive or ended at a moment, older than the place `before`.
-
-    A team's keys are those booked on it, and those of its members that name no team.
-    """
+    """Return keys, newest first: of a user, booked on a team, alive or ended at a moment, older than a place."""
     query = _WITH_USER.order_by(keys.c.created_at.desc(), keys.c.id.desc()).limit(limit)
     if user_id is not None:
         query = query.where(keys.c.user_id == user_id)
     if team is not None:
-        members = sa.select(team_members.c.user_id).join(teams).where(teams.c.name == team)
-        query = query.where((keys.c.team == team) | (keys.c.team.is_(None) & keys.c.user_id.in_(members)))
+        query = query.where(keys.c.team == team)
+    if ids is not None:
+        query = query.where(keys.c.id.in_(ids))
     if live_at is not None:
         query = query.where(_lives(live_at))
     if ended_at is not None:
@@ -75,6 +74,11 @@ def listed(
         at, key_id = before
         query = query.where((keys.c.created_at < at) | ((keys.c.created_at == at) & (keys.c.id < key_id)))
     return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def ids_of(connection: Connection, user_id: str) -> set[str]:
+    """Return the ids of all keys that a user has or had."""
+    return set(connection.execute(sa.select(keys.c.id).where(keys.c.user_id == user_id)).scalars())
 
 
 def change(connection: Connection, key_id: str, version: int, values: Mapping[str, Any]) -> bool:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from ultimate_lib.store.tables import role_grants, team_members, teams, users
+from ultimate_lib.store.tables import by_letters, role_grants, team_members, teams, users
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,9 +34,10 @@ def all_users(
     connection: Connection, after: tuple[str, str] | None = None, limit: int | None = None
 ) -> list[RowMapping]:
     """Return users by name, those behind the (name, id) of one when it is given."""
-    query = sa.select(users).order_by(users.c.name, users.c.id).limit(limit)
+    place = (by_letters(connection, users.c.name), by_letters(connection, users.c.id))
+    query = sa.select(users).order_by(*place).limit(limit)
     if after is not None:
-        query = query.where(sa.tuple_(users.c.name, users.c.id) > sa.tuple_(*map(sa.literal, after)))
+        query = query.where(sa.tuple_(*place) > sa.tuple_(*map(sa.literal, after)))
     return list(connection.execute(query).mappings())
 
 
@@ -85,7 +86,8 @@ def team(connection: Connection, team_id: str) -> RowMapping | None:
 
 def all_teams(connection: Connection) -> list[RowMapping]:
     """Return teams by name, archived ones included."""
-    return list(connection.execute(sa.select(teams).order_by(teams.c.name)).mappings())
+    query = sa.select(teams).order_by(by_letters(connection, teams.c.name))
+    return list(connection.execute(query).mappings())
 
 
 def change_team(connection: Connection, team_id: str, values: Mapping[str, Any]) -> None:
@@ -98,13 +100,14 @@ def memberships(
     connection: Connection, *, team_ids: list[str] | None = None, user_ids: list[str] | None = None
 ) -> list[RowMapping]:
     """Return memberships with team_id, team, archived_at, user_id, user and lead, by team and user."""
+    names = (by_letters(connection, teams.c.name), by_letters(connection, users.c.name))
     query = (
         sa.select(
             team_members, teams.c.name.label("team"), teams.c.archived_at, users.c.name.label("user"), users.c.active
         )
         .join(teams, teams.c.id == team_members.c.team_id)
         .join(users, users.c.id == team_members.c.user_id)
-        .order_by(team_members.c.added_at.is_not(None), team_members.c.added_at, teams.c.name, users.c.name)
+        .order_by(team_members.c.added_at.is_not(None), team_members.c.added_at, *names)
     )
     if team_ids is not None:
         query = query.where(team_members.c.team_id.in_(team_ids))

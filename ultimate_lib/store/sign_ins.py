@@ -47,12 +47,29 @@ def seen(connection: Connection, session_id: str, at: datetime) -> None:
     connection.execute(sa.update(sessions).where(sessions.c.id == session_id).values(last_seen_at=at))
 
 
-def end_sessions(connection: Connection, user_id: str, at: datetime, session_id: str | None = None) -> int:
-    """Mark a user's sessions, or one of them, ended; return how many there were."""
+def end_sessions(
+    connection: Connection,
+    user_id: str,
+    at: datetime,
+    session_id: str | None = None,
+    *,
+    keep: bytes | None = None,
+) -> int:
+    """Mark a user's sessions, or one of them, ended, but not the one whose hash is kept; return how many."""
     query = sa.update(sessions).where(sessions.c.user_id == user_id, sessions.c.revoked_at.is_(None))
     if session_id is not None:
         query = query.where(sessions.c.id == session_id)
+    if keep is not None:
+        query = query.where(sessions.c.hash != keep)
     return connection.execute(query.values(revoked_at=at)).rowcount
+
+
+def addresses(connection: Connection, user_id: str, since: datetime) -> list[str]:
+    """Return the addresses from which a user's sessions have begun since then."""
+    query = sa.select(sessions.c.address).where(
+        sessions.c.user_id == user_id, sessions.c.created_at >= since, sessions.c.address.is_not(None)
+    )
+    return list(connection.execute(query.distinct()).scalars())
 
 
 def add_link(connection: Connection, row: Mapping[str, Any]) -> None:

@@ -45,6 +45,11 @@ class Instant(sa.types.TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
+def by_letters(connection: sa.Connection, column: sa.ColumnElement[str]) -> sa.ColumnElement[str]:
+    """Return a text column ordered by code points, as SQLite and Python order it, whatever PostgreSQL's locale is."""
+    return column.collate("C") if connection.dialect.name == "postgresql" else column
+
+
 def _id() -> sa.Column[str]:
     return sa.Column("id", sa.Text, primary_key=True)
 

@@ -3,7 +3,7 @@
 import type { TranslationBundle } from '@jupyterlab/translation';
 import React from 'react';
 import type { IBudget, IProxy } from '../tokens';
-import { amount, budgetName, budgetWords, share } from '../words';
+import { amount, budgetName, budgetWords, isUsedUp, share } from '../words';
 
 interface IProps {
   readonly proxy: IProxy;
@@ -30,21 +30,22 @@ export function Budgets({ proxy, trans }: IProps): JSX.Element | null {
 }
 
 function Budget({ budget, trans }: { budget: IBudget; trans: TranslationBundle }): JSX.Element {
-  const spent = share(budget.spent, budget.amount);
-  const held = Math.min(share(budget.held, budget.amount), 1 - spent);
-  const isOver = budget.left !== null && budget.left <= 0;
+  const spent = share(budget.used_ratio, 1);
+  const held = budget.amount === null ? 0 : Math.min(share(budget.held, budget.amount), 1 - spent);
   return (
-    <li className={isOver ? 'up-Budget up-mod-bad' : 'up-Budget'}>
+    <li className={isUsedUp(budget) ? 'up-Budget up-mod-bad' : 'up-Budget'}>
       <span className="up-Name" title={budgetName(budget, trans)}>
         {budgetName(budget, trans)}
       </span>
-      <span className="up-Quiet up-Spent">
-        {trans.__(
-          '%1 of %2',
-          amount(budget.spent, budget, trans),
-          amount(budget.amount, budget, trans)
-        )}
-      </span>
+      {budget.amount !== null && (
+        <span className="up-Quiet up-Spent">
+          {trans.__(
+            '%1 of %2',
+            amount(budget.spent, budget, trans),
+            amount(budget.amount, budget, trans)
+          )}
+        </span>
+      )}
       <span className="up-Bar" aria-hidden="true">
         <span style={{ width: `${spent * 100}%` }} />
         <span className="up-mod-held" style={{ width: `${held * 100}%` }} />

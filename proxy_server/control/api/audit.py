@@ -80,7 +80,7 @@ def found(bench: Workbench, caller: Caller, asked: AuditAsked) -> AuditPage:
 
 def verify(bench: Workbench, _caller: Caller, _: Nothing) -> AuditVerified:
     """Look through the whole chain."""
-    told = audits.verify(bench.store)
+    told = audits.verify(bench.store, bench.clock)
     return AuditVerified(
         whole=told.broken_at is None,
         rows=told.rows,

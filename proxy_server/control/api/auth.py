@@ -91,6 +91,12 @@ class OneSession(Struct, kw_only=True):
     id: str
 
 
+class Ending(Struct, kw_only=True):
+    """Which sessions end."""
+
+    others: Annotated[bool, Meta(description="Keep the one that asks; a key has none.")] = False
+
+
 class SessionsEnded(Struct):
     """How many sessions ended."""
 
@@ -168,7 +174,8 @@ def end_one(bench: Workbench, caller: Caller, told: OneSession) -> SessionsEnded
     return SessionsEnded(sessions.end_own(bench.store, bench.clock, caller.known, told.id, address=caller.address))
 
 
-def end_all(bench: Workbench, caller: Caller, _: Nothing) -> Answer:
-    """End all sessions of the caller, the one that asks among them."""
-    ended = sessions.end_own(bench.store, bench.clock, caller.known, None, address=caller.address)
-    return Answer(SessionsEnded(ended), sign_out=caller.session is not None)
+def end_all(bench: Workbench, caller: Caller, told: Ending) -> Answer:
+    """End all sessions of the caller, or all but the one that asks."""
+    keep = caller.session if told.others else None
+    ended = sessions.end_own(bench.store, bench.clock, caller.known, None, keep=keep, address=caller.address)
+    return Answer(SessionsEnded(ended), sign_out=caller.session is not None and keep is None)

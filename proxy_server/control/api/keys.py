@@ -113,7 +113,9 @@ class Listing(Struct, kw_only=True):
     """Which keys. Default: the caller's own."""
 
     user: Annotated[str, Meta(description="Id of a user, or 'all': needs keys:manage.")] = ""
-    team: Annotated[str, Meta(description="Name of a team: for its leads, and with keys:manage.")] = ""
+    team: Annotated[
+        str, Meta(description="Name of a team, for the keys that name it: for its leads, and with keys:manage.")
+    ] = ""
     state: Annotated[Literal["", "live", "ended"], Meta(description="Only those that live, or that have ended.")] = ""
     cursor: cursors.Cursor = ""
     limit: cursors.Limit = 100
@@ -178,6 +180,7 @@ def listed(bench: Workbench, caller: Caller, asked: Listing) -> Keys:
         bench.store,
         None if user_id == "all" else user_id,
         team=asked.team or None,
+        top=keys.sees_below(who),
         live_at=now if asked.state == "live" else None,
         ended_at=now if asked.state == "ended" else None,
         before=(to_datetime(place[0]), place[1]) if place is not None else None,
@@ -201,7 +204,7 @@ def create(bench: Workbench, caller: Caller, told: NewKey) -> MadeKey:
 
 
 def change(bench: Workbench, caller: Caller, told: KeyChanges) -> Key:
-    """Change a key: with a key that lacks keys:manage, it can only be narrowed."""
+    """Change a key: by a key, never to more than that key has; without keys:manage, only to less than it had."""
     wanted = keys.KeyChange(**{name: getattr(told, name) for name in keys.KeyChange.__struct_fields__})
     return _about(
         keys.change(

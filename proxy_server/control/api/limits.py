@@ -1,7 +1,12 @@
-"""Budgets and rate limits: who has settings:manage makes and changes them; everyone sees those of their own calls."""
+"""Budgets and rate limits: who has settings:manage makes and changes them; everyone sees those of their own calls.
+
+A budget of all calls tells what everyone spends. Who does not see everyone's calls is told only how much of it is
+used, in whole percents.
+"""
 
 from __future__ import annotations
 
+import math
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -63,14 +68,14 @@ class BudgetChange(Struct, kw_only=True):
 
 
 class BudgetTold(Struct, kw_only=True):
-    """A budget."""
+    """A budget. `amount` is null for who may not see it: that of everyone, for who sees not everyone's calls."""
 
     id: str
     name: str
     subject: str
     subject_id: str | None
     unit: str
-    amount: int
+    amount: int | None
     period: str
     hard: bool
     enabled: bool
@@ -155,12 +160,12 @@ class States(Struct):
 def budgets(bench: Workbench, caller: Caller, told: Pages) -> Budgets:
     """Return the budgets that concern the caller, oldest first."""
     rows, following = _page(bench, caller, "budgets", told)
-    return Budgets([_told(row, BudgetTold) for row in rows], following)
+    return Budgets([_shown(caller, row) for row in rows], following)
 
 
 def budget(bench: Workbench, caller: Caller, told: One) -> BudgetTold:
     """Return one budget. Raises `NotFound`, also for one that does not concern the caller."""
-    return _told(_one(bench, caller, "budget", told.id), BudgetTold)
+    return _shown(caller, _one(bench, caller, "budget", told.id))
 
 
 def create_budget(bench: Workbench, caller: Caller, told: NewBudget) -> BudgetTold:
@@ -200,9 +205,9 @@ def states(bench: Workbench, caller: Caller) -> list[BudgetState]:
     seen = [one for one in snapshot.read_all(bench.settings.run_dir, since_us=since) if one.owning]
     newest = max(seen, key=lambda one: one.at_us, default=None)  # one that was killed still lies there
     standings = newest.budgets if newest is not None else []
-    found = status(bench.store, bench.clock, bench.settings, standings)
+    found = status(bench.store, bench.clock, bench.settings, standings, bench.budgets_seen)
     sees = _sight(bench, caller)
-    return [one for one in found if sees(one.subject, one.subject_id)]
+    return [_veiled(caller, one) for one in found if sees(one.subject, one.subject_id)]
 
 
 def rate_limits(bench: Workbench, caller: Caller, told: Pages) -> RateLimits:
@@ -244,11 +249,27 @@ def _sight(bench: Workbench, caller: Caller) -> Callable[[str, str | None], bool
         return lambda _subject, _subject_id: True
     with bench.store.begin() as connection:
         own = {
-            "key": {row["id"] for row in keys.listed(connection, user_id=known.user_id)},
+            "key": keys.ids_of(connection, known.user_id),
             "user": {known.user_id},
             "team": {*identities.teams_of(connection, known.user_id), *([known.team] if known.team else [])},
         }
     return lambda subject, subject_id: subject == "global" or subject_id in own.get(subject, ())
+
+
+def _sees_amounts(caller: Caller, subject: str) -> bool:
+    return subject != "global" or caller.known.sees_all or "settings:manage" in caller.known.permissions
+
+
+def _shown(caller: Caller, row: Mapping[str, Any]) -> BudgetTold:
+    told = _told(row, BudgetTold)
+    return told if _sees_amounts(caller, told.subject) else msgspec.structs.replace(told, amount=None)
+
+
+def _veiled(caller: Caller, one: BudgetState) -> BudgetState:
+    if _sees_amounts(caller, one.subject):
+        return one
+    ratio = None if one.used_ratio is None else math.floor(one.used_ratio * 100) / 100
+    return msgspec.structs.replace(one, amount=None, spent=None, held=None, left=None, used_ratio=ratio)
 
 
 def _page(

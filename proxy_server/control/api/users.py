@@ -106,7 +106,7 @@ class NewPassword(Struct, kw_only=True):
 
 
 class PasswordChanged(Struct):
-    """Whose password was set. All its sessions have ended."""
+    """Whose password was set. All its sessions have ended; a browser that set its own has a new one."""
 
     id: str
 
@@ -194,7 +194,8 @@ def reactivate(bench: Workbench, caller: Caller, told: OneUser) -> User:
 
 def set_password(bench: Workbench, caller: Caller, told: NewPassword) -> Answer:
     """Set a password; who has changed the own one goes on in a new session."""
-    passwords.change(
+    own = caller.session is not None and told.id == caller.known.user_id
+    token = passwords.change(
         bench.store,
         bench.clock,
         caller.known,
@@ -203,9 +204,9 @@ def set_password(bench: Workbench, caller: Caller, told: NewPassword) -> Answer:
         current=told.current,
         version=caller.version,
         address=caller.address,
+        agent=caller.agent if own else None,
     )
-    own = caller.session is not None and told.id == caller.known.user_id
-    return Answer(PasswordChanged(told.id), sign_out=own)
+    return Answer(PasswordChanged(told.id), sign_in=token)
 
 
 def link(bench: Workbench, caller: Caller, told: OneUser) -> Link:

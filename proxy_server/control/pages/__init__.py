@@ -22,6 +22,7 @@ PLACES = (
     ("home", "/", "Home"),
     ("calls", "/calls", "Calls"),
     ("dashboards", "/dashboards/overview", "Dashboards"),
+    ("forecast", "/forecast", "Forecast"),
     ("docs", "/docs", "API"),
 )
 """The navigation bar: name, path, label. After them comes what `admin.entrance` gives a viewer."""

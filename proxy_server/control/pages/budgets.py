@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from proxy_server.control.api import limits, span
-from proxy_server.control.pages import shown
-from ultimate_lib.access import users
-from ultimate_lib.errors import NotFound
+from proxy_server.control.pages import shown, subjects
+from ultimate_lib.limits import edit
+from ultimate_lib.limits.worst import PRICE_AS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
     from zoneinfo import ZoneInfo
 
     from proxy_server.control.answers import Caller
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
 
 WIDTH = 1000
 PERIODS = {"day": "a day", "week": "a week", "month": "a month", "total": "in all"}
+_UNPRICED = {"refuse": "are refused", "allow": "are let through"}
+UNKNOWN = "unknown"
+NOT_TOLD = "not told"
 _NEARLY = 0.8
 
 
@@ -37,75 +42,78 @@ class Bar(NamedTuple):
     percent: str
     ends: str  # empty: never
     kind: str  # hard or soft, in words
+    rules: str  # what a hard one does with calls that do not fit; empty: soft
     state: str  # in words
     mood: str  # ok | off | bad: the look of the state
     spent_width: float
     held_width: float
     over: bool
+    known: bool  # whether it is known how much is used
+    veiled: bool  # its amounts are not for who looks
 
 
 def bars(bench: Workbench, caller: Caller) -> list[Bar]:
     """Return the budgets that concern the caller. Raises `Unavailable` when they cannot be told."""
     zone = span.zone_of(bench.settings.billing.time_zone)
-    return [_bar(bench, caller, one, zone) for one in limits.states(bench, caller)]
+    rows = {row["id"]: row for row in edit.listed(bench.store, "budget")}
+    return [_bar(bench, caller, one, rows.get(one.id), zone) for one in limits.states(bench, caller)]
 
 
 def amount_of(value: int | None, unit: str) -> str:
-    """Return a number in a budget's unit; a dash if it is not known."""
-    if unit == "nano_usd":
-        return shown.usd(value / 1e9 if value is not None else None)
-    return f"{shown.count(value)} tokens" if value is not None else shown.UNKNOWN
+    """Return a number in a budget's unit, or that it is not known."""
+    if value is None:
+        return UNKNOWN
+    return shown.usd(value / 1e9) if unit == "nano_usd" else f"{shown.count(value)} tokens"
 
 
-def _bar(bench: Workbench, caller: Caller, one: BudgetState, zone: ZoneInfo) -> Bar:
-    spent, held = one.spent or 0, one.held or 0
-    spent_width = min(spent / one.amount, 1.0) * WIDTH
-    held_width = min(held / one.amount * WIDTH, WIDTH - spent_width)
-    over = one.left is not None and one.left <= 0
+def _bar(bench: Workbench, caller: Caller, one: BudgetState, row: Mapping[str, Any] | None, zone: ZoneInfo) -> Bar:
+    spent_width = min(one.used_ratio or 0.0, 1.0) * WIDTH
+    held_width = min((one.held or 0) / one.amount * WIDTH, WIDTH - spent_width) if one.amount else 0.0
+    over = one.left <= 0 if one.left is not None else one.used_ratio is not None and one.used_ratio >= 1
+    veiled = one.amount is None
     state, mood = _state(one, over=over)
-    whose = _whose(bench, caller, one)
+    whose = subjects.whose(bench, caller, one.subject, one.subject_id)
     return Bar(
         id=one.id,
         name=one.name or whose[:1].upper() + whose[1:],
         whose=whose,
         subject=one.subject,
         subject_id=one.subject_id,
-        amount=amount_of(one.amount, one.unit),
+        amount=NOT_TOLD if veiled else amount_of(one.amount, one.unit),
         period=PERIODS[one.period],
-        spent=amount_of(one.spent, one.unit),
-        held=amount_of(one.held, one.unit),
-        left=amount_of(max(one.left, 0) if one.left is not None else None, one.unit),
-        percent=f"{one.used_ratio:.0%}" if one.used_ratio is not None else shown.UNKNOWN,
+        spent=NOT_TOLD if veiled else amount_of(one.spent, one.unit),
+        held=NOT_TOLD if veiled else amount_of(one.held, one.unit),
+        left=NOT_TOLD if veiled else amount_of(max(one.left, 0) if one.left is not None else None, one.unit),
+        percent=f"{one.used_ratio:.0%}" if one.used_ratio is not None else UNKNOWN,
         ends=shown.minute(one.period_end, zone) if one.period_end is not None else "",
-        kind="hard: calls that could exceed it are refused" if one.hard else "soft: it only tells",
+        kind="hard: it is never exceeded" if one.hard else "soft: it only tells",
+        rules=_rules(bench, row) if one.hard and row is not None else "",
         state=state,
         mood=mood,
         spent_width=round(spent_width, 1),
         held_width=round(held_width, 1),
         over=over,
+        known=one.used_ratio is not None,
+        veiled=veiled,
     )
 
 
 def _state(one: BudgetState, *, over: bool) -> tuple[str, str]:
     if not one.enabled:
         return "off", "off"
-    if one.spent is None:
+    if one.used_ratio is None:
         return "not known", "off"
     if over:
         return ("used up: calls are refused" if one.hard else "used up"), "bad"
-    if one.used_ratio is not None and one.used_ratio >= _NEARLY:
+    if one.used_ratio >= _NEARLY:
         return "nearly used up", "bad"
     return "within", "ok"
 
 
-def _whose(bench: Workbench, caller: Caller, one: BudgetState) -> str:
-    if one.subject == "global":
-        return "everyone"
-    if one.subject != "user":
-        return f"{one.subject} {one.subject_id}"
-    if one.subject_id == caller.known.user_id:
-        return "you"
-    try:
-        return f"user {users.one(bench.store, one.subject_id or '')['name']}"
-    except NotFound:
-        return f"user {one.subject_id}"
+def _rules(bench: Workbench, row: Mapping[str, Any]) -> str:
+    short = "get a shorter answer" if row["when_short"] == "clamp" else "are refused"
+    wait = bench.settings.limits.hold_wait_s if row["hold_wait_s"] is None else row["hold_wait_s"]
+    rule = row["unpriced"] or bench.settings.billing.unpriced
+    cost = _UNPRICED.get(rule) or f"count as {rule.removeprefix(PRICE_AS)}"
+    waits = f"wait up to {wait:g}\u00a0s for others to end, then" if wait else "do not wait for others to end; they"
+    return f"Calls that do not fit {waits} {short}; those without a price {cost}."

@@ -12,11 +12,12 @@ from msgspec import Struct, structs
 
 from proxy_server.control.answers import Answer, Page
 from proxy_server.control.api import analytics, span
-from proxy_server.control.pages import shown
+from proxy_server.control.pages import shown, whose
 from ultimate_lib.errors import Invalid, UltimateError
 
 if TYPE_CHECKING:
     from proxy_server.control.answers import Caller
+    from ultimate_lib.access.principal import Principal
     from ultimate_lib.workbench import Workbench
 
 log = logging.getLogger(__name__)
@@ -57,6 +58,7 @@ class Asked(Struct, kw_only=True):
     project: str = ""
     notebook: str = ""
     user: str = ""
+    whose: str = ""  # mine, teams; empty: all that one may see
     session: str = ""
     cell: str = ""
     key: str = ""
@@ -67,15 +69,18 @@ class Asked(Struct, kw_only=True):
 
 def calls(bench: Workbench, caller: Caller, asked: Asked) -> Answer:
     """Return the page, with what is wrong on it where something is."""
-    filters = filters_of(asked)
+    who = caller.known
+    choices, own = whose.choices(who), filters_of(asked)
     values: dict[str, Any] = {
         "asked": asked,
         "spans": {name: label for name, (label, _) in _SPANS.items()},
         "statuses": _STATUSES,
-        "sees_all": caller.known.view != "own",
-        "filtered": bool(filters) or bool(asked.q),
+        "sees_all": who.view != "own",
+        "choices": choices,
+        "filtered": bool(own) or bool(asked.q),
+        "headline": choices.get(asked.whose) or choices.get("", "All calls"),
         "pinned": [(name, value) for name in ("session", "cell", "key") if (value := getattr(asked, name))],
-        "live": "/api/live" + (f"?{urlencode([('filter', one) for one in filters])}" if filters else ""),
+        "live": "/api/live",
         "may_follow": not (asked.q or asked.cursor or asked.start or asked.end),
         "suggested": {},
         "rows": [],
@@ -89,6 +94,8 @@ def calls(bench: Workbench, caller: Caller, asked: Asked) -> Answer:
     }
     status = None
     try:
+        filters = own + _whose(who, asked)
+        values["live"] += f"?{urlencode([('filter', one) for one in filters])}" if filters else ""
         values |= _found(bench, caller, asked, filters)
         values["suggested"] = _suggested(bench, caller)
     except UltimateError as error:
@@ -103,6 +110,18 @@ def filters_of(asked: Asked) -> list[str]:
     """Return the filters as the interface takes them."""
     told = [(dimension, getattr(asked, name).strip()) for name, dimension in _DIMENSIONS.items()]
     return [f"{dimension}:{value}" for dimension, value in told if value]
+
+
+def _whose(who: Principal, asked: Asked) -> list[str]:
+    """Return the filters of whose calls are wanted. Raises `Invalid` for one's own that are another's."""
+    if asked.whose == "mine" and asked.user.strip() not in {"", who.user_id}:
+        raise Invalid(
+            "Your own calls are not another user's.",
+            hint="Empty 'User', or choose others under 'Whose'.",
+            code="whose",
+        )
+    found = whose.filters(who, asked.whose)
+    return [one for one in found if one != f"user:{asked.user.strip()}"]
 
 
 def _found(bench: Workbench, caller: Caller, asked: Asked, filters: list[str]) -> dict[str, Any]:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import logging
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlencode
+
+from msgspec import Struct
 
 from proxy_server.control.answers import Page
 from proxy_server.control.api import analytics, providers, span
-from proxy_server.control.pages import budgets, chart, shown
+from proxy_server.control.pages import budgets, chart, shown, whose
 from proxy_server.control.pages.shown import count, usd
 from ultimate_lib.errors import UltimateError
 
@@ -16,7 +19,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from zoneinfo import ZoneInfo
 
-    from proxy_server.control.answers import Caller, Nothing
+    from proxy_server.control.answers import Caller
     from ultimate_lib.workbench import Workbench
 
 log = logging.getLogger(__name__)
@@ -28,6 +31,12 @@ _TICK_EVERY = 6
 _LOOK_BACK = timedelta(days=30)
 
 
+class Asked(Struct, kw_only=True):
+    """What the links on the page say."""
+
+    whose: str = ""  # mine, teams; empty: all that one may see
+
+
 class Figure(NamedTuple):
     """One number with its label and what it says."""
 
@@ -36,7 +45,7 @@ class Figure(NamedTuple):
     note: str
 
 
-def home(bench: Workbench, caller: Caller, _: Nothing) -> Page:
+def home(bench: Workbench, caller: Caller, asked: Asked) -> Page:
     """Return the first page."""
     base = (bench.settings.server.public_url or caller.origin + caller.root).rstrip("/")
     may = caller.principal.permissions if caller.principal is not None else frozenset()
@@ -59,10 +68,16 @@ def home(bench: Workbench, caller: Caller, _: Nothing) -> Page:
         "may_change": "settings:manage" in may,
         "providers": [],
         "providers_unreadable": "",
+        "whose": asked.whose,
+        "choices": {},
+        "live": "/api/live",
     }
     if values["may_see"]:
+        values["choices"] = whose.choices(caller.known)
         try:
-            values |= _numbers(bench, caller)
+            filters = tuple(whose.filters(caller.known, asked.whose))
+            values["live"] += f"?{urlencode([('filter', one) for one in filters])}" if filters else ""
+            values |= _numbers(bench, caller, filters)
         except UltimateError as error:  # the way to connect a client is shown all the same
             log.warning("The numbers of the first page cannot be read: %s", error)
             values["unreadable"] = str(error)
@@ -87,15 +102,16 @@ def _providers(bench: Workbench, caller: Caller) -> list[providers.ProviderTold]
     return providers.listed(bench, caller, Nothing())
 
 
-def _numbers(bench: Workbench, caller: Caller) -> dict[str, Any]:
+def _numbers(bench: Workbench, caller: Caller, filters: tuple[str, ...]) -> dict[str, Any]:
     day = span.today(bench.settings.billing.time_zone, bench.clock)
     start, end = day.start.isoformat(), day.end.isoformat()
     names = ("requests", "total_tokens", "cost_usd", "unpriced_requests")
-    total = analytics.aggregate(bench, caller, analytics.Aggregate(metrics=names, start=start, end=end))
+    asked_total = analytics.Aggregate(metrics=names, start=start, end=end, filter=filters)
+    total = analytics.aggregate(bench, caller, asked_total)
     since = (bench.clock.now() - _LOOK_BACK).isoformat()
-    last = analytics.calls(bench, caller, analytics.Calls(start=since, limit=_LAST_CALLS))
+    last = analytics.calls(bench, caller, analytics.Calls(start=since, limit=_LAST_CALLS, filter=filters))
     asked = analytics.Breakdown(
-        by=("model",), metrics=names, order_by="cost_usd", start=start, end=end, limit=_TOP_MODELS
+        by=("model",), metrics=names, order_by="cost_usd", start=start, end=end, limit=_TOP_MODELS, filter=filters
     )
     models = analytics.breakdown(bench, caller, asked)
     return {
@@ -103,12 +119,12 @@ def _numbers(bench: Workbench, caller: Caller) -> dict[str, Any]:
         "rows": [shown.row(call, day.zone, day.start.astimezone(day.zone).date()) for call in last.rows],
         "newest": last.rows[0]["call_id"] if last.rows else "",
         "models": [_model(row) for row in models.rows],
-        "chart": _chart(bench, caller, day.zone),
+        "chart": _chart(bench, caller, day.zone, filters),
         "missing": total.missing.files + last.missing.files,
     }
 
 
-def _chart(bench: Workbench, caller: Caller, zone: ZoneInfo) -> chart.Chart:
+def _chart(bench: Workbench, caller: Caller, zone: ZoneInfo, filters: tuple[str, ...]) -> chart.Chart:
     """Return the spend of the last 24 hours, an hour a bar, the running one last."""
     now = bench.clock.now()
     hour = now.astimezone(zone).replace(minute=0, second=0, microsecond=0)
@@ -120,6 +136,7 @@ def _chart(bench: Workbench, caller: Caller, zone: ZoneInfo) -> chart.Chart:
             grain="hour",
             start=(hour - timedelta(hours=_HOURS - 1)).isoformat(),
             end=(now + timedelta(microseconds=1)).isoformat(),
+            filter=filters,
         ),
     )
     bars = [_bar(row, number, zone) for number, row in enumerate(told.rows)]

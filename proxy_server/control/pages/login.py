@@ -64,6 +64,7 @@ def submit(bench: Workbench, caller: Caller, told: Form) -> Answer:
 
 
 def _set_password(bench: Workbench, caller: Caller, told: Form) -> Answer:
+    auth.require_safe_way(bench, caller)  # before anything is told of the link
     whose = sessions.link_user(bench.store, bench.clock, told.link)
     if whose is None or not whose[1]:
         return _form(told.to, used=True, status=HTTPStatus.FORBIDDEN)

@@ -5,7 +5,6 @@ Chosen on public series (M4 Hourly, NN5, ServeGen; `tests/bench/forecast.py`), n
 
 from __future__ import annotations
 
-import itertools
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
@@ -28,11 +27,12 @@ if TYPE_CHECKING:
 Step = Literal["hour", "day"]
 DAY, WEEK = 24, 168
 YEAR_DAYS = 364
+FEWEST_HOURS = 2 * WEEK + DAY
+"""What weekly differences and the lags of a week need before an origin."""
 
 _HOUR_GRID = Grid((0.05, 0.2, 0.5, 0.9), (0.0, 0.1), (0.05, 0.2, 0.5), (0.8, 0.98))
 _DAY_GRID = Grid((0.02, 0.05, 0.1, 0.2, 0.4), (0.0, 0.05), (0.02, 0.1, 0.2), (0.9, 0.99))
 _SHORT_GRID = Grid((0.05, 0.2, 0.5, 0.9), (0.0, 0.1), (0.05, 0.2, 0.4), (0.8, 0.98))
-_DOUBLE = np.array(list(itertools.product((0.005, 0.03, 0.1), (0.05, 0.2), (0.05, 0.2), (0.0, 0.5, 0.9))))
 _WEEK_LAGS = (1, 2, 3, 24, 25, 26, 48, 72, 168, 169, 170)
 _MANY_LAGS = (*range(1, 28), 47, 48, 49, 72, 96, 120, 144, 167, 168, 169, 192)
 _STEP_LAGS = (1, 2, 3, 23, 24, 25, 47, 48, 49, 71, 72, 95, 96, 119, 120, 143, 144, 167, 168)
@@ -59,14 +59,16 @@ class Family(NamedTuple):
 def of(step: Step, first: int) -> Family:
     """Return the family for a series whose first backtest origin is at `first`."""
     if step == "hour":
-        return _HOURLY if first >= 2 * WEEK else _FEW_HOURS
+        return _HOURLY if first >= FEWEST_HOURS else _FEW_HOURS
     if first >= YEAR_DAYS + 28:
         return _DAILY_WITH_YEAR
     return _DAILY if first >= 63 else _FEW_DAYS  # noqa: PLR2004 - nine weeks, the longest lag and some to learn from
 
 
-def scaled(values: Floats, scale: Literal["plain", "log", "root"]) -> tuple[Floats, Callable[[Floats], Floats]]:
-    """Return the series standardised on a scale, and the way back."""
+def scaled(
+    values: Floats, scale: Literal["plain", "log", "root"], known: int
+) -> tuple[Floats, Callable[[Floats], Floats]]:
+    """Return the series on a scale, standardised as its first `known` values are, and the way back."""
     if scale == "plain":
         shift, inner = 0.0, values
     elif scale == "log":
@@ -75,7 +77,7 @@ def scaled(values: Floats, scale: Literal["plain", "log", "root"]) -> tuple[Floa
         inner = np.log(values + shift)
     else:
         shift, inner = 0.0, np.sqrt(np.maximum(values, 0))
-    mean, spread = inner.mean(), inner.std() or 1.0
+    mean, spread = inner[:known].mean(), inner[:known].std() or 1.0
     most = inner.max() + 2 * spread + 0.7
 
     def back(made: Floats) -> Floats:
@@ -91,7 +93,7 @@ def scaled(values: Floats, scale: Literal["plain", "log", "root"]) -> tuple[Floa
 
 def forecasts(family: Family, values: Floats, origins: Sequence[int], horizon: int) -> Iterator[tuple[str, Floats]]:
     """Yield each member's name and forecasts (origins, horizon)."""
-    scales = [scaled(values, "plain"), scaled(values, family.scale)]
+    scales = [scaled(values, "plain", origins[0]), scaled(values, family.scale, origins[0])]
     for label, (z, back) in zip(("plain", family.scale), scales, strict=True):
         for name, method in family.each.items():
             yield f"{name} ({label})", back(method(z, origins, horizon))
@@ -172,10 +174,6 @@ def _winters(season: int, grid: Grid, cycles: int = 3) -> Method:
     )
 
 
-def _double(stack: Floats, origins: Sequence[int], horizon: int) -> Floats:
-    return smoothing.double_season(stack, origins, horizon, short=DAY, long=WEEK, settings=_DOUBLE)
-
-
 def _year(recent: int) -> Method:
     return lambda z, origins, horizon: smoothing.yearly_profile(z, origins, horizon, recent=recent)
 
@@ -226,7 +224,6 @@ _HOURLY = Family(
     both={
         "Holt-Winters by day": _winters(DAY, _HOUR_GRID),
         "Holt-Winters by week": _winters(WEEK, _HOUR_GRID, 2),
-        "double-season smoothing": _double,
     },
     plain={
         "last day again": _naive(DAY),
@@ -325,12 +322,16 @@ _FEW_DAYS = Family(
     season=7,
     power=1.0,
     mean=False,
-    calibration=Calibration(1.4, 1.8, 0.0),
+    calibration=Calibration(1.15, 1.6, 0.0),
     scale="root",
     each={
         "profile of the week": _profile(7, 8, 7),
         "profile of the week, damped": _profile(7, 8, 7, median=False, damping=0.9),
+        "profile of the week, slow level": _profile(7, 12, 28),
         "regression on waves": _ridge(Terms((1,), _WEEKLY_WAVE), 3.0),
+        "regression on the week": _ridge(Terms((1, 7)), 3.0),
+        "regression of least absolute errors": _absolute(Terms((1, 7), _WEEKLY_WAVE), 3.0),
+        "regression on what the week leaves": _rest((1, 2, 7), 7, 12, 2.0),
     },
     both={"Holt-Winters by week": _winters(7, _DAY_GRID, 2), "smoothing": _winters(1, _DAY_GRID, 1)},
     plain={

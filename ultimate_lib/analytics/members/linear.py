@@ -43,7 +43,10 @@ def ridge(
     `z` is standardised: the penalty counts in its units.
     """
     series = z[difference:] - z[:-difference] if difference else z
-    scale = np.r_[np.full(len(terms.lags), series.std() or 1.0), np.ones(1 + 2 * sum(k for _, k in terms.waves))]
+    scale = np.r_[
+        np.full(len(terms.lags), series[: origins[0] - difference].std() or 1.0),
+        np.ones(1 + 2 * sum(k for _, k in terms.waves)),
+    ]
     design, target, known = _design(series, horizon, terms, difference)
     design = design / scale
     price = np.full(design.shape[1], penalty)

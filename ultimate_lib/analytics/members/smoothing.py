@@ -66,45 +66,6 @@ def holt_winters(
     return np.stack(made, axis=1)
 
 
-def double_season(
-    stack: Floats, origins: Sequence[int], horizon: int, *, short: int, long: int, settings: Floats
-) -> Floats:
-    """Forecast each row of `stack` by smoothing with two seasons and a decaying last error (Taylor 2003, additive).
-
-    `settings` is (k, 4): rates of level, short season, long season, and the error's persistence. Returns (series,
-    origins, horizon).
-    """
-    level_rate, short_rate, long_rate, keep = settings.T
-    shape = (len(stack), len(settings))
-    turns = min(2 * long, stack.shape[1] // 2) // short * short
-    day = stack[:, :turns].reshape(len(stack), -1, short).mean(axis=1) - stack[:, :turns].mean(axis=1)[:, None]
-    mean = stack[:, :long].mean(axis=1)
-    week = 0.5 * (stack[:, :long] - mean[:, None] - np.array([np.resize(row, long) for row in day]))
-    shorts, longs = np.repeat(day[:, None], shape[1], axis=1), np.repeat(week[:, None], shape[1], axis=1)
-    level, last, errors = np.repeat(mean[:, None], shape[1], axis=1), np.zeros(shape), np.zeros(shape)
-    ahead = np.arange(horizon)
-    wanted, made = set(origins), []
-    for time in range(stack.shape[1] + 1):
-        if time in wanted:
-            best = np.argsort(errors, axis=1)[:, :_BEST]
-            pick = np.arange(len(stack))[:, None], best
-            seasons = shorts[pick][..., (time + ahead) % short] + longs[pick][..., (time + ahead) % long]
-            fading = last[pick][..., None] * keep[best][..., None] ** (ahead + 1)
-            made.append((level[pick][..., None] + seasons + fading).mean(axis=1))
-        if time == stack.shape[1]:
-            break
-        here, there = time % short, time % long
-        gap = stack[:, time, None] - (level + shorts[:, :, here] + longs[:, :, there])
-        error = gap - keep * last
-        if time > long:
-            errors = errors * 0.998 + error * error
-        level = level + level_rate * error
-        shorts[:, :, here] += short_rate * error
-        longs[:, :, there] += long_rate * error
-        last = gap
-    return np.stack(made, axis=1)
-
-
 def profile(
     z: Floats,
     origins: Sequence[int],
@@ -121,14 +82,16 @@ def profile(
     With `damping` below 1 the level returns to the last cycle's mean.
     """
     made = []
-    heed = 0.5 ** (np.arange(recent)[::-1] / (recent / 3))
-    heed /= heed.sum()
     for origin in origins:
+        last = min(recent, origin)
+        heed = 0.5 ** (np.arange(last)[::-1] / (recent / 3))
         count = min(cycles, origin // season)
         turns = z[origin - count * season : origin].reshape(count, season)
         turns = turns - turns.mean(axis=1, keepdims=True)
         shape = np.median(turns, axis=0) if median else turns.mean(axis=0)
-        level = heed @ (z[origin - recent : origin] - np.resize(shape, -(-recent // season) * season)[-recent:])
+        level = (
+            heed @ (z[origin - last : origin] - np.resize(shape, -(-last // season) * season)[-last:]) / heed.sum()
+        )
         if damping < 1:
             mean = z[origin - season : origin].mean()
             made.append(np.resize(shape, horizon) + mean + (level - mean) * damping ** np.arange(1, horizon + 1))

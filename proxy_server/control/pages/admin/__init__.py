@@ -42,6 +42,12 @@ PLACES = (
     Place(
         "budgets", "/admin/budgets", "Budgets", lambda who: "settings:manage" in who.permissions or bool(who.leads)
     ),
+    Place(
+        "rate_limits",
+        "/admin/rate-limits",
+        "Rate limits",
+        lambda who: "settings:manage" in who.permissions or bool(who.leads),
+    ),
     Place("providers", "/admin/providers", "Providers & routes", _held("settings:manage")),
     Place("audit", "/admin/audit", "Audit", _held("audit:view")),
 )

@@ -40,7 +40,8 @@ function fieldsOf(form) {
     } else if (field.type === "radio") {
       if (field.checked) { body[field.name] = value(field); }
     } else {
-      const found = value(field);
+      let found = value(field);
+      if (field.dataset.with && found.endsWith(":")) { found += form.elements[field.dataset.with].value.trim(); }
       if (found === null || (found === "" && !field.hasAttribute("data-empty"))) {
         if (field.hasAttribute("data-null")) { body[field.name] = null; }
       } else {
@@ -65,10 +66,10 @@ function clear(form) {
 }
 
 let notes = 0;
-function refuse(form, error) {
+function refuse(form, error, field) {
   const text = [error.message, error.hint].filter(Boolean).join(" ");
   const named = /parameter '([\w-]+)'/.exec(error.message)?.[1];
-  const field = [...form.elements].find((one) =>
+  field ??= [...form.elements].find((one) =>
     one.name && (one.name === named || (one.dataset.codes ?? "").split(" ").includes(error.code)));
   if (!field) {
     form.querySelector(".error").textContent = text;
@@ -95,7 +96,7 @@ async function send(form) {
   });
   const headers = { "Content-Type": "application/json", "X-CSRF-Token": document.body.dataset.csrf };
   if (form.dataset.version) { headers["If-Match"] = `"v${form.dataset.version}"`; }
-  const more = method === "DELETE" ? {} : { body: JSON.stringify(body) };
+  const more = ["GET", "DELETE"].includes(method) ? {} : { body: JSON.stringify(body) };
   const answer = await fetch(document.body.dataset.root + path, { method, headers, ...more });
   const read = await answer.json();
   if (!answer.ok) { throw read.error; }
@@ -111,6 +112,9 @@ async function redraw() {
   for (const part of document.querySelectorAll("[data-part]")) {
     const held = part.contains(document.activeElement);
     const found = fresh.getElementById(part.id);
+    for (const open of part.querySelectorAll("details[open][id]")) {
+      fresh.getElementById(open.id)?.setAttribute("open", "");
+    }
     part.replaceChildren(...(found ? document.importNode(found, true).childNodes : []));
     if (held) { part.querySelector("h2[tabindex]")?.focus({ preventScroll: true }); }
   }
@@ -130,6 +134,8 @@ document.addEventListener("submit", async (event) => {
   if (!form.dataset.send) { return; }
   event.preventDefault();
   clear(form);
+  const other = [...form.querySelectorAll("[data-same]")].find((one) => one.value !== form.elements[one.dataset.same].value);
+  if (other) { refuse(form, { message: "The two are not the same." }, other); return; }
   if (form.dataset.confirm && !confirm(form.dataset.confirm)) { return; }
   const buttons = [...form.querySelectorAll("button")];
   say("One moment…");
@@ -155,8 +161,12 @@ document.addEventListener("submit", async (event) => {
     for (const one of buttons) { one.removeAttribute("aria-disabled"); }
   }
 });
-function fit(select) {  // one choice needs no more said
-  select.form.elements[select.dataset.other].disabled = select.value === select.dataset.alone;
+function fit(select) {  // some choices need no more said; what else is said depends on the choice
+  const other = select.form.elements[select.dataset.other];
+  const { alone, only } = select.dataset;
+  other.disabled = only ? select.value !== only : select.value === alone;
+  const known = document.getElementById(`known-${select.value}`);
+  if (known) { other.setAttribute("list", known.id); } else { other.removeAttribute("list"); }
 }
 document.addEventListener("change", (event) => { if (event.target.dataset.other) { fit(event.target); } });
 document.addEventListener("reset", (event) => {

@@ -53,7 +53,9 @@ def audit(bench: Workbench, caller: Caller, asked: Asked) -> Page:
         values["problem"] = str(error)
     values["newest"] = _link(structs.replace(asked, before=None)) if asked.before is not None else ""
     values["filtered"] = bool(equal or asked.start or asked.end)
-    values["chain"] = audits.verify(bench.store)
+    look, values["last_number"] = audits.last_look(bench.store)
+    values["chain"] = look.told if look is not None else None
+    values["looked_at"] = _moment(look.at, zone) if look is not None else ""
     return admin.page(caller, "audit", "Audit", values)
 
 
@@ -72,9 +74,13 @@ def _link(asked: Asked) -> str:
 def _shown(row: dict[str, Any], zone: ZoneInfo) -> dict[str, Any]:
     return {
         **row,
-        "at": f"{shown.aware(row['at']).astimezone(zone):%Y-%m-%d %H:%M:%S}",
+        "at": _moment(row["at"], zone),
         "lines": _lines(row["before"], row["after"]),
     }
+
+
+def _moment(at: datetime, zone: ZoneInfo) -> str:
+    return f"{shown.aware(at).astimezone(zone):%Y-%m-%d %H:%M:%S}"
 
 
 def _lines(before: dict[str, Any] | None, after: dict[str, Any] | None) -> list[str]:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from proxy_server.control.api import limits
-from proxy_server.control.pages import admin
-from proxy_server.control.pages.budgets import PERIODS, amount_of, bars
-from ultimate_lib.access import teams, users
+from proxy_server.control.pages import admin, subjects
+from proxy_server.control.pages.budgets import PERIODS, bars
+from ultimate_lib.limits.worst import PRICE_AS
 
 if TYPE_CHECKING:
     from proxy_server.control.answers import Caller, Page
@@ -21,9 +21,10 @@ _SUBJECTS = {
     "team": "a team",
     "user": "a person",
     "project": "a project",
-    "key": "a key (its id)",
+    "key": "a key",
     "tag": "a tag (name=value)",
 }
+_UNPRICED = {"refuse": "refused", "allow": "let through"}
 
 
 class Asked(Struct, kw_only=True):
@@ -50,8 +51,8 @@ def budgets(bench: Workbench, caller: Caller, asked: Asked) -> Page:
         "zone": bench.settings.billing.time_zone,
         "subjects": _SUBJECTS,
         "periods": PERIODS,
-        "teams": [one["name"] for one in teams.listed(bench.store, caller.known)] if may_change else [],
-        "users": [one["name"] for one in users.listed(bench.store)] if may_change else [],
+        "suggested": subjects.suggested(bench, caller) if may_change else {},
+        **_rules(bench, limits.NewBudget(subject="", amount=0, period="")),
     }
     return admin.page(caller, "budgets", "Budgets", values)
 
@@ -61,16 +62,28 @@ def budget(bench: Workbench, caller: Caller, asked: One) -> Page:
     told = limits.budget(bench, caller, limits.One(asked.id))
     shown = [one for one in bars(bench, caller) if one.id == told.id]
     name = shown[0].name if shown else "Budget"
+    amount = told.amount or 0  # never null for who may change it
     values = {
         "name": name,
         "budget": told,
         "budgets": shown,
         "may_change": False,
         "zone": bench.settings.billing.time_zone,
-        "amount": f"{told.amount / 1e9:.9f}".rstrip("0").rstrip(".") if told.unit == "nano_usd" else str(told.amount),
-        "amount_told": amount_of(told.amount, told.unit),
+        "amount": f"{amount / 1e9:.9f}".rstrip("0").rstrip(".") if told.unit == "nano_usd" else str(amount),
+        **_rules(bench, told),
     }
     return admin.page(caller, "budgets", name, values, template="budget")
+
+
+def _rules(bench: Workbench, told: limits.NewBudget | limits.BudgetTold) -> dict[str, Any]:
+    """Return what the fields say of a hard budget."""
+    rule = told.unpriced or ""
+    return {
+        "rules": told,
+        "price_as": rule.removeprefix(PRICE_AS) if rule.startswith(PRICE_AS) else "",
+        "usual_wait": f"{bench.settings.limits.hold_wait_s:g}",
+        "usual_unpriced": _UNPRICED[bench.settings.billing.unpriced],
+    }
 
 
 def _text(one: Bar) -> str:

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 ROLES = {
     "viewer": "Sees dashboards, numbers and reports.",
-    "analyst": "Also takes data out, asks free questions, and makes dashboards.",
-    "moderator": "Also looks after alerts and reports.",
+    "analyst": "Sees numbers and reports, takes data out, asks free questions, makes dashboards.",
+    "moderator": "Sees numbers, takes data out, makes dashboards, looks after alerts and reports.",
     "admin": "Runs the proxy: people, keys, providers, budgets, audit.",
     "api_user": "Calls models with keys, and sees what these calls cost.",
     "finance": "Sees numbers, takes them out, and has reports sent.",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from claude_proxy import money
 from claude_proxy.cli.output import Column
-from claude_proxy.cli.parser import Parser, command, group
+from claude_proxy.cli.parser import Parser, command, group, if_version
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,8 +56,10 @@ def add(commands: Any) -> None:
     _add_amount(parser, required=False)
     _add_rest(parser)
     parser.add_argument("--enabled", action=argparse.BooleanOptionalAction)
+    if_version(parser)
     parser = command(below, "delete", _delete, says="Remove a budget.", example=f"claude-proxy budgets delete {_ID}")
     parser.add_argument("id", metavar="ID")
+    if_version(parser)
 
 
 def _add_amount(parser: Parser, *, required: bool) -> None:
@@ -135,11 +137,13 @@ def _create(session: Session) -> int:
 
 
 def _update(session: Session) -> int:
-    return _told(session, session.client.update_budget(session.arguments.id, **_members(session)))
+    asked = session.arguments
+    return _told(session, session.client.update_budget(asked.id, version=asked.if_version, **_members(session)))
 
 
 def _delete(session: Session) -> int:
-    return _told(session, session.client.delete_budget(session.arguments.id))
+    asked = session.arguments
+    return _told(session, session.client.delete_budget(asked.id, version=asked.if_version))
 
 
 def _told(session: Session, answer: Any) -> int:

@@ -54,13 +54,15 @@ def _completion(session: Session) -> int:
 def bash(how: str = _HOW["bash"]) -> str:
     """Return the script for bash."""
     tree = list(_tree(parser()))
-    words, choices = [], {}
+    words: list[str] = []
+    choices: dict[str, list[str]] = {}
     for path, parsed in tree:
         flags = [flag for action in parsed._actions for flag in action.option_strings]  # noqa: SLF001 - see parser
         words.append(_case("/".join(path), [*subcommands(parsed), *_positional(parsed), *flags]))
         for action in parsed._actions:  # noqa: SLF001 - see parser
             if action.choices and action.option_strings:
-                choices["|".join(action.option_strings)] = [str(choice) for choice in action.choices]
+                told = choices.setdefault("|".join(action.option_strings), [])  # commands may differ in them
+                told += [str(choice) for choice in action.choices if str(choice) not in told]
     return _BASH.format(
         how=how,
         paths=" ".join("/".join(path) for path, _ in tree if path),

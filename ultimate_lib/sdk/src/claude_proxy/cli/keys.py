@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from claude_proxy.cli import shown
 from claude_proxy.cli.output import UNKNOWN, Column
-from claude_proxy.cli.parser import Parser, command, group
+from claude_proxy.cli.parser import Parser, command, group, if_version
 
 if TYPE_CHECKING:
     from claude_proxy.cli.session import Session
@@ -54,6 +54,7 @@ def add(commands: Any) -> None:
         example=f"claude-proxy keys rotate {_ID} --overlap-hours 24",
     )  # fmt: skip
     parser.add_argument("id", metavar="ID")
+    if_version(parser)
     parser.add_argument("--overlap-hours", type=int, default=0, metavar="N", help="how long the former one works too")
     parser = command(
         below, "usage", _usage, says="What a key was used for: calls, tokens, cost.",
@@ -67,6 +68,7 @@ def add(commands: Any) -> None:
         example=f"claude-proxy keys revoke {_ID}",
     )  # fmt: skip
     parser.add_argument("id", metavar="ID")
+    if_version(parser)
 
 
 def _add_filters(parser: Parser) -> None:
@@ -97,6 +99,7 @@ def _add_change(below: Any) -> None:
     parser.add_argument("--name", metavar="NAME")
     _add_attribution(parser)
     parser.add_argument("--expires-at", metavar="INSTANT", help="as 2027-01-01T00:00:00Z")
+    if_version(parser)
 
 
 def _add_attribution(parser: Parser) -> None:
@@ -127,7 +130,7 @@ def _change(session: Session) -> int:
         told[field] = getattr(asked, field)
     changes = {name: value for name, value in told.items() if value is not None}
     emptied = {name: None for name, value in changes.items() if value in ("", []) and name not in {"tags", "locked"}}
-    _tell(session, session.client.update_api_key(asked.id, **{**changes, **emptied}))
+    _tell(session, session.client.update_api_key(asked.id, version=asked.if_version, **{**changes, **emptied}))
     return 0
 
 
@@ -143,7 +146,7 @@ def _plain(value: Any) -> str:
 
 def _rotate(session: Session) -> int:
     asked, output = session.arguments, session.output
-    made = session.client.rotate_api_key(asked.id, overlap_hours=asked.overlap_hours)
+    made = session.client.rotate_api_key(asked.id, overlap_hours=asked.overlap_hours, version=asked.if_version)
     if output.form == "table":
         output.say(
             f"The former secret of {asked.id} works until {made['former_until']}. The new one, shown this once:"
@@ -188,7 +191,8 @@ def _create(session: Session) -> int:
 
 
 def _revoke(session: Session) -> int:
-    answer = session.client.revoke_api_key(session.arguments.id)
+    asked = session.arguments
+    answer = session.client.revoke_api_key(asked.id, version=asked.if_version)
     if session.output.form == "json":
         session.output.json(answer)
     else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from claude_proxy.cli.output import Column
-from claude_proxy.cli.parser import Parser, command, group
+from claude_proxy.cli.parser import Parser, command, group, if_version
 
 if TYPE_CHECKING:
     from claude_proxy.cli.session import Session
@@ -42,10 +42,12 @@ def add(commands: Any) -> None:
     )  # fmt: skip
     parser.add_argument("id", metavar="ID")
     _add_flags(parser)
+    if_version(parser)
     parser = command(
         below, "delete", _delete, says="Remove a rate limit.", example=f"claude-proxy limits delete {_ID}"
     )
     parser.add_argument("id", metavar="ID")
+    if_version(parser)
 
 
 def _add_flags(parser: Parser) -> None:
@@ -73,11 +75,13 @@ def _create(session: Session) -> int:
 
 
 def _update(session: Session) -> int:
-    return _told(session, session.client.update_rate_limit(session.arguments.id, **_members(session)))
+    asked = session.arguments
+    return _told(session, session.client.update_rate_limit(asked.id, version=asked.if_version, **_members(session)))
 
 
 def _delete(session: Session) -> int:
-    return _told(session, session.client.delete_rate_limit(session.arguments.id))
+    asked = session.arguments
+    return _told(session, session.client.delete_rate_limit(asked.id, version=asked.if_version))
 
 
 def _told(session: Session, answer: Any) -> int:

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 PROGRAM = "claude-proxy"
 _GROUPS = (
-    "numbers", "calls", "spending", "env", "configure", "keys", "people", "budgets", "limits", "providers",
-    "system", "completion",
+    "numbers", "predictive", "calls", "spending", "env", "configure", "keys", "people", "budgets", "limits",
+    "providers", "system", "completion",
 )  # fmt: skip
 _EPILOG = """\
 exit status: 0 well, 1 an error, 2 wrong usage, 3 not allowed, 4 `cost` is above its limit.
@@ -108,6 +108,12 @@ def seconds(text: str) -> float:
     if not 0 < value <= 3600:  # noqa: PLR2004 - an hour; also refuses what is no number
         raise argparse.ArgumentTypeError(f"'{text}' is no number of seconds up to 3600")
     return value
+
+
+def if_version(added: argparse.ArgumentParser) -> None:
+    """Add --if-version."""
+    says = "change nothing unless this is still its version (it is in --output json)"
+    added.add_argument("--if-version", type=int, metavar="N", help=says)
 
 
 def add_span(added: argparse.ArgumentParser, default: str) -> None:

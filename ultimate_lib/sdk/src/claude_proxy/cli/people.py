@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from claude_proxy.cli import shown
 from claude_proxy.cli.output import UNKNOWN, Column
-from claude_proxy.cli.parser import command, group
+from claude_proxy.cli.parser import command, group, if_version
 from claude_proxy.errors import BadRequest
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _USER = "user_6b37d10c8347"
 _TEAM = "team_41d0a9be7725"
+_NO_CHANGE = ("show", "link")
 
 
 def _roles(roles: Any) -> str:
@@ -153,6 +154,8 @@ def _one(  # noqa: PLR0917 - what a line of the table says
     kind = "users" if example == _USER else "teams"
     parser = command(below, name, run, says=says, example=f"claude-proxy {kind} {name} {example} {more}".rstrip())
     parser.add_argument("id", metavar="ID")
+    if name not in _NO_CHANGE:
+        if_version(parser)
     return parser
 
 
@@ -183,19 +186,22 @@ def _show_user(session: Session) -> int:
 
 def _change_user(session: Session) -> int:
     asked = session.arguments
-    return _told(session, _USERS, session.client.update_user(asked.id, email=asked.email or None))
+    return _told(
+        session, _USERS, session.client.update_user(asked.id, email=asked.email or None, version=asked.if_version)
+    )
 
 
 def _set_roles(session: Session) -> int:
     asked = session.arguments
-    return _told(session, _USERS, session.client.set_user_roles(asked.id, _asked_roles(asked.roles)))
+    roles = _asked_roles(asked.roles)
+    return _told(session, _USERS, session.client.set_user_roles(asked.id, roles, version=asked.if_version))
 
 
 def _set_password(session: Session) -> int:
     asked, client = session.arguments, session.client
     own = client.verify()["user_id"] == asked.id and client.get_user(asked.id)["has_password"]
     current = _secret("Current password: ") if own else None
-    client.set_user_password(asked.id, _secret("New password: "), current=current)
+    client.set_user_password(asked.id, _secret("New password: "), current=current, version=asked.if_version)
     session.output.say("The password is set; all sessions of that user have ended.")
     return 0
 
@@ -210,11 +216,13 @@ def _link(session: Session) -> int:
 
 
 def _deactivate(session: Session) -> int:
-    return _told(session, _USERS, session.client.deactivate_user(session.arguments.id))
+    asked = session.arguments
+    return _told(session, _USERS, session.client.deactivate_user(asked.id, version=asked.if_version))
 
 
 def _reactivate(session: Session) -> int:
-    return _told(session, _USERS, session.client.reactivate_user(session.arguments.id))
+    asked = session.arguments
+    return _told(session, _USERS, session.client.reactivate_user(asked.id, version=asked.if_version))
 
 
 def _asked_roles(text: str) -> dict[str, str | None]:
@@ -250,7 +258,7 @@ def _change_team(session: Session) -> int:
     asked = session.arguments
     given = {"title": asked.title, "cost_center": asked.cost_center}
     changes = {name: value or None for name, value in given.items() if value is not None}
-    return _told(session, _TEAMS, session.client.update_team(asked.id, **changes))
+    return _told(session, _TEAMS, session.client.update_team(asked.id, version=asked.if_version, **changes))
 
 
 def _show_team(session: Session) -> int:
@@ -258,17 +266,19 @@ def _show_team(session: Session) -> int:
 
 
 def _archive_team(session: Session) -> int:
-    return _told(session, _TEAMS, session.client.archive_team(session.arguments.id))
+    asked = session.arguments
+    return _told(session, _TEAMS, session.client.archive_team(asked.id, version=asked.if_version))
 
 
 def _add_member(session: Session) -> int:
     asked = session.arguments
-    return _with_members(session, session.client.add_team_member(asked.id, asked.user, lead=asked.lead))
+    team = session.client.add_team_member(asked.id, asked.user, lead=asked.lead, version=asked.if_version)
+    return _with_members(session, team)
 
 
 def _remove_member(session: Session) -> int:
     asked = session.arguments
-    return _with_members(session, session.client.remove_team_member(asked.id, asked.user))
+    return _with_members(session, session.client.remove_team_member(asked.id, asked.user, version=asked.if_version))
 
 
 def _with_members(session: Session, team: Answer) -> int:

@@ -8,13 +8,14 @@ from claude_proxy.client.calls import SingleCalls
 from claude_proxy.client.keys import Keys
 from claude_proxy.client.limits import Limits
 from claude_proxy.client.people import People
+from claude_proxy.client.predictive import Predictive
 from claude_proxy.client.providers import Providers
 from claude_proxy.client.system import System
 
 __all__ = ["ROUTES", "ClaudeProxyClient"]
 
 
-class ClaudeProxyClient(Analytics, SingleCalls, Access, People, Keys, Limits, Providers, System):
+class ClaudeProxyClient(Analytics, Predictive, SingleCalls, Access, People, Keys, Limits, Providers, System):
     """A client of one proxy.
 
         client = ClaudeProxyClient(base_url="http://localhost:8082")
@@ -32,6 +33,9 @@ ROUTES: dict[str, str] = {
     "GET /api/analytics/timeseries": "get_timeseries",
     "GET /api/analytics/breakdown": "get_breakdown",
     "GET /api/analytics/calls": "calls",
+    "GET /api/predictive/forecast": "get_predictions",
+    "GET /api/predictive/thresholds": "get_smart_thresholds",
+    "GET /api/predictive/patterns": "get_patterns",
     "GET /api/calls/{id}": "call",
     "GET /api/live": "live",
     "GET /api/auth/verify": "verify",

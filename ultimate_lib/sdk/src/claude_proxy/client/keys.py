@@ -16,14 +16,15 @@ _PAGE = 500
 
 
 class Keys(Transport):
-    """Routes below /api/keys."""
+    """Routes below /api/keys. With a `version` a key is changed only while that is still its version."""
 
     def list_api_keys(
         self, *, user: str | None = None, team: str | None = None, state: str | None = None
     ) -> list[Answer]:
         """Return keys, newest first, without what would let one use them: one's own if nothing is said.
 
-        `user` is an id or "all" (needs keys:manage), `team` a name (for its leads), `state` "live" or "ended".
+        `user` is an id or "all" (needs keys:manage), `team` a name (for its leads: the keys that name it), `state`
+        "live" or "ended".
         """
         keys: list[Answer] = []
         cursor = None
@@ -78,14 +79,15 @@ class Keys(Transport):
         answer: Answer = self.get(f"/api/keys/{segment(key_id)}")
         return answer
 
-    def update_api_key(self, key_id: str, **changes: Any) -> Answer:
+    def update_api_key(self, key_id: str, *, version: int | None = None, **changes: Any) -> Answer:
         """Change a key: name, models, expires_at, team, project, cost_center, app, tags, locked; None takes away."""
-        answer: Answer = self.patch(f"/api/keys/{segment(key_id)}", changes)
+        answer: Answer = self.patch(f"/api/keys/{segment(key_id)}", changes, version=version)
         return answer
 
-    def rotate_api_key(self, key_id: str, *, overlap_hours: int = 0) -> Answer:
+    def rotate_api_key(self, key_id: str, *, overlap_hours: int = 0, version: int | None = None) -> Answer:
         """Give a key another secret, told this once as `answer["key"]`; the former one works on for some hours."""
-        answer: Answer = self.create(f"/api/keys/{segment(key_id)}/rotate", {"overlap_hours": overlap_hours})
+        told = {"overlap_hours": overlap_hours}
+        answer: Answer = self.create(f"/api/keys/{segment(key_id)}/rotate", told, version=version)
         return answer
 
     def get_api_key_usage(self, key_id: str, start: Moment | None = None, end: Moment | None = None) -> Answer:
@@ -94,9 +96,9 @@ class Keys(Transport):
         answer: Answer = self.get(f"/api/keys/{segment(key_id)}/usage", **told)
         return answer
 
-    def revoke_api_key(self, key_id: str) -> Answer:
+    def revoke_api_key(self, key_id: str, *, version: int | None = None) -> Answer:
         """End a key, and those made with it."""
-        answer: Answer = self.delete(f"/api/keys/{segment(key_id)}")
+        answer: Answer = self.remove(f"/api/keys/{segment(key_id)}", version=version)
         return answer
 
 

@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 
 class Limits(Transport):
-    """Routes below /api/budgets and /api/rate-limits. Amounts are whole nano-dollars (1e-9 USD) or tokens."""
+    """Routes below /api/budgets and /api/rate-limits. Amounts are whole nano-dollars (1e-9 USD) or tokens.
+
+    With a `version` one is changed or removed only while that is still its version.
+    """
 
     def list_budgets(self) -> list[Answer]:
         """Return the budgets that concern the caller, oldest first."""
@@ -37,14 +40,14 @@ class Limits(Transport):
         answer: Answer = self.create("/api/budgets", told)
         return answer
 
-    def update_budget(self, budget_id: str, **members: Any) -> Answer:
+    def update_budget(self, budget_id: str, *, version: int | None = None, **members: Any) -> Answer:
         """Change a budget: name, amount, hard, enabled, when_short, hold_wait_s, unpriced."""
-        answer: Answer = self.patch(f"/api/budgets/{segment(budget_id)}", members)
+        answer: Answer = self.patch(f"/api/budgets/{segment(budget_id)}", members, version=version)
         return answer
 
-    def delete_budget(self, budget_id: str) -> Answer:
+    def delete_budget(self, budget_id: str, *, version: int | None = None) -> Answer:
         """Remove a budget."""
-        answer: Answer = self.delete(f"/api/budgets/{segment(budget_id)}")
+        answer: Answer = self.remove(f"/api/budgets/{segment(budget_id)}", version=version)
         return answer
 
     def budget_status(self) -> list[Answer]:
@@ -69,14 +72,14 @@ class Limits(Transport):
         answer: Answer = self.create("/api/rate-limits", told)
         return answer
 
-    def update_rate_limit(self, limit_id: str, **members: Any) -> Answer:
+    def update_rate_limit(self, limit_id: str, *, version: int | None = None, **members: Any) -> Answer:
         """Change a rate limit; None takes one of its three limits away."""
-        answer: Answer = self.patch(f"/api/rate-limits/{segment(limit_id)}", members)
+        answer: Answer = self.patch(f"/api/rate-limits/{segment(limit_id)}", members, version=version)
         return answer
 
-    def delete_rate_limit(self, limit_id: str) -> Answer:
+    def delete_rate_limit(self, limit_id: str, *, version: int | None = None) -> Answer:
         """Remove a rate limit."""
-        answer: Answer = self.delete(f"/api/rate-limits/{segment(limit_id)}")
+        answer: Answer = self.remove(f"/api/rate-limits/{segment(limit_id)}", version=version)
         return answer
 
     def _all(self, path: str, plural: str) -> Iterator[Answer]:

@@ -15,7 +15,10 @@ _PAGE = 500
 
 
 class People(Transport):
-    """Routes below /api/users, /api/teams, /api/sessions and /api/audit."""
+    """Routes below /api/users, /api/teams, /api/sessions and /api/audit.
+
+    With a `version` a user or a team is changed only while that is still its version.
+    """
 
     # -- users ------------------------------------------------------------------------------------------------------
 
@@ -47,30 +50,32 @@ class People(Transport):
         answer: Answer = self.create("/api/users", told)
         return answer
 
-    def update_user(self, user_id: str, *, email: str | None) -> Answer:
+    def update_user(self, user_id: str, *, email: str | None, version: int | None = None) -> Answer:
         """Change a user's e-mail address; None takes it away."""
-        answer: Answer = self.patch(f"/api/users/{segment(user_id)}", {"email": email})
+        answer: Answer = self.patch(f"/api/users/{segment(user_id)}", {"email": email}, version=version)
         return answer
 
-    def deactivate_user(self, user_id: str) -> Answer:
+    def deactivate_user(self, user_id: str, *, version: int | None = None) -> Answer:
         """Shut a user out: sessions end, keys are refused within five seconds."""
-        answer: Answer = self.post(f"/api/users/{segment(user_id)}/deactivate")
+        answer: Answer = self.post(f"/api/users/{segment(user_id)}/deactivate", version=version)
         return answer
 
-    def reactivate_user(self, user_id: str) -> Answer:
+    def reactivate_user(self, user_id: str, *, version: int | None = None) -> Answer:
         """Let a user in again."""
-        answer: Answer = self.post(f"/api/users/{segment(user_id)}/reactivate")
+        answer: Answer = self.post(f"/api/users/{segment(user_id)}/reactivate", version=version)
         return answer
 
-    def set_user_roles(self, user_id: str, roles: Mapping[str, str | None]) -> Answer:
+    def set_user_roles(self, user_id: str, roles: Mapping[str, str | None], *, version: int | None = None) -> Answer:
         """Grant a user these roles and no other; its sessions end."""
-        answer: Answer = self.put(f"/api/users/{segment(user_id)}/roles", {"roles": dict(roles)})
+        answer: Answer = self.put(f"/api/users/{segment(user_id)}/roles", {"roles": dict(roles)}, version=version)
         return answer
 
-    def set_user_password(self, user_id: str, password: str, *, current: str | None = None) -> Answer:
+    def set_user_password(
+        self, user_id: str, password: str, *, current: str | None = None, version: int | None = None
+    ) -> Answer:
         """Set a password of 12 to 128 characters; `current` is one's own old one, if one has one."""
         told = {"password": password} if current is None else {"password": password, "current": current}
-        answer: Answer = self.put(f"/api/users/{segment(user_id)}/password", told)
+        answer: Answer = self.put(f"/api/users/{segment(user_id)}/password", told, version=version)
         return answer
 
     def create_user_link(self, user_id: str) -> Answer:
@@ -94,25 +99,29 @@ class People(Transport):
         answer: Answer = self.create("/api/teams", {"name": name, "title": title, "cost_center": cost_center})
         return answer
 
-    def update_team(self, team_id: str, **changes: str | None) -> Answer:
+    def update_team(self, team_id: str, *, version: int | None = None, **changes: str | None) -> Answer:
         """Change a team's `title` or `cost_center`; what is not given stays."""
-        answer: Answer = self.patch(f"/api/teams/{segment(team_id)}", changes)
+        answer: Answer = self.patch(f"/api/teams/{segment(team_id)}", changes, version=version)
         return answer
 
-    def archive_team(self, team_id: str) -> Answer:
+    def archive_team(self, team_id: str, *, version: int | None = None) -> Answer:
         """Archive a team: no more is booked under it."""
-        answer: Answer = self.delete(f"/api/teams/{segment(team_id)}")
+        answer: Answer = self.remove(f"/api/teams/{segment(team_id)}", version=version)
         return answer
 
-    def add_team_member(self, team_id: str, user_id: str, *, lead: bool | None = None) -> Answer:
+    def add_team_member(
+        self, team_id: str, user_id: str, *, lead: bool | None = None, version: int | None = None
+    ) -> Answer:
         """Add a member, or change whether it leads; return the team."""
         told = {} if lead is None else {"lead": lead}
-        answer: Answer = self.put(f"/api/teams/{segment(team_id)}/members/{segment(user_id)}", told)
+        path = f"/api/teams/{segment(team_id)}/members/{segment(user_id)}"
+        answer: Answer = self.put(path, told, version=version)
         return answer
 
-    def remove_team_member(self, team_id: str, user_id: str) -> Answer:
+    def remove_team_member(self, team_id: str, user_id: str, *, version: int | None = None) -> Answer:
         """Remove a member; return the team."""
-        answer: Answer = self.delete(f"/api/teams/{segment(team_id)}/members/{segment(user_id)}")
+        path = f"/api/teams/{segment(team_id)}/members/{segment(user_id)}"
+        answer: Answer = self.remove(path, version=version)
         return answer
 
     # -- sessions ---------------------------------------------------------------------------------------------------

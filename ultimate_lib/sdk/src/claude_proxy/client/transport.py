@@ -85,29 +85,36 @@ class Transport:
         """
         return self._json(self._send("GET", path, params=params))
 
-    def post(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
-        """POST a JSON object, once, and return the JSON that comes back."""
-        return self._json(self._send("POST", path, body=body or {}))
+    def post(self, path: str, body: Mapping[str, Any] | None = None, *, version: int | None = None) -> Any:
+        """POST a JSON object, once, and return the JSON that comes back.
 
-    def create(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        Here and below, with a `version` nothing is changed unless what is changed still has it (error `changed`).
+        """
+        return self._json(self._send("POST", path, body=body or {}, headers=_if_match(version)))
+
+    def create(self, path: str, body: Mapping[str, Any] | None = None, *, version: int | None = None) -> Any:
         """POST what makes something, and return the JSON that comes back; tried again when that may help.
 
         An Idempotency-Key says that the tries are one: the proxy makes one thing and tells each try the same.
         """
-        headers = {"Idempotency-Key": str(uuid.uuid4())}
+        headers = {"Idempotency-Key": str(uuid.uuid4()), **_if_match(version)}
         return self._json(self._send("POST", path, body=body or {}, headers=headers))
 
-    def put(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
+    def put(self, path: str, body: Mapping[str, Any] | None = None, *, version: int | None = None) -> Any:
         """PUT a JSON object, once, and return the JSON that comes back."""
-        return self._json(self._send("PUT", path, body=body or {}))
+        return self._json(self._send("PUT", path, body=body or {}, headers=_if_match(version)))
 
-    def patch(self, path: str, body: Mapping[str, Any]) -> Any:
+    def patch(self, path: str, body: Mapping[str, Any], *, version: int | None = None) -> Any:
         """PATCH a path with a JSON object, once, and return the JSON that comes back."""
-        return self._json(self._send("PATCH", path, body=body))
+        return self._json(self._send("PATCH", path, body=body, headers=_if_match(version)))
 
     def delete(self, path: str, **params: Any) -> Any:
         """DELETE a path, once, and return the JSON that comes back."""
         return self._json(self._send("DELETE", path, params=params))
+
+    def remove(self, path: str, *, version: int | None = None) -> Any:
+        """DELETE an object, once, and return the JSON that comes back."""
+        return self._json(self._send("DELETE", path, headers=_if_match(version)))
 
     # -- one request ------------------------------------------------------------------------------------------------
 
@@ -320,6 +327,10 @@ def names(told: Names | None) -> str | None:
     if told is None or isinstance(told, str):
         return told or None
     return ",".join(told) or None
+
+
+def _if_match(version: int | None) -> dict[str, str]:
+    return {"If-Match": f'"v{version}"'} if version is not None else {}
 
 
 def _query(params: Mapping[str, Any]) -> list[tuple[str, str]]:

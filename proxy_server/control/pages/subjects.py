@@ -1,0 +1,42 @@
+"""Whom a budget or a rate limit is for: in words, and as what a form suggests."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from proxy_server.control.api import keys as keys_api
+from ultimate_lib.access import keys, teams, users
+from ultimate_lib.errors import NotFound
+
+if TYPE_CHECKING:
+    from proxy_server.control.answers import Caller
+    from ultimate_lib.workbench import Workbench
+
+_MOST_KEYS = 500
+
+
+def whose(bench: Workbench, caller: Caller, subject: str, subject_id: str | None) -> str:
+    """Return a subject in words; by its id where it is gone or not the caller's to see."""
+    if subject == "global":
+        return "everyone"
+    if subject == "user" and subject_id == caller.known.user_id:
+        return "you"
+    try:
+        if subject == "user":
+            return f"user {users.one(bench.store, subject_id or '')['name']}"
+        if subject == "key":
+            return f"key {keys.one(bench.store, caller.known, subject_id or '')['name']}"
+    except NotFound:
+        pass
+    return f"{subject} {subject_id}"
+
+
+def suggested(bench: Workbench, caller: Caller) -> dict[str, list[tuple[str, str]]]:
+    """Return what can be chosen, by kind: what is sent, and what people know it by."""
+    everyones = "all" if "keys:manage" in caller.known.permissions else ""
+    live = keys_api.listed(bench, caller, keys_api.Listing(user=everyones, state="live", limit=_MOST_KEYS)).keys
+    return {
+        "team": [(one["name"], one["title"] or "") for one in teams.listed(bench.store, caller.known)],
+        "user": [(one["name"], one["email"] or "") for one in users.listed(bench.store)],
+        "key": [(one.id, f"{one.name} ({one.user_name or one.user_id})") for one in live],
+    }
