@@ -52,12 +52,16 @@ class Gateway:
 
     def rows(self) -> list[CallRecord]:
         """Return the call lines that stand in the journal's files at this moment."""
-        found = []
-        for owner in journal.writer_folders(self.folder / "journal"):
-            for segment in journal.segments(owner):
-                lines = journal.read_segment(segment.path).calls
-                found += [records.decode(line) for line in lines.split(b"\n") if line]
-        return found
+        while True:
+            found = []
+            try:
+                for owner in journal.writer_folders(self.folder / "journal"):
+                    for segment in journal.segments(owner):
+                        lines = journal.read_segment(segment.path).calls
+                        found += [records.decode(line) for line in lines.split(b"\n") if line]
+            except FileNotFoundError:  # sealed, and so renamed, since it was listed
+                continue
+            return found
 
     def row(self, call_id: str) -> CallRecord:
         (found,) = [row for row in self.rows() if row.call_id == call_id]

@@ -135,3 +135,12 @@ def test_a_terminal(tmp_path: Path, proxy: Running) -> None:
     assert "this kernel, last 30 days: " in done.stdout
     assert "Clients and environment are as they were." in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_cell_that_runs_again_tells_of_that_run_alone(loaded: Kernel) -> None:
+    loaded.run("%ultimate line off")
+    loaded.run("ask(gpt); ask(gpt); None", "again")
+    loaded.run("%ultimate line on")
+    assert loaded.run("ask(gpt); None", "again").line.startswith("1 call")
+    loaded.run("%unload_ext ultimate_lib\n%load_ext ultimate_lib")
+    assert loaded.run("ask(gpt); None", "again").line.startswith("1 call")

@@ -26,6 +26,9 @@ _SKEW_S = 300.0  # by which the proxy's clock may be behind
 _PAGE = 1000
 _MOST_PAGES = 20
 _RUNS_KEPT = 50
+_lock = threading.Lock()
+_runs: dict[tuple[str, str | None], collections.deque[Run]] = {}
+"""Runs that called, by kernel and cell: their calls are no other run's. They outlive an unloaded extension."""
 
 
 class Told(NamedTuple):
@@ -65,15 +68,19 @@ class Booking:
         self._tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
-        self._runs: dict[str | None, collections.deque[Run]] = {}
+
+    def keep(self, run: Run) -> None:
+        """Remember a run that called, whether it is asked about or not."""
+        with _lock:
+            kept = _runs.setdefault((self._kernel, run.cell_id), collections.deque(maxlen=_RUNS_KEPT))
+            if run not in kept:
+                kept.append(run)
 
     def ask(self, run: Run, show: Callable[[Told], object] | None = None) -> Task:
         """Ask about a run; `show` is then called by the asking thread."""
         task = Task(run, show)
+        self.keep(run)
         with self._lock:
-            kept = self._runs.setdefault(run.cell_id, collections.deque(maxlen=_RUNS_KEPT))
-            if run not in kept:
-                kept.append(run)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="ultimate-line", daemon=True)
                 self._thread.start()
@@ -117,8 +124,8 @@ class Booking:
         return Told(run, text, told, untold)
 
     def _rows(self, run: Run, seconds: float) -> list[dict[str, Any]]:
-        with self._lock:
-            others = [other for other in self._runs.get(run.cell_id, ()) if other is not run]
+        with _lock:
+            others = [other for other in _runs.get((self._kernel, run.cell_id), ()) if other is not run]
         foreign: set[str] = set()
         for other in others:
             with other.lock:

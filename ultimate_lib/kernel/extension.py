@@ -192,7 +192,10 @@ class Extension:
     def _cell_ended(self, _result: ExecutionResult | None) -> None:
         run = self.cells.end()
         routed = self.routed
-        if run is None or routed is None or not run.called or not self.line_on:
+        if run is None or routed is None or not run.called:
+            return
+        routed.booking.keep(run)
+        if not self.line_on:
             return
         if not self.front.immediate:
             routed.booking.ask(run, self._show)
