@@ -15,6 +15,7 @@ from ultimate_lib.lake.ingest import run_once
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.control.alone import Alone
 
@@ -187,3 +188,39 @@ def test_a_forecast_is_the_same_with_a_budget_that_looks_further(control: Alone)
     alone = forecast(control, "days=3&filter=project:search")
     assert alone["budgets"]
     assert [row["value"] for row in alone["rows"]] == [row["value"] for row in before["rows"]]
+
+
+def test_an_hour_unlike_others_is_found_with_who_made_it(tmp_path: Path) -> None:
+    with alone.start(tmp_path) as control:
+        begin = TODAY - timedelta(days=30)
+        made = [
+            call(begin + timedelta(hours=hour, minutes=number), project="search", cost_nano_usd=PER_CALL)
+            for hour in range(int((datetime.now(UTC) - begin) / timedelta(hours=1)) + 1)
+            for number in range(3 if 8 <= hour % 24 < 18 else 1)
+        ]
+        odd = begin + timedelta(days=25, hours=14)
+        made += [
+            call(
+                odd + timedelta(seconds=one),
+                project="runaway",
+                model_routed="claude",
+                cost_nano_usd=PER_CALL,
+            )
+            for one in range(60)
+        ]
+        calls.write(control.bench.settings, *made)
+        run_once(control.bench.lake)
+        told = control.get("/api/predictive/anomaly-history?days=20").json
+        assert [datetime.fromisoformat(one["step_at"]) for one in told["anomalies"]] == [odd]
+        [one] = told["anomalies"]
+        assert one["value"] == pytest.approx(63 * 1.5)
+        assert one["expected_high"] < 10
+        assert one["score"] > told["threshold"]
+        by = {part["dimension"]: part for part in one["made_by"]}
+        assert by["project"]["value"] == "runaway"
+        assert by["project"]["share"] == pytest.approx(60 / 63)
+        assert control.get("/api/predictive/anomaly-history?days=3").json["anomalies"] == []
+        plain = control.get("/api/predictive/anomaly-history?days=20&method=zscore").json
+        assert odd in [datetime.fromisoformat(one["step_at"]) for one in plain["anomalies"]]
+        assert control.get("/api/predictive/anomaly-history?method=magic").status == 400
+        assert control.get("/api/predictive/anomaly-history?filter=project:nothing").status == 422
