@@ -2,8 +2,8 @@
 
 Whoever fails on purpose holds up its own address. A name alone waits some seconds at most, and never at the first try
 from an address (for IPv6 a /48), so that nobody shuts its owner out. At an address from which the owner has signed in
-lately, nothing counts but the failures of that name there. How many guesses that leaves is told in docs/rbac.md, and a
-test counts them.
+lately, nothing counts but the failures of that name there. How many guesses that leaves is told in docs/rbac.md, and
+a test counts them.
 """
 
 from __future__ import annotations
