@@ -265,6 +265,33 @@ def test_a_rotated_key_stays_the_same_key_and_its_former_secret_works_for_a_whil
             keys.rotate(people.store, people.clock, ada, row["id"], overlap_hours=wrong)
 
 
+@pytest.mark.parametrize("scopes", [None, ["keys:manage", "proxy:call"]])
+def test_a_former_secret_takes_no_key_over_and_shuts_no_owner_out(
+    people: People, root: Principal, scopes: list[str] | None
+) -> None:
+    acting, old, row = people.make(root, scopes=scopes)
+    _, _, child = people.make(acting, scopes=scopes)
+    new, _, _ = keys.rotate(people.store, people.clock, root, row["id"], overlap_hours=1)
+    former = people.who(old)
+    assert former is not None
+    for key_id in (row["id"], child["id"]):
+        for change in (
+            lambda key_id=key_id: keys.rotate(people.store, people.clock, former, key_id),
+            lambda key_id=key_id: keys.change(people.store, people.clock, former, key_id, KeyChange(models=[])),
+            lambda key_id=key_id: keys.revoke_key(people.store, people.clock, former, key_id),
+        ):
+            with pytest.raises(Denied, match="former secret"):
+                change()
+    with pytest.raises(Denied, match="former secret"):
+        people.make(former, scopes=scopes)  # it could end what the former secret cannot
+    assert people.who(new) is not None
+    assert people.who(old) is not None
+    (mine,) = [one for one in keys.list_keys(people.store, root.user_id) if one["rotated_from"] == row["id"]]
+    keys.revoke_key(people.store, people.clock, former, mine["id"])
+    assert people.who(old) is None, "itself it may end"
+    assert people.who(new) is not None
+
+
 def test_a_key_gets_no_other_keys_secret(people: People, ada: Principal, root: Principal) -> None:
     acting, _, own = people.make(ada, scopes=sorted(ada.permissions), expires_in_days=1)
     _, _, other = people.make(ada)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -22,11 +23,13 @@ from ultimate_lib.access.principal import Principal
 from ultimate_lib.access.tokens import digest
 from ultimate_lib.clock import SteppedClock
 from ultimate_lib.errors import Denied, Invalid, Limited, NotFound
+from ultimate_lib.sealed import MasterKey
 from ultimate_lib.store import Store, sign_ins, tables
 
 GOOD = "violet tractor in june 7"
 OTHER = "granite teapot, quiet moss"
 HERE = "10.0.0.1"
+MASTER = MasterKey(bytes(32))
 
 
 @pytest.fixture
@@ -46,7 +49,7 @@ def ann(store: Store, clock: SteppedClock, root: Principal) -> str:
 
 
 def sign_in(store: Store, clock: SteppedClock, name: str = "ann", password: str = GOOD, address: str = HERE) -> str:
-    return passwords.sign_in(store, clock, name, password, address, "Firefox")
+    return passwords.sign_in(store, clock, MASTER, name, password, address, "Firefox")
 
 
 def kept(store: Store, user_id: str) -> str:
@@ -224,6 +227,7 @@ def test_a_name_that_fails_in_many_places_waits_some_seconds_and_no_longer(
 ) -> None:
     for number in range(21):
         fail(store, clock, name, 1, f"10.0.1.{number}")
+    fail(store, clock, name, 1, "10.0.9.9")
     with pytest.raises(Limited) as caught:
         sign_in(store, clock, name, GOOD, "10.0.9.9")
     assert (caught.value.http_status, caught.value.retry_after_s) == (429, 3.0)
@@ -247,11 +251,37 @@ def test_nobody_shuts_the_owner_of_a_name_out(store: Store, clock: SteppedClock,
     with pytest.raises(Limited):
         sign_in(store, clock, address="203.0.113.0")
     assert sign_in(store, clock, address="10.0.0.7")
-    with pytest.raises(Limited) as caught:
-        sign_in(store, clock, address="10.0.0.8")
-    assert caught.value.retry_after_s == 3.0
-    clock.advance(3)
     assert sign_in(store, clock, address="10.0.0.8"), "also from a place where it never was"
+    fail(store, clock, "ann", 1, "10.0.0.9")
+    with pytest.raises(Limited) as caught:
+        sign_in(store, clock, address="10.0.0.9")
+    assert caught.value.retry_after_s == 3.0
+
+
+def test_the_first_try_from_an_address_or_a_48_is_all_that_does_not_wait_for_the_name(
+    store: Store, clock: SteppedClock, ann: str
+) -> None:
+    """Each /64 of three /48 tries without a pause: beside the free failures of the name, each /48 has one try."""
+    got = 0
+    for number in range(40):
+        for site in range(3):
+            try:
+                sign_in(store, clock, "ann", OTHER, f"2001:db8:{site:x}:{number:x}::1")
+            except Limited:
+                continue
+            except Denied:
+                got += 1
+    assert got == delays.FREE_OF_NAME + 1
+    for site in range(3, 8):
+        for number in range(2):
+            try:
+                sign_in(store, clock, "ann", OTHER, f"2001:db8:{site:x}:{number:x}::1")
+            except Limited:
+                continue
+            except Denied:
+                got += 1
+    assert got == delays.FREE_OF_NAME + 1 + 5
+    assert sign_in(store, clock, address="10.0.0.8"), "its owner comes in meanwhile"
 
 
 def test_an_address_that_the_user_knows_waits_for_its_own_failures_alone(
@@ -264,7 +294,7 @@ def test_an_address_that_the_user_knows_waits_for_its_own_failures_alone(
             fail(store, clock, f"user{number}", 1, neighbour)
         if number < 21:
             fail(store, clock, "ann", 1, f"10.0.1.{number}")
-    for name, address in (("bob", neighbour), ("ann", "10.0.9.9")):
+    for name, address in (("bob", neighbour), ("ann", "10.0.1.1")):
         with pytest.raises(Limited):
             sign_in(store, clock, name, OTHER, address)
     assert sign_in(store, clock, address=neighbour), "the same /64"
@@ -317,6 +347,16 @@ def test_what_is_typed_as_an_unknown_name_is_kept_nowhere(
     assert not any(part in subject for part in (*whole, GOOD) for subject in subjects)
 
 
+@pytest.mark.parametrize("name", ["ann", "bob"])
+def test_no_delay_tells_whether_a_name_exists(store: Store, clock: SteppedClock, ann: str, name: str) -> None:
+    group = digest(name).hex()[:4]
+    twin = next(twin for number in itertools.count() if digest(twin := f"zz{number}").hex()[:4] == group)
+    fail(store, clock, twin, 6)
+    with pytest.raises(Limited):
+        sign_in(store, clock, twin, OTHER)
+    fail(store, clock, name, 1)
+
+
 def test_an_address_that_failed_often_waits_whoever_it_tries(store: Store, clock: SteppedClock, ann: str) -> None:
     for number in range(31):
         fail(store, clock, f"user{number}", 1)
@@ -363,7 +403,7 @@ def test_only_a_few_wait_for_their_turn_and_two_of_an_address() -> None:
             release.wait(10)
 
     def taken(number: int) -> bool:
-        return turns._inside.total() == number
+        return turns._inside[False].total() == number
 
     threads = [threading.Thread(target=take, args=(address,)) for address in ("10.0.0.1", "2001:db8::1") * 2]
     for thread in threads[:2]:
@@ -386,11 +426,46 @@ def test_only_a_few_wait_for_their_turn_and_two_of_an_address() -> None:
         thread.join()
     with turns.turn("10.0.0.9"):
         pass
-    assert not turns._inside
+    assert not any(turns._inside.values())
 
 
 def test_sign_ins_leave_half_of_the_threads_to_pages() -> None:
     assert passwords.MOST_INSIDE * 2 <= app._THREADS
+    assert passwords.MOST_INSIDE + passwords.KNOWN_INSIDE < app._THREADS
+
+
+def test_strangers_who_take_all_places_hold_up_nobody_at_an_address_it_knows(
+    store: Store, clock: SteppedClock, ann: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sign_in(store, clock)
+    turns = passwords._Turns(2, 1, 2, 1)
+    monkeypatch.setattr(passwords, "_turns", turns)
+    with turns.turn("2001:db8::1"):
+        with pytest.raises(passwords.Busy):
+            sign_in(store, clock, address="10.0.0.2")
+        assert sign_in(store, clock)
+    with turns.turn(HERE, known=True), pytest.raises(passwords.Busy):
+        sign_in(store, clock)
+
+
+def test_old_failures_are_removed_once_a_minute_and_not_at_each_try(
+    store: Store, clock: SteppedClock, ann: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    removed: list[datetime] = []
+    true: Callable[..., None] = sign_ins.forget_failures
+    monkeypatch.setattr(
+        sign_ins, "forget_failures", lambda connection, before: (removed.append(before), true(connection, before))
+    )
+    for number in range(4):
+        fail(store, clock, "ann", 1, f"10.0.1.{number}")
+        clock.advance(30)
+    assert len(removed) == 2
+    clock.advance(3600)
+    fail(store, clock, "bob", 1)
+    with store.begin() as connection:
+        assert len(connection.execute(sa.select(tables.sign_in_failures)).all()) == 4
+        found = sa.inspect(connection).get_indexes("sign_in_failures")
+    assert [index["column_names"] for index in found] == [["last_failed_at"]]
 
 
 def test_who_has_to_wait_takes_nobodys_turn(
@@ -420,12 +495,12 @@ def test_ones_own_password_changes_with_the_former_one_and_ends_all_sessions(
 ) -> None:
     me, token = own(store, clock)
     with pytest.raises(Invalid, match="one that it has"):
-        passwords.change(store, clock, me, ann, OTHER)
+        passwords.change(store, clock, MASTER, me, ann, OTHER)
     with pytest.raises(Denied, match="current password is wrong"):
-        passwords.change(store, clock, me, ann, OTHER, current=OTHER)
+        passwords.change(store, clock, MASTER, me, ann, OTHER, current=OTHER)
     assert sessions.lookup(store, clock, token) is not None
     clock.advance(60)
-    passwords.change(store, clock, me, ann, OTHER, current=GOOD, address=HERE)
+    passwords.change(store, clock, MASTER, me, ann, OTHER, current=GOOD, address=HERE)
     assert sessions.lookup(store, clock, token) is None
     with pytest.raises(Denied):
         sign_in(store, clock)
@@ -440,13 +515,13 @@ def test_anothers_password_is_set_by_who_manages_users_and_reaches_so_far(
 ) -> None:
     me, token = own(store, clock)
     with pytest.raises(NotFound):
-        passwords.change(store, clock, me, root.user_id, OTHER)
+        passwords.change(store, clock, MASTER, me, root.user_id, OTHER)
     narrow = replace(root, permissions=frozenset({"users:manage"}), key_id="key_1")
     with pytest.raises(Denied, match="does not"):
-        passwords.change(store, clock, narrow, ann, OTHER)
+        passwords.change(store, clock, MASTER, narrow, ann, OTHER)
     with pytest.raises(Denied, match="The user of this key"):
-        passwords.change(store, clock, narrow, root.user_id, OTHER)
-    passwords.change(store, clock, root, ann, OTHER)
+        passwords.change(store, clock, MASTER, narrow, root.user_id, OTHER)
+    passwords.change(store, clock, MASTER, root, ann, OTHER)
     assert sessions.lookup(store, clock, token) is None
     assert sign_in(store, clock, password=OTHER)
 

@@ -20,7 +20,10 @@ from ultimate_lib.access.keys import KeyCache
 from ultimate_lib.access.principal import Principal, of_user
 from ultimate_lib.clock import SteppedClock
 from ultimate_lib.errors import Denied, Invalid, Limited, NotFound
+from ultimate_lib.sealed import MasterKey
 from ultimate_lib.store import Store, audit, tables
+
+MASTER = MasterKey(bytes(32))
 
 
 @pytest.fixture
@@ -185,7 +188,7 @@ def test_who_sees_less_sets_no_password_of_who_sees_more(store: Store, clock: St
     narrow, ann = person(store, clock, "narrow", admin="own"), person(store, clock, "ann", analyst="all")
     for change in (
         lambda: sessions.password_link(store, clock, narrow, ann.user_id),
-        lambda: passwords.change(store, clock, narrow, ann.user_id, "a long enough sentence"),
+        lambda: passwords.change(store, clock, MASTER, narrow, ann.user_id, "a long enough sentence"),
         lambda: users.set_roles(store, clock, narrow, ann.user_id, {}),
     ):
         with pytest.raises(Denied):

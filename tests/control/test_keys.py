@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.control import alone, calls
 from tests.control.alone import Alone
 from tests.harness import wait_until
+from ultimate_lib.access.roles import ROLES
 
 
 @pytest.fixture
@@ -128,3 +130,25 @@ def test_a_key_that_may_do_less_than_its_user_sees_itself_and_what_it_made(contr
     above = narrow["about"]["id"]
     for method, path in (("GET", ""), ("GET", "/usage"), ("DELETE", "")):
         assert control.ask(method, f"/api/keys/{above}{path}", key=child["key"]).status == 404
+
+
+@pytest.mark.parametrize(
+    "limit", [{"models": ["claude-haiku-4-5"]}, {"project": "p", "locked": ["project"]}, {"expires_in_days": 1}]
+)
+def test_lesson_L10_a_limited_key_becomes_no_user_without_its_limits(control: Alone, limit: dict[str, Any]) -> None:
+    admin = {"name": "limited", "scopes": sorted(ROLES["admin"]), **limit}
+    mighty = control.ask("POST", "/api/keys", key=control.key, told=admin).json["key"]
+    user_id = "user_ann"
+    ann = control.add_user("ann", "api_user")
+    narrow = control.ask("POST", "/api/keys", key=ann, told={"name": "limited", **limit}).json["key"]
+    password = {"password": "violet tractor in june 7"}
+    for key, method, path, told in (
+        (narrow, "PUT", f"/api/users/{user_id}/password", password),
+        (mighty, "PUT", f"/api/users/{user_id}/password", password),
+        (mighty, "POST", f"/api/users/{user_id}/link", None),
+        (mighty, "PUT", f"/api/users/{user_id}/roles", {"roles": {"admin": None}}),
+        (mighty, "POST", "/api/users", {"name": "eve", "roles": {"api_user": None}, **password}),
+    ):
+        reply = control.ask(method, path, key=key, told=told)
+        assert (reply.status, reply.json["error"]["code"]) == (403, "reach"), (method, path, reply.text)
+    assert control.ask("PUT", f"/api/users/{user_id}/password", key=ann, told=password).status == 200

@@ -157,6 +157,32 @@ def test_a_used_ratio_that_is_told_alone_is_in_whole_percents() -> None:
     )
 
 
+def test_a_narrow_key_sees_what_concerns_it_and_no_other_key_of_its_user(control: Alone) -> None:
+    ann = control.add_user("eli", "api_user")
+
+    def key(by: str, name: str) -> tuple[str, str]:
+        told = {"name": name, "scopes": ["proxy:call"]}
+        made = control.ask("POST", "/api/keys", key=by, told=told).json
+        return made["key"], made["about"]["id"]
+
+    (narrow, own_id), (_, other_id) = key(ann, "narrow"), key(ann, "other")
+    _, below_id = key(narrow, "below")
+    subjects = {"key": (own_id, below_id), "user": ("eli",)}
+    seen = [make(control, subject=kind, subject_id=one)["id"] for kind, ids in subjects.items() for one in ids]
+    hidden = make(control, subject="key", subject_id=other_id)["id"]
+    rate = {"subject": "key", "subject_id": other_id, "concurrent": 1}
+    rate_id = control.ask("POST", "/api/rate-limits", key=control.key, told=rate).json["id"]
+    for path in ("/api/budgets", "/api/budgets/status"):
+        for asking, told in ((narrow, {*seen}), (ann, {*seen, hidden})):
+            found = control.get(path, key=asking).json["budgets"]
+            assert {one["id"] for one in found if one["subject"] != "global"} == told
+    for path in (f"/api/budgets/{hidden}", f"/api/rate-limits/{rate_id}"):
+        assert control.get(path, key=narrow).status == 404
+        assert control.get(path, key=ann).status == 200
+    found = control.get("/api/rate-limits", key=narrow).json["rate_limits"]
+    assert [one for one in found if one["subject"] != "global"] == []
+
+
 def test_budgets_of_all_ones_keys_are_seen_however_many_there_are(control: Alone) -> None:
     key = control.add_user("dora", "api_user")
     with control.bench.store.begin() as connection:

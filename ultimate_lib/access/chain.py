@@ -74,6 +74,7 @@ def principal(chain: Sequence[Link]) -> Principal | None:
         roles,
         teams,
         key_id=row["rotated_from"] or row["id"],  # a former secret is still the same key
+        former=row["rotated_from"] is not None,
         expires_at_us=int(expires_at.timestamp() * 1_000_000) if expires_at is not None else None,
         **reach,
     )

@@ -1,18 +1,20 @@
 """Delays after failed sign-ins: long ones for a name at an address, and for an address; short ones for a name alone.
 
-Whoever fails on purpose holds up its own address. A name alone waits some seconds at most, so that nobody shuts its
-owner out; and at an address from which the owner has signed in lately, nothing counts but the failures of that name
-there. How many guesses that leaves is told in docs/rbac.md, and a test counts them.
+Whoever fails on purpose holds up its own address. A name alone waits some seconds at most, and never at the first try
+from an address (for IPv6 a /48), so that nobody shuts its owner out. At an address from which the owner has signed in
+lately, nothing counts but the failures of that name there. How many guesses that leaves is told in docs/rbac.md, and
+a test counts them.
 """
 
 from __future__ import annotations
 
-import hashlib
+import hmac
 import math
 from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
+from weakref import WeakKeyDictionary
 
-from ultimate_lib.access.addresses import network
+from ultimate_lib.access.addresses import network, site
 from ultimate_lib.errors import Limited
 from ultimate_lib.store import audit, sign_ins
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from ultimate_lib.clock import Clock
+    from ultimate_lib.sealed import MasterKey
     from ultimate_lib.store import Store
 
 FREE_FAILURES = 5  # of a name at an address
@@ -32,7 +35,8 @@ FREE_OF_NAME = 20
 NAME_S = 3.0  # of a name, wherever it is tried from
 KNOWN = timedelta(days=30)
 _FORGET = timedelta(hours=1)  # after so long without another failure
-_UNKNOWN_DIGITS = 4
+_FORGET_EVERY = timedelta(minutes=1)  # rows are removed: not at each try, which holds the store
+_forgets_at: WeakKeyDictionary[Store, datetime] = WeakKeyDictionary()
 
 
 class Try(NamedTuple):
@@ -41,24 +45,28 @@ class Try(NamedTuple):
     pair: str  # a name at an address
     address: str
     name: str
+    site: str  # a name at all addresses that are likely one customer's
     known: bool  # the user has signed in from there lately: only the first holds it up
 
     @property
     def subjects(self) -> tuple[str, ...]:
         """Under which a failure is counted."""
-        return self.pair, self.address, self.name
+        return self.pair, self.address, self.name, self.site
 
 
-def of(connection: Connection, user_id: str | None, name: str, address: str, now: datetime) -> Try:
+def of(  # noqa: PLR0917 - whose try, from where, when
+    connection: Connection, master: MasterKey, user_id: str | None, name: str, address: str, now: datetime
+) -> Try:
     """Return what a try of a name counts for; `user_id` is None for a name that nobody has.
 
-    Of such a name, which may be a password in the wrong field, no more is kept than which of 65,536 groups it is in.
+    Every name counts by itself, so that no delay tells which names exist. One that nobody has may be a password in
+    the wrong field: what is kept of a name is therefore keyed, and a copy of the store alone lets nobody try.
     """
     place = network(address)
     seen = sign_ins.addresses(connection, user_id or "", now - KNOWN)
-    told = user_id or f"?{hashlib.sha256(name.encode('utf-8', 'replace')).hexdigest()[:_UNKNOWN_DIGITS]}"
+    told = hmac.new(master.derive("sign-in-names"), name.encode("utf-8", "surrogatepass"), "sha256").hexdigest()
     known = any(network(one) == place for one in seen)
-    return Try(f"pair:{told} {place}", f"address:{place}", f"name:{told}", known)
+    return Try(f"pair:{told} {place}", f"address:{place}", f"name:{told}", f"site:{told} {site(address)}", known)
 
 
 def of_pair(failures: int) -> float:
@@ -90,6 +98,8 @@ def check(connection: Connection, tried: Try, now: datetime) -> None:
     rules = {tried.pair: of_pair, tried.address: of_address, tried.name: of_name}
     if tried.known:
         rules = {tried.pair: of_known}
+    elif not _counted(connection, tried.site, now)[0]:
+        del rules[tried.name]  # its first try there: else who fails from ever new places shuts its owner out
     wait = 0.0
     for subject, delay_s in rules.items():
         failures, last = _counted(connection, subject, now)
@@ -110,7 +120,9 @@ def charge(store: Store, clock: Clock, tried: Try) -> None:
     with store.begin() as connection:
         audit.take_turn(connection)
         check(connection, tried, now)
-        sign_ins.forget_failures(connection, now - _FORGET)
+        if now >= _forgets_at.get(store, now):
+            _forgets_at[store] = now + _FORGET_EVERY
+            sign_ins.forget_failures(connection, now - _FORGET)
         for subject in tried.subjects:
             sign_ins.set_failures(connection, subject, _counted(connection, subject, now)[0] + 1, now)
 

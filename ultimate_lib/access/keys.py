@@ -16,7 +16,7 @@ from ultimate_lib.access.changes import Changed, audited, expect
 from ultimate_lib.access.key_cache import KeyCache
 from ultimate_lib.access.roles import permissions_of, view_of
 from ultimate_lib.access.tokens import PREFIX_SHOWN, SHAPE, digest, new_token
-from ultimate_lib.errors import Invalid, NotFound
+from ultimate_lib.errors import Denied, Invalid, NotFound
 from ultimate_lib.records import new_call_id
 from ultimate_lib.store import audit, identities
 from ultimate_lib.store import keys as rows
@@ -37,6 +37,7 @@ __all__ = [
     "change",
     "create_key",
     "digest",
+    "ids_of",
     "list_keys",
     "one",
     "revoke_key",
@@ -92,6 +93,7 @@ def create_key(
     has; they may exceed neither the maker's nor the user's. What a key makes inherits what it does not name, ends
     no later, and keeps to its models and locks. Raises `Invalid`, `Denied`, `NotFound`.
     """
+    _require_present(maker)
     wanted = key_rules.scopes(scopes if scopes is not None else _DEFAULT_SCOPES, maker.permissions, "its maker")
     asked = {"team": team, "project": project, "cost_center": cost_center, "app": app, "tags": tags}
     now = clock.now()
@@ -275,6 +277,12 @@ def sees_below(who: Principal) -> str | None:
     return who.key_id if who.narrow and "keys:manage" not in who.permissions else None
 
 
+def ids_of(connection: Connection, who: Principal) -> set[str]:
+    """Return the ids of the caller's own keys, also ended ones: its user's; a narrow one's: it and what it made."""
+    top = sees_below(who)
+    return {top, *_below(connection, top)} if top is not None else rows.ids_of(connection, who.user_id)
+
+
 def one(store: Store, who: Principal, key_id: str) -> dict[str, Any]:
     """Return a key that the caller may see: its own, with `keys:manage` anyone's, those booked on a team it leads."""
     with store.begin() as connection:
@@ -295,10 +303,12 @@ def _is_within(connection: Connection, who: Principal, row: Mapping[str, Any]) -
 
 
 def _to_change(connection: Connection, actor: Principal, key_id: str, *, former: bool = False) -> Mapping[str, Any]:
-    """Return the row of a live key that the actor may change. Raises `NotFound`, `Invalid`."""
+    """Return the row of a live key that the actor may change. Raises `NotFound`, `Invalid`, `Denied`."""
     row = rows.by_id(connection, key_id)
     if row is None or row["revoked_at"] is not None or not _is_within(connection, actor, row):
         raise _unknown(key_id)
+    if row["rotated_from"] is None:
+        _require_present(actor)
     if row["rotated_from"] is not None and not former:
         raise Invalid(
             f"This is a former secret of '{row['rotated_from']}'.",
@@ -306,6 +316,16 @@ def _to_change(connection: Connection, actor: Principal, key_id: str, *, former:
             code="former",
         )
     return row
+
+
+def _require_present(actor: Principal) -> None:
+    """Raise `Denied` for a former secret: who was rotated away takes no key over and shuts no owner out."""
+    if actor.former:
+        raise Denied(
+            "A former secret makes, changes, rotates and ends no key.",
+            hint="Ask with the key's new one.",
+            code="former",
+        )
 
 
 def _below(connection: Connection, key_id: str) -> list[str]:

@@ -37,11 +37,14 @@ if TYPE_CHECKING:
 
     from ultimate_lib.access.principal import Principal
     from ultimate_lib.clock import Clock
+    from ultimate_lib.sealed import MasterKey
     from ultimate_lib.store import Store
 
 SHORTEST, LONGEST = 12, 128
 MOST_INSIDE = 4
 """Sign-ins and new passwords that hold a thread at a time, half of those that control has: pages go on."""
+KNOWN_INSIDE = 2
+"""Sign-ins beside these from where their user has signed in lately: strangers who take all places hold none up."""
 _AT_ONCE = 2  # of these at work, the rest waits
 _MOST_OF_ONE = 2  # inside from one address
 _NICE = 5
@@ -60,31 +63,35 @@ class Busy(Limited):
 class _Turns:
     """Lets a few in at a time, a few more wait, and sends the rest away: no address takes all places."""
 
-    def __init__(self, at_once: int, most_inside: int, most_of_one: int) -> None:
+    def __init__(self, at_once: int, most_inside: int, most_of_one: int, known_inside: int = 0) -> None:
         self._room = threading.BoundedSemaphore(at_once)
-        self._most_inside, self._most_of_one = most_inside, most_of_one
+        self._most_of_one = most_of_one
+        self._most = {False: most_inside, True: known_inside}
         self._guard = threading.Lock()
-        self._inside: Counter[str] = Counter()
+        self._inside: dict[bool, Counter[str]] = {False: Counter(), True: Counter()}
 
     @contextlib.contextmanager
-    def turn(self, address: str) -> Iterator[None]:
-        """Wait for a turn. Raises `Busy` when too many wait, or too many from this address."""
-        place = network(address)
+    def turn(self, address: str, *, known: bool = False) -> Iterator[None]:
+        """Wait for a turn; who is known at the address has places of its own.
+
+        Raises `Busy` when too many wait, or too many from this address.
+        """
+        place, inside = network(address), self._inside[known]
         with self._guard:
-            if self._inside[place] >= self._most_of_one or self._inside.total() >= self._most_inside:
+            if inside[place] >= self._most_of_one or inside.total() >= self._most[known]:
                 raise Busy("Too many people sign in just now.", hint="Try again in a few seconds.", retry_after_s=1.0)
-            self._inside[place] += 1
+            inside[place] += 1
         try:
             with self._room:
                 yield
         finally:
             with self._guard:
-                self._inside[place] -= 1
-                if not self._inside[place]:
-                    del self._inside[place]
+                inside[place] -= 1
+                if not inside[place]:
+                    del inside[place]
 
 
-_turns = _Turns(_AT_ONCE, MOST_INSIDE, _MOST_OF_ONE)
+_turns = _Turns(_AT_ONCE, MOST_INSIDE, _MOST_OF_ONE, KNOWN_INSIDE)
 
 
 @functools.cache
@@ -132,7 +139,7 @@ def hashed(password: str, name: str, email: str | None = None, *, address: str =
 
 
 def sign_in(  # noqa: PLR0917 - who signs in, from where
-    store: Store, clock: Clock, name: str, password: str, address: str, agent: str
+    store: Store, clock: Clock, master: MasterKey, name: str, password: str, address: str, agent: str
 ) -> str:
     """Return the token of a new session.
 
@@ -142,10 +149,10 @@ def sign_in(  # noqa: PLR0917 - who signs in, from where
     ready = _folded(password)
     with store.begin() as connection:
         row = people.user_named(connection, name) if _can_be_a_name(name) else None
-        tried = delays.of(connection, row["id"] if row is not None else None, name, address, clock.now())
+        tried = delays.of(connection, master, row["id"] if row is not None else None, name, address, clock.now())
         delays.check(connection, tried, clock.now())  # who has to wait takes nobody's turn
     kept = row["password_hash"] if row is not None and row["active"] else None
-    with _turns.turn(address):
+    with _turns.turn(address, known=tried.known):
         delays.charge(store, clock, tried)
         right = _verified(kept or _nobodys(), ready) and kept is not None
         better = _hash(ready) if right and kept and _hasher().check_needs_rehash(kept) else None
@@ -174,9 +181,10 @@ def _wrong() -> Denied:
     )
 
 
-def change(
+def change(  # noqa: PLR0917 - who changes whose
     store: Store,
     clock: Clock,
+    master: MasterKey,
     actor: Principal,
     user_id: str,
     password: str,
@@ -201,7 +209,7 @@ def change(
         require_reach(connection, actor, user_id)
         expect(version, row)
     if own and row["password_hash"] is not None:
-        _check_current(store, clock, row, current, address)
+        _check_current(store, clock, master, row, current, address)
     kept = hashed(password, row["name"], row["email"], address=address)
     now = clock.now()
     with store.begin() as connection:
@@ -251,14 +259,16 @@ def _replace(connection: Connection, user_id: str, kept: str, now: datetime) -> 
     sign_ins.void_links(connection, user_id, now)
 
 
-def _check_current(store: Store, clock: Clock, row: RowMapping, current: str | None, address: str) -> None:
+def _check_current(  # noqa: PLR0917 - whose, from where
+    store: Store, clock: Clock, master: MasterKey, row: RowMapping, current: str | None, address: str
+) -> None:
     if current is None:
         raise Invalid("To change a password, give the one that it has.", code="password_current")
     ready = _folded(current)
     with store.begin() as connection:
-        tried = delays.of(connection, row["id"], row["name"], address, clock.now())
+        tried = delays.of(connection, master, row["id"], row["name"], address, clock.now())
         delays.check(connection, tried, clock.now())
-    with _turns.turn(address):
+    with _turns.turn(address, known=tried.known):
         delays.charge(store, clock, tried)
         right = _verified(row["password_hash"], ready)
     if not right:

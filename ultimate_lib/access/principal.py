@@ -20,6 +20,7 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     user_name: str
     permissions: frozenset[str]
     key_id: str | None = None
+    former: bool = False  # by a former secret of that key, which works for a while after a rotation
     team: str | None = None  # that its calls are booked under
     project: str | None = None
     cost_center: str | None = None

@@ -1,7 +1,7 @@
 """How far a caller reaches: it changes nobody who may do more than itself, and grants nothing that it does not have.
 
 A key may do less than its user. What would make it as mighty as the user (a password, a link, a role) is therefore
-out of its reach, unless it holds all that the user holds.
+out of its reach, unless it holds all that the user holds, and ends no sooner, calls any model and has nothing locked.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ _DEFAULT_SCOPES = {"admin": "all", "api_user": "own"}
 
 
 def require_reach(connection: Connection, actor: Principal, user_id: str) -> None:
-    """Raise `Denied` when a user may do more, or sees more calls, than the caller does."""
+    """Raise `Denied` when a user may do more, or sees more calls, than the caller does; for a limited key always."""
+    _require_unlimited(actor)
     held = people.roles_of(connection, [user_id])[user_id]
     view = view_of(held)
     if SCOPES.index(view) > SCOPES.index(actor.view):
@@ -43,12 +44,14 @@ def require_reach(connection: Connection, actor: Principal, user_id: str) -> Non
 
 
 def require_grants(actor: Principal, roles: Mapping[str, str], held: Mapping[str, str] | None = None) -> None:
-    """Raise `Denied` when `roles` give what the caller lacks: a permission, or sight of more calls than it sees.
+    """Raise `Denied` when `roles` give what the caller lacks: a permission, sight of more calls, a key's being free.
 
     `held` are roles that the user has already: what those gave may stay.
     """
     had = held or {}
     fresh = {role for role, scope in roles.items() if had.get(role) != scope}
+    if fresh:
+        _require_unlimited(actor)
     excess = permissions_of(fresh - had.keys()) - actor.permissions
     if excess:
         raise Denied(
@@ -62,6 +65,18 @@ def require_grants(actor: Principal, roles: Mapping[str, str], held: Mapping[str
             f"Nobody grants sight of {view} calls who sees only {actor.view}.",
             hint="Grant the role with a narrower scope.",
             code="grant_excess",
+        )
+
+
+def _require_unlimited(actor: Principal) -> None:
+    """Raise `Denied` for a key with an end, a list of models or locks: users have none of these."""
+    limits = {"models": actor.models is not None, "locks": bool(actor.locked), "end": actor.expires_at_us is not None}
+    if actor.key_id is not None and any(limits.values()):
+        told = " and ".join(name for name, there in limits.items() if there)
+        raise Denied(
+            f"This key has limits ({told}) that a user has not.",
+            hint="Sign in, or ask with a key that has no end, models or locks.",
+            code="reach",
         )
 
 

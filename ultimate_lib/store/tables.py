@@ -151,7 +151,7 @@ sign_in_failures = sa.Table(
     metadata,
     sa.Column("subject", sa.Text, primary_key=True),  # name:… or address:…
     sa.Column("failures", sa.Integer, nullable=False),
-    sa.Column("last_failed_at", Instant, nullable=False),
+    sa.Column("last_failed_at", Instant, nullable=False, index=True),
 )
 sign_in_links = sa.Table(
     "sign_in_links",

@@ -126,7 +126,9 @@ def verify(_bench: Workbench, caller: Caller, _: Nothing) -> Verified:
 def login(bench: Workbench, caller: Caller, told: SignIn) -> Answer:
     """Begin a session with name and password."""
     require_safe_way(bench, caller)
-    token = passwords.sign_in(bench.store, bench.clock, told.name, told.password, caller.address, caller.agent)
+    token = passwords.sign_in(
+        bench.store, bench.clock, bench.master, told.name, told.password, caller.address, caller.agent
+    )
     return _signed_in(bench, token)
 
 

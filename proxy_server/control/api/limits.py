@@ -15,11 +15,11 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from proxy_server import snapshot
 from proxy_server.control.cursors import Cursor, Limit, decode, page
-from ultimate_lib.access import changes
+from ultimate_lib.access import changes, keys
 from ultimate_lib.errors import NotFound
 from ultimate_lib.limits import edit
 from ultimate_lib.limits.status import BudgetState, status
-from ultimate_lib.store import identities, keys
+from ultimate_lib.store import identities
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -249,7 +249,7 @@ def _sight(bench: Workbench, caller: Caller) -> Callable[[str, str | None], bool
         return lambda _subject, _subject_id: True
     with bench.store.begin() as connection:
         own = {
-            "key": keys.ids_of(connection, known.user_id),
+            "key": keys.ids_of(connection, known),
             "user": {known.user_id},
             "team": {*identities.teams_of(connection, known.user_id), *([known.team] if known.team else [])},
         }

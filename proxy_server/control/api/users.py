@@ -198,6 +198,7 @@ def set_password(bench: Workbench, caller: Caller, told: NewPassword) -> Answer:
     token = passwords.change(
         bench.store,
         bench.clock,
+        bench.master,
         caller.known,
         told.id,
         told.password,

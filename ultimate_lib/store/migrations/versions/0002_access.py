@@ -52,6 +52,7 @@ def _sign_in_failures() -> None:
         sa.Column("last_failed_at", Instant(), nullable=False),
         sa.PrimaryKeyConstraint("subject", name=op.f("pk_sign_in_failures")),
     )
+    op.create_index(op.f("ix_sign_in_failures_last_failed_at"), "sign_in_failures", ["last_failed_at"], unique=False)
 
 
 def _budget_sums() -> None:
