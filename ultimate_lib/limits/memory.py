@@ -125,7 +125,7 @@ class MemoryCounters:
         if not wants:
             return hold
         at_once = self.owning
-        for account in hard:  # quicker than any(); nobody overtakes who waits
+        for account, _, _, _ in wants:  # quicker than any(); nobody overtakes who waits
             at_once = at_once and not account.queue
         answer: Hold | Wait | Refusal | None = self._decide(wants, ask, hold) if at_once else None
         if answer is None:
