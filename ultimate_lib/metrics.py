@@ -53,6 +53,7 @@ class Metric:
     value: pl.Expr | None = None  # over the parts
     measure: str | None = None
     quantile: float | None = None
+    adds: bool = False  # the figures of two spans add up to that of both
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,11 +199,11 @@ def _ratio(above: pl.Expr, below: pl.Expr) -> pl.Expr:
 
 
 def _sum_of(name: str, unit: str, sentence: str) -> Metric:
-    return Metric(name, unit, sentence, (name,), pl.col(name))
+    return Metric(name, unit, sentence, (name,), pl.col(name), adds=True)
 
 
 def _usd(name: str, part: str, sentence: str) -> Metric:
-    return Metric(name, "usd", sentence, (part,), pl.col(part) / NANO)
+    return Metric(name, "usd", sentence, (part,), pl.col(part) / NANO, adds=True)
 
 
 def _share(name: str, unit: str, above: str, below: str, sentence: str, *, times: int = 1, per: int = 1) -> Metric:
@@ -236,6 +237,7 @@ METRICS: dict[str, Metric] = {
             "Input and output tokens.",
             ("input_tokens", "output_tokens"),
             pl.coalesce(_in + _out, _in, _out),
+            adds=True,
         ),
         _usd("cost_usd", "cost_nano_usd", "Spend: cost of priced calls, subscriptions left out."),
         _share(

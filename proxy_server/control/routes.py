@@ -15,6 +15,7 @@ from proxy_server.control.answers import Caller, Nothing, Page
 from proxy_server.control.api import (
     access,
     analytics,
+    anomalies,
     audit,
     auth,
     calls,
@@ -159,6 +160,10 @@ TABLE: tuple[Route, ...] = (
     Route("GET", "/api/predictive/patterns", patterns.patterns, "analytics:view",
           "The shape of a metric's days and weeks, and when its level changed.", "?metric=requests",
           takes=patterns.AskedPatterns, gives=patterns.PatternsTold, heavy=True, refuses=_TOO_LITTLE),
+    Route("GET", "/api/predictive/anomaly-history", anomalies.history_of, "analytics:view",
+          "Hours or days of a metric unlike those before, why, and whose calls made them.",
+          "?metric=cost_usd&grain=hour&days=30", takes=anomalies.AskedAnomalies, gives=anomalies.AnomalyHistory,
+          heavy=True, refuses=_TOO_LITTLE),
     Route("GET", "/api/calls/{id}", calls.call, "analytics:view",
           "One call: every column of its record, and why it costs what it does.", "",
           takes=calls.OneCall, gives=calls.CallTold, heavy=True),

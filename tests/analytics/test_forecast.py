@@ -225,6 +225,15 @@ def test_bounds_are_finite_and_in_order_whatever_comes(
     assert len(found.naive) == horizon
 
 
+@pytest.mark.parametrize("length", [24, 80, 200, 500, 700, 1440])
+@pytest.mark.parametrize("horizon", [168, 744, 2160])
+def test_hours_are_forecast_as_far_as_is_allowed(length: int, horizon: int) -> None:
+    found = forecast(weekly(length), horizon, step="hour")
+    assert len(found.point) == horizon
+    assert np.isfinite(found.paths).all()
+    assert found.point.mean() == pytest.approx(9, rel=0.35)
+
+
 @pytest.mark.parametrize("step", ["hour", "day"])
 def test_no_member_sees_what_comes_after_its_origin(step: families.Step) -> None:
     length = 700 if step == "hour" else 500

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from proxy_server.control.api.predictive import later_of
+from proxy_server.control.api.predictive import later_of, left_of
 from proxy_server.control.api.span import zone_of
 from tests.control import alone, calls
 from tests.control.calls import call
@@ -15,6 +15,7 @@ from ultimate_lib.lake.ingest import run_once
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.control.alone import Alone
 
@@ -74,6 +75,10 @@ def test_hours_and_other_metrics(control: Alone) -> None:
     assert len(told["rows"]) == 24
     assert told["summary"]["total_cost"] is None
     assert told["summary"]["total"] == pytest.approx(sum(row["value"] for row in told["rows"]))
+    each = forecast(control, "metric=cost_per_request_usd&days=7&filter=project:search")
+    assert (each["summary"]["total"], each["summary"]["mean"]) == (None, pytest.approx(1.5, rel=0.01))
+    far = forecast(control, "grain=hour&days=90&filter=project:search")
+    assert len(far["rows"]) == 90 * 24
     by_latency = forecast(control, "metric=latency&days=2&filter=project:search")
     assert by_latency["metric"] == "latency_p95_ms"
     assert (by_latency["summary"]["total"], by_latency["risk_level"]) == (None, "unknown")
@@ -166,3 +171,56 @@ def test_who_sees_its_own_calls_alone_gets_no_forecast_of_anothers(control: Alon
     assert own.status == 422, own.text
     assert "3 days are known" in own.json["error"]["message"]  # his own, and not Ann's forty
     assert control.get("/api/predictive/forecast?filter=user:user_ann", key=key).status == 403
+
+
+@pytest.mark.parametrize(
+    ("utc", "left"), [("2026-10-25T00:30", 0.5), ("2026-10-25T01:15", 0.75), ("2026-03-29T00:30", 0.5)]
+)
+def test_what_is_left_of_an_hour_is_time_also_when_clocks_change(utc: str, left: float) -> None:
+    zone = zone_of("Europe/Berlin")
+    now = datetime.fromisoformat(f"{utc}+00:00").astimezone(zone)
+    assert left_of(later_of(now, zone, "hour", 1), now) == pytest.approx(left)
+
+
+def test_a_forecast_is_the_same_with_a_budget_that_looks_further(control: Alone) -> None:
+    before = forecast(control, "days=3&filter=model:gpt-4o-mini&filter=project:search")
+    assert before["budgets"] == []  # two filters: no budget counts these
+    alone = forecast(control, "days=3&filter=project:search")
+    assert alone["budgets"]
+    assert [row["value"] for row in alone["rows"]] == [row["value"] for row in before["rows"]]
+
+
+def test_an_hour_unlike_others_is_found_with_who_made_it(tmp_path: Path) -> None:
+    with alone.start(tmp_path) as control:
+        begin = TODAY - timedelta(days=30)
+        made = [
+            call(begin + timedelta(hours=hour, minutes=number), project="search", cost_nano_usd=PER_CALL)
+            for hour in range(int((datetime.now(UTC) - begin) / timedelta(hours=1)) + 1)
+            for number in range(3 if 8 <= hour % 24 < 18 else 1)
+        ]
+        odd = begin + timedelta(days=25, hours=14)
+        made += [
+            call(
+                odd + timedelta(seconds=one),
+                project="runaway",
+                model_routed="claude",
+                cost_nano_usd=PER_CALL,
+            )
+            for one in range(60)
+        ]
+        calls.write(control.bench.settings, *made)
+        run_once(control.bench.lake)
+        told = control.get("/api/predictive/anomaly-history?days=20").json
+        assert [datetime.fromisoformat(one["step_at"]) for one in told["anomalies"]] == [odd]
+        [one] = told["anomalies"]
+        assert one["value"] == pytest.approx(63 * 1.5)
+        assert one["expected_high"] < 10
+        assert one["score"] > told["threshold"]
+        by = {part["dimension"]: part for part in one["made_by"]}
+        assert by["project"]["value"] == "runaway"
+        assert by["project"]["share"] == pytest.approx(60 / 63)
+        assert control.get("/api/predictive/anomaly-history?days=3").json["anomalies"] == []
+        plain = control.get("/api/predictive/anomaly-history?days=20&method=zscore").json
+        assert odd in [datetime.fromisoformat(one["step_at"]) for one in plain["anomalies"]]
+        assert control.get("/api/predictive/anomaly-history?method=magic").status == 400
+        assert control.get("/api/predictive/anomaly-history?filter=project:nothing").status == 422

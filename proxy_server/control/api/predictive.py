@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 _HISTORY = {"hour": timedelta(days=60), "day": timedelta(days=800)}
 _SHOWN = {"hour": 14 * 24, "day": 90}
 _LONGEST_BUDGET = {"hour": 31 * 24, "day": 31}  # how far ahead a budget's end is looked for
-COUNTED = frozenset({"calls", "tokens", "usd"})  # units whose steps add up to a total
 _NANO = 1e9
 
 
@@ -148,12 +147,14 @@ def forecast(bench: Workbench, caller: Caller, asked: AskedForecast) -> Forecast
     now = bench.clock.now().astimezone(zone)
     past = history(bench, caller, asked.filter, name, asked.grain, now)
     per_day = 24 if asked.grain == "hour" else 1
-    steps, counted = asked.days * per_day, METRICS[name].unit in COUNTED
+    steps, counted = asked.days * per_day, METRICS[name].adds
     budgets = _concerned(bench, caller, asked, name)
     ahead = max([steps, *(_steps_until(one, now, asked.grain) for one in budgets)])
-    made = made_of(past.values.tobytes(), past.tokens.tobytes(), ahead, asked.grain, name == "cost_usd")
+    values, tokens = past.values.tobytes(), past.tokens.tobytes()
+    made = made_of(values, tokens, steps, asked.grain, name == "cost_usd")
+    further = made_of(values, tokens, ahead, asked.grain, name == "cost_usd") if budgets else made
     later = later_of(now, zone, asked.grain, ahead)
-    outlooks = [_budget(one, made, later, now) for one in budgets]
+    outlooks = [_budget(one, further, later, now) for one in budgets]
     risk, reason = _risk(outlooks, past, made, steps) if counted else ("unknown", "A risk is told of what adds up.")
     summary = _summary(made, steps, counted=counted, cost=name == "cost_usd")
     return Forecasted(
@@ -221,7 +222,7 @@ def history(  # noqa: PLR0917 - the parts of a question
         )
     frame = frame[int(np.argmax(called)) :]
     value = pl.col(name).cast(pl.Float64)
-    if METRICS[name].unit in COUNTED:  # where no call was made nothing was spent: that is known
+    if METRICS[name].adds:  # where no call was made nothing was spent: that is known
         value = pl.when(pl.col("requests") == 0).then(0.0).otherwise(value)
     told = frame.select(
         value.fill_null(float("nan")).alias("value"), pl.col("total_tokens").cast(pl.Float64).fill_null(0)
@@ -272,7 +273,7 @@ def _budget(budget: BudgetState, made: Forecast, later: list[datetime], now: dat
     steps = next((at for at, when in enumerate(later) if end is not None and when >= end), len(later) - 1)
     scale = _NANO if budget.unit == "nano_usd" else 1.0
     paths = made.paths[:, :steps].copy()
-    paths[:, 0] *= (later[1] - now) / (later[1] - later[0])  # the rest of the step that is running
+    paths[:, 0] *= left_of(later, now)
     found = outlook.exhaustion(paths, (budget.amount - (budget.spent or 0)) / scale)
     when = [None if at is None else later[at + 1] for at in (found.likely, found.early, found.late)]
     return BudgetOutlook(
@@ -338,6 +339,12 @@ def backtest_of(made: Forecast) -> Backtest | None:
 def floor(now: datetime, grain: str) -> datetime:
     """Return the beginning of the step that an instant lies in."""
     return now.replace(hour=now.hour if grain == "hour" else 0, minute=0, second=0, microsecond=0)
+
+
+def left_of(later: list[datetime], now: datetime) -> float:
+    """Return which part of the step that is running is still to come: of time, not of the clock on the wall."""
+    begin, end, at = (one.astimezone(UTC) for one in (later[0], later[1], now))
+    return (end - at) / (end - begin)
 
 
 def later_of(now: datetime, zone: ZoneInfo, grain: str, steps: int) -> list[datetime]:

@@ -9,12 +9,12 @@ from msgspec import Meta, Struct
 
 from proxy_server.control.api.analytics import Filter, where
 from proxy_server.control.api.predictive import (
-    COUNTED,
     Backtest,
     backtest_of,
     floor,
     history,
     later_of,
+    left_of,
     made_of,
     metric_of,
 )
@@ -62,7 +62,7 @@ def thresholds(bench: Workbench, caller: Caller, asked: AskedThresholds) -> Thre
     from ultimate_lib.metrics import METRICS  # noqa: PLC0415 - see above
 
     name = metric_of(asked.metric)
-    if METRICS[name].unit not in COUNTED:
+    if not METRICS[name].adds:
         raise Invalid(f"'{name}' does not add up over a period.", hint="Ask for cost_usd, total_tokens or requests.")
     billing = bench.settings.billing
     running = span(asked.period, bench.clock.now_us(), billing)
@@ -73,7 +73,7 @@ def thresholds(bench: Workbench, caller: Caller, asked: AskedThresholds) -> Thre
     steps = sum(at < end for at in later_of(floor(now, grain), now.tzinfo, grain, 31))  # type: ignore[arg-type] # a ZoneInfo
     made = made_of(past.values.tobytes(), past.tokens.tobytes(), steps, grain, name == "cost_usd")
     edges = later_of(floor(now, grain), now.tzinfo, grain, 1)  # type: ignore[arg-type] # a ZoneInfo
-    left = (edges[1] - now) / (edges[1] - edges[0])  # of the step that is running
+    left = left_of(edges, now)
     point, paths = made.point.copy(), made.paths.copy()
     point[0] *= left
     paths[:, 0] *= left

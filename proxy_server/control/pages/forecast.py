@@ -83,7 +83,7 @@ def forecast(bench: Workbench, caller: Caller, asked: Asked) -> Answer:
 
 
 def _question(caller: Caller, asked: Asked) -> predictive.AskedForecast:
-    if not asked.days.isdecimal() or not 1 <= int(asked.days) <= 90:  # noqa: PLR2004 - as the sentence says
+    if not (asked.days.isdecimal() and len(asked.days) < 4 and 1 <= int(asked.days) <= 90):  # noqa: PLR2004 - as the sentence says
         raise Invalid(f"'{asked.days[:20]}' is no number of days.", hint="Choose 1 to 90.")
     if asked.grain not in {"hour", "day"}:
         raise Invalid(f"There are no steps of '{asked.grain[:20]}'.", hint="Choose hour or day.")

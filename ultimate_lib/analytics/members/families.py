@@ -128,8 +128,9 @@ def _rest(lags: tuple[int, ...], season: int, cycles: int, penalty: float) -> Me
 
 
 def _direct(window: int, penalty: float, centre: int = 0) -> Method:
-    return lambda z, origins, horizon: linear.direct(
-        z, origins, horizon, window=window, penalty=penalty, centre=centre
+    return _within_a_week(
+        lambda z, origins, horizon: linear.direct(z, origins, horizon, window=window, penalty=penalty, centre=centre),
+        WEEK,
     )
 
 

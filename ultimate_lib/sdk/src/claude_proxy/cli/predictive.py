@@ -50,6 +50,43 @@ def add(commands: Any) -> None:
     parser.add_argument("--metric", default="requests", metavar="NAME", help="default: requests")
     add_filter(parser)
     parser.add_argument("--time-zone", metavar="ZONE", help="IANA zone that cuts days (default: the proxy's)")
+    parser = command(
+        below, "anomalies", _anomalies, says="Hours or days unlike those before, why, and whose calls made them.",
+        example="claude-proxy predictive anomalies --days 30",
+    )  # fmt: skip
+    parser.add_argument("--metric", default="cost_usd", metavar="NAME", help="default: cost_usd")
+    parser.add_argument("--days", type=int, default=30, metavar="N", help="how far back (default: 30)")
+    parser.add_argument("--grain", choices=("hour", "day"), help="step of time (default: hour)")
+    parser.add_argument("--method", choices=("series", "zscore", "mad"), help="default: series")
+    add_filter(parser)
+    parser.add_argument("--time-zone", metavar="ZONE", help="IANA zone that cuts days (default: the proxy's)")
+
+
+def _anomalies(session: Session) -> int:
+    asked, output = session.arguments, session.output
+    answer = session.client.get_anomaly_history(
+        asked.metric, days=asked.days, grain=asked.grain, method=asked.method, filter=filters_of(asked),
+        time_zone=asked.time_zone,
+    )  # fmt: skip
+    (figure,) = shown.columns([answer["metric"]], {answer["metric"]: answer["unit"]})
+    rows = [
+        {
+            **row,
+            "expected": " to ".join(
+                "?" if row[name] is None else figure.show(row[name]) for name in ("expected_low", "expected_high")
+            ),
+            "by": ", ".join(
+                f"{one['dimension']} {one['value'] or '—'} {one['share']:.0%}" for one in row["made_by"][:2]
+            ),
+        }
+        for row in answer["anomalies"]
+    ]
+    columns = [
+        Column("step_at", "from", shown.step), Column("value", figure.title, figure.show, right=True),
+        Column("expected", "expected", right=True), Column("reason", "unusual"), Column("by", "mostly by"),
+    ]  # fmt: skip
+    output.rows(columns, rows, document=answer, empty=f"Nothing unusual in {answer['judged']:,} {answer['grain']}s.")
+    return 0
 
 
 def _patterns(session: Session) -> int:

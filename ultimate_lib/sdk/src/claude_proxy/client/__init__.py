@@ -36,6 +36,7 @@ ROUTES: dict[str, str] = {
     "GET /api/predictive/forecast": "get_predictions",
     "GET /api/predictive/thresholds": "get_smart_thresholds",
     "GET /api/predictive/patterns": "get_patterns",
+    "GET /api/predictive/anomaly-history": "get_anomaly_history",
     "GET /api/calls/{id}": "call",
     "GET /api/live": "live",
     "GET /api/auth/verify": "verify",

@@ -64,3 +64,22 @@ class Predictive(Transport):
         told = {"metric": metric, "filter": filters(filter), "time_zone": time_zone}
         answer: Answer = self.get("/api/predictive/patterns", **told)
         return answer
+
+    def get_anomaly_history(
+        self,
+        metric: str = "cost_usd",
+        *,
+        days: int = 30,
+        grain: str | None = None,
+        method: str | None = None,
+        filter: Filter | None = None,  # noqa: A002 - as the route calls it
+        time_zone: str | None = None,
+    ) -> Answer:
+        """Return hours (or days) of a metric unlike those before, the newest first.
+
+        Each of `anomalies` has `value`, the expected range, `reason` (what was unusual) and `made_by`, the model,
+        project, notebook and key that made most of it. `method` is series, zscore or mad.
+        """
+        told = {"metric": metric, "days": days, "grain": grain, "method": method, "filter": filters(filter)}
+        answer: Answer = self.get("/api/predictive/anomaly-history", time_zone=time_zone, **told)
+        return answer
