@@ -537,7 +537,7 @@ class Hard(RuleBasedStateMachine):
 
     @invariant()
     def nobody_waits_for_what_has_room(self) -> None:
-        """The first of each queue finds too little there; so every wait has a reason, and those before it have one."""
+        """The first of each queue finds too little there; so each wait, and who is before it, has a reason."""
         if hasattr(self, "made"):
             for account in self.made.accounts.values():
                 numbers = [wait.number for wait in account.queue]

@@ -156,19 +156,20 @@ class MemoryCounters:
 
     def _decide(self, wants: list[Want], ask: Ask, hold: Hold, *, last: bool = False) -> Hold | Refusal | None:
         """Take what a call needs; None: others' holds stand in the way. `last`: what is free now has to do."""
-        output: int | Refusal = ask.output
-        held = fitting(wants, ask.output)
+        output = ask.output
+        held = fitting(wants, output)
         if held is None:
-            output = self._most(wants, ask, last=last)
-            if isinstance(output, Refusal):
-                return output
+            most = self._most(wants, ask, last=last)
+            if isinstance(most, Refusal):
+                return most
+            output = most
             held = fitting(wants, output)
         if held is None:
             return None
         hold.wants, hold.held = wants, held
-        for (account, ledger, _, _), most in zip(wants, held, strict=True):
-            ledger.held += most
-            hold.amounts[account.budget.id] = most
+        for (account, ledger, _, _), needed in zip(wants, held, strict=True):
+            ledger.held += needed
+            hold.amounts[account.budget.id] = needed
         if ask.spliceable and (not ask.asked or output < ask.output):
             hold.output = output
         hold.expires = self._clock.monotonic() + self._total_s + MARGIN_S
