@@ -471,15 +471,15 @@ def test_no_minute_holds_more_than_the_limit(steps: list[tuple[float, int]]) -> 
 
 
 class Hard(RuleBasedStateMachine):
-    """Calls of three users begin, wait, leave, end and expire under three hard budgets."""
+    """Calls of three users begin, wait, leave, end and expire under four hard budgets."""
 
     @initialize()
     def begin(self) -> None:
         self.clock = SteppedClock(START)
-        self.amounts = {"b1": 100, "b2": 60, "b3": 250}
+        self.amounts = {"b1": 100, "b2": 60, "b3": 250, "b4": 40}
         self.made = counters(
             budget(1, 100), budget(2, 60, subject="user", subject_id="u1"), budget(3, 250, period="week"),
-            clock=self.clock,
+            budget(4, 40, subject="user", subject_id="v1"), clock=self.clock,
         )  # fmt: skip
         self.holds: list[tuple[Hold, CallRecord]] = []
         self.waits: list[tuple[Wait, CallRecord]] = []
@@ -534,6 +534,19 @@ class Hard(RuleBasedStateMachine):
                         assert ledger.spent >= 0
                         assert ledger.spent + ledger.held <= self.amounts[name]
             assert len(self.made._waits) == len(self.waits)
+
+    @invariant()
+    def nobody_waits_for_what_has_room(self) -> None:
+        """The first of each queue finds too little there; so each wait, and who is before it, has a reason."""
+        if hasattr(self, "made"):
+            for account in self.made.accounts.values():
+                numbers = [wait.number for wait in account.queue]
+                assert numbers == sorted(numbers)
+                for first in list(account.queue)[:1]:
+                    (want,) = [want for want in first.needs if want.account is account]
+                    assert want.need.at(first.ask.output) > want.free
+            for wait, _ in self.waits:
+                assert any(wait in want.account.queue for want in wait.needs)
 
     def teardown(self) -> None:
         if hasattr(self, "made"):

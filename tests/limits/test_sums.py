@@ -322,3 +322,38 @@ def test_a_state_asked_for_again_reads_only_what_is_new(folder: Path, monkeypatc
     assert state()[0] == 60
     one.close()
     store.close()
+
+
+def test_what_is_read_while_a_period_turns_is_kept_for_the_new_one(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The day turns while a state is read, and a call of the new day ends; later the clock is put back."""
+    made = make_budget(folder, 10**6)
+    clock = SteppedClock(datetime.now(UTC))
+    store = Store(settings_of(folder).store_url)
+    known = Journaled(store, clock, settings_of(folder))
+    one = writer(folder)
+
+    def told() -> int | None:
+        (state,) = [state for state in status(store, clock, settings_of(folder), [], known) if state.id == made]
+        return state.spent
+
+    one.call(call(7))
+    one._sync()
+    assert told() == 7
+    reading = Elsewhere.look
+
+    def turning(self: Elsewhere, *about: Any) -> Any:
+        clock.step_wall(2 * 86_400)
+        one.call(call(5, started_at=clock.now_us()))
+        one._sync()
+        return reading(self, *about)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Elsewhere, "look", turning)
+        assert told() == 5
+    assert told() == 5
+    clock.step_wall(-2 * 86_400)
+    assert told() in {7, None}  # None: its past is not known until the worker has read it
+    one.close()
+    store.close()

@@ -122,15 +122,20 @@ class Refusal(NamedTuple):
 
 
 class Wait:
-    """A call in a queue; `seconds` is how long it may stay there."""
+    """A call in a queue; `seconds` is how long it may stay there, `number` its place in the order of arrival.
 
-    __slots__ = ("ask", "hold", "needs", "ready", "seconds")
+    `stands` are the accounts in whose queues it stands, or stood last.
+    """
 
-    def __init__(self, ask: Ask, hold: Hold, needs: list[Any], seconds: float) -> None:
+    __slots__ = ("ask", "hold", "needs", "number", "ready", "seconds", "stands")
+
+    def __init__(self, ask: Ask, hold: Hold, needs: list[Any], seconds: float, number: int) -> None:
         self.ask = ask
         self.hold = hold
         self.needs = needs
         self.seconds = seconds
+        self.number = number
+        self.stands: list[Any] = []
         self.ready: Callable[[Hold | Refusal], None] | None = None
 
 

@@ -19,6 +19,7 @@ from ultimate_lib.limits.accounts import Account
 from ultimate_lib.limits.calls import Index, amount, counts
 from ultimate_lib.limits.counters import Hold, Refusal, Wait, charge, is_sure
 from ultimate_lib.limits.gauges import Gauge, give_back, settle, take
+from ultimate_lib.limits.queues import Queues, lacking
 from ultimate_lib.limits.status import Standing
 from ultimate_lib.limits.wants import Want, fitting
 
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 
 LEAST_OUTPUT = 16  # tokens; an answer cut shorter than this helps nobody
 MARGIN_S = 60.0  # a hold expires so long after the longest call
-_MOST_WAITING = 1000
 _OWNED_WAIT_S = 10.0
 _MOST_FOUND = 10_000
 
@@ -55,9 +55,8 @@ class MemoryCounters:
         self._holds: dict[str, Hold] = {}
         self._found: dict[tuple[object, ...], tuple[list[Gauge], list[Account], list[Account]]] = {}
         self._edition = 0
-        self._waits: dict[Wait, None] = {}  # in the order of arrival
-        self._waiting_bytes = 0
-        self._most_bytes = settings.limits.waiting_bytes
+        self._waits = Queues(settings.limits.waiting_bytes)
+        self._arrived = 0
         self.owning = True
         self.idle = True
 
@@ -125,11 +124,12 @@ class MemoryCounters:
         if not wants:
             return hold
         at_once = self.owning
-        for account in hard:  # quicker than any(); nobody overtakes who waits
+        for account, _, _, _ in wants:  # quicker than any(); nobody overtakes who waits
             at_once = at_once and not account.queue
         answer: Hold | Wait | Refusal | None = self._decide(wants, ask, hold) if at_once else None
         if answer is None:
-            answer = self._queue(Wait(ask, hold, wants, self._wait_s(wants)))
+            self._arrived += 1
+            answer = self._queue(Wait(ask, hold, wants, self._wait_s(wants), self._arrived))
         if isinstance(answer, Refusal):
             give_back(hold)
         return answer
@@ -159,27 +159,38 @@ class MemoryCounters:
         output = ask.output
         held = fitting(wants, output)
         if held is None:
-            for want in wants:
-                if not want.ledger.loaded:
-                    return Refusal(words.unread(want.account.budget)) if last else None
-                can = want.need.fits(want.free if last else want.left)
-                if can < output:
-                    flexible = ask.spliceable and (not ask.asked or want.account.budget.when_short == "clamp")
-                    if not flexible or can < min(LEAST_OUTPUT, ask.output):
-                        return Refusal(self._short(want, ask))
-                    output = can
+            most = self._most(wants, ask, last=last)
+            if isinstance(most, Refusal):
+                return most
+            output = most
             held = fitting(wants, output)
         if held is None:
             return None
         hold.wants, hold.held = wants, held
-        for (account, ledger, _, _), most in zip(wants, held, strict=True):
-            ledger.held += most
-            hold.amounts[account.budget.id] = most
+        for (account, ledger, _, _), needed in zip(wants, held, strict=True):
+            ledger.held += needed
+            hold.amounts[account.budget.id] = needed
         if ask.spliceable and (not ask.asked or output < ask.output):
             hold.output = output
         hold.expires = self._clock.monotonic() + self._total_s + MARGIN_S
         self._holds[hold.call_id] = hold
         return hold
+
+    def _most(self, wants: list[Want], ask: Ask, *, last: bool = False) -> int | Refusal:
+        """Return how much output its budgets pay for, others' holds apart unless it is the last chance."""
+        output = ask.output
+        for want in wants:
+            if not want.ledger.loaded:
+                if last:
+                    return Refusal(words.unread(want.account.budget))
+                continue
+            can = want.need.fits(want.free if last else want.left)
+            if can < output:
+                flexible = ask.spliceable and (not ask.asked or want.account.budget.when_short == "clamp")
+                if not flexible or can < min(LEAST_OUTPUT, ask.output):
+                    return Refusal(self._short(want, ask))
+                output = can
+        return output
 
     def _short(self, want: Want, ask: Ask) -> Limited:
         ledger = want.ledger
@@ -206,36 +217,35 @@ class MemoryCounters:
         return seconds if at_once else max(seconds, _OWNED_WAIT_S)
 
     def _queue(self, wait: Wait) -> Wait | Refusal:
+        lacks = self._lacks(wait)
+        if isinstance(lacks, Refusal):
+            return lacks
         if wait.seconds <= 0:
+            wait.stands = lacks
             return self._in_vain(wait)
-        if len(self._waits) >= _MOST_WAITING or self._waiting_bytes + wait.ask.size > self._most_bytes:
-            return Refusal(words.crowded(len(self._waits), self._waiting_bytes))
-        self._enter(wait)
+        full = self._waits.full(wait)
+        if full is not None:
+            return Refusal(full)
+        self._waits.enter(wait, lacks)
         return wait
 
-    def _enter(self, wait: Wait) -> None:
-        self._waits[wait] = None
-        self._waiting_bytes += wait.ask.size
-        for want in wait.needs:
-            want.account.queue.append(wait)
-
-    def _leave(self, wait: Wait) -> None:
-        for want in wait.needs:
-            want.account.queue.remove(wait)
-        del self._waits[wait]
-        self._waiting_bytes -= wait.ask.size
+    def _lacks(self, wait: Wait) -> list[Account] | Refusal:
+        """Return the accounts for which a call has to wait; without the lock all of them. Or it waits in vain."""
+        if not self.owning:
+            return [want.account for want in wait.needs]
+        output = self._most(wait.needs, wait.ask)
+        return output if isinstance(output, Refusal) else lacking(wait, output)
 
     def _reconsider(self) -> None:
         """Ask again what each call that waits needs, in the order of arrival: budgets may have gone or come."""
-        waits, self._waits, self._waiting_bytes = self._waits, {}, 0
         answers: list[tuple[Wait, Hold | Refusal]] = []
-        for wait in waits:
+        for wait in self._waits.clear():
             _, accounts, hard = self._concerning(wait.ask.record)
             wait.hold.edition, wait.hold.accounts = self._edition, accounts
             wants = self._wants(hard, wait.ask)
             if wants and not isinstance(wants, Refusal):
                 wait.needs = wants
-                self._enter(wait)
+                self._waits.enter(wait, [want.account for want in wants])  # it leaves those that have room below
             else:
                 answers.append((wait, wants or wait.hold))  # type: ignore[arg-type] # an empty list is not told
         self._pump(*self.accounts.values())
@@ -251,12 +261,12 @@ class MemoryCounters:
 
     def _in_vain(self, wait: Wait) -> Refusal:
         """Return why a call is refused that has waited: the budget that stands most in the way."""
-        worst: Want = min(wait.needs, key=lambda want: want.free - want.need.at(wait.ask.output))
+        stands: list[Want] = [want for want in wait.needs if want.account in wait.stands]
+        worst = min(stands, key=lambda want: want.free - want.need.at(wait.ask.output))
         return Refusal(self._short(worst, wait.ask))
 
     def give_up(self, wait: Wait) -> Hold | Refusal:
         """End a wait whose time is over: with less output where that is allowed, else with the reason."""
-        self._leave(wait)
         answer: Hold | Refusal | None = None
         if self.owning:
             answer = self._decide(wait.needs, wait.ask, wait.hold, last=True)
@@ -264,14 +274,13 @@ class MemoryCounters:
             answer = self._in_vain(wait)
         if isinstance(answer, Refusal):
             give_back(wait.hold)
-        self._pump(*(want.account for want in wait.needs))
+        self._pump(*self._waits.leave(wait))
         return answer
 
     def forget(self, wait: Wait) -> None:
         """End a wait for a call that nobody wants any more."""
-        self._leave(wait)
         give_back(wait.hold)
-        self._pump(*(want.account for want in wait.needs))
+        self._pump(*self._waits.leave(wait))
 
     def own(self, *, owning: bool) -> None:
         """Begin or cease to admit calls under hard budgets."""
@@ -283,18 +292,18 @@ class MemoryCounters:
         """Let in who waits first, as long as there is room: in the order of arrival, so that all get their turn."""
         pending = list(accounts) if self._waits and self.owning else []
         while pending:
-            queue = pending[-1].queue
-            wait = queue[0] if queue else None
-            if wait is None or any(want.account.queue[0] is not wait for want in wait.needs):
-                pending.pop()
+            account = pending.pop()
+            if not account.queue:
                 continue
-            answer = self._decide(wait.needs, wait.ask, wait.hold)
-            if answer is None:
-                pending.pop()
+            wait = account.queue[0]
+            answer = self._lacks(wait)
+            if isinstance(answer, list) and answer:
+                pending += self._waits.move(wait, answer)
                 continue
-            self._leave(wait)
-            pending += [want.account for want in wait.needs]
-            self._answer(wait, answer)
+            told = answer if isinstance(answer, Refusal) else self._decide(wait.needs, wait.ask, wait.hold)
+            assert told is not None  # noqa: S101 - nothing is lacking
+            pending += self._waits.leave(wait)
+            self._answer(wait, told)
 
     # -- settling -----------------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from ultimate_lib.limits import spent
 from ultimate_lib.limits.calendar import span
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from ultimate_lib.clock import Clock
     from ultimate_lib.limits.calls import Budget
@@ -70,17 +70,34 @@ class Journaled:
         self._seen = spent.Elsewhere(*self._of)
         self._spent: dict[tuple[str, int], int] = {}
 
-    def look(self, budgets: list[Budget], starts: Mapping[str, int]) -> list[Standing]:
-        """Return how these budgets stand in the periods that start so; those of which nobody knows are left out."""
+    def look(self, budgets: list[Budget]) -> list[Standing]:
+        """Return how these budgets stand in their present periods; those of which nobody knows are left out.
+
+        The periods are those of the instant after reading: what is read is kept for them, and for later ones.
+        """
         with self._lock:
-            if self._monotonic() - self._looked > _FORGET_S:
+            if self._monotonic() - self._looked > _FORGET_S or self._went_back(self._starts(budgets)):
                 self._seen = spent.Elsewhere(*self._of)
+                self._spent = {}
             seen = self._seen.look(budgets)
             self._looked = self._monotonic()
-            current = {(one.id, starts[one.id]) for one in budgets if one.id not in seen.late}
-            before = {key: value for key, value in self._spent.items() if key in current and key[0] not in seen.begun}
-            self._spent = {key: before.get(key, 0) + seen.spent.get(key, 0) for key in current}
-            return [Standing(*key, value, seen.held.get(key, 0)) for key, value in self._spent.items()]
+            starts = {name: at for name, at in self._starts(budgets).items() if name not in seen.late}
+            found: dict[tuple[str, int], int] = dict.fromkeys(starts.items(), 0)
+            before = [item for item in self._spent.items() if item[0][0] not in seen.begun]
+            for (name, at), value in (*before, *seen.spent.items()):
+                if name in starts and at >= starts[name]:
+                    found[name, at] = found.get((name, at), 0) + value
+            self._spent = found
+            return [Standing(*key, found[key], seen.held.get(key, 0)) for key in starts.items()]
+
+    def _starts(self, budgets: list[Budget]) -> dict[str, int]:
+        settings, _, clock, _ = self._of
+        now_us = clock.now_us()
+        return {one.id: span(one.period, now_us, settings.billing).start_us for one in budgets}
+
+    def _went_back(self, starts: dict[str, int]) -> bool:
+        """Say whether the clock is back in a period that was dropped when a later one began."""
+        return any(at > starts.get(name, at) and (name, starts[name]) not in self._spent for name, at in self._spent)
 
 
 def status(
@@ -101,8 +118,10 @@ def status(
     silent = [one for one in limits.budgets if (one.id, starts[one.id].start_us) not in told]
     if silent:
         known = known or Journaled(store, clock, settings)
-        found_there = known.look(silent, {name: period.start_us for name, period in starts.items()})
-        told.update(((one.id, one.start_us), one) for one in found_there)
+        periods = {one.id: one.period for one in silent}
+        for standing in known.look(silent):  # its period may have begun since
+            told[standing.id, standing.start_us] = standing
+            starts[standing.id] = span(periods[standing.id], standing.start_us, settings.billing)
     found = []
     for one in limits.budgets:
         period = starts[one.id]
