@@ -170,3 +170,19 @@ def test_hosts_that_are_not_ours(folk: Folk, host: str) -> None:
     for path in ("/", "/api/roles", "/api/version"):
         reply = folk.control.ask("GET", path, key=folk.control.key, headers={"Host": host})
         assert reply.status == 400, (path, reply.text[:300])
+
+
+@pytest.mark.parametrize("end", ["9999-12-31T23:59:59-12:00", "0001-01-01T00:00:00+14:00"])
+def test_an_end_of_a_key_that_no_clock_shows_is_refused(folk: Folk, end: str) -> None:
+    control = folk.control
+    made = control.ask("POST", "/api/keys", key=control.key, told={"name": "ends"}).json["about"]
+    reply = control.ask("PATCH", f"/api/keys/{made['id']}", key=control.key, told={"expires_at": end})
+    assert (reply.status, reply.json["error"]["code"]) == (400, "key_expiry")
+    assert control.get(f"/api/keys/{made['id']}").json["expires_at"] == made["expires_at"]
+
+
+@pytest.mark.parametrize("query", ["end=2026-11-23", "before=99999999999999999999999", "before=-1"])
+def test_the_audit_page_takes_an_end_alone_and_numbers_that_no_row_has(folk: Folk, query: str) -> None:
+    reply = folk.control.get(f"/admin/audit?{query}")
+    assert reply.status == 200
+    assert "twenty years" not in reply.text

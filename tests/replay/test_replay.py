@@ -23,6 +23,7 @@ from proxy_server.replay.send import Plan, Sender, Totals
 from proxy_server.replay.shapes import SHAPES
 from proxy_server.replay.trace import Trace
 from proxy_server.replay.wire import Origin
+from tests.harness import wait_until
 from ultimate_lib.errors import Unavailable
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -86,6 +87,9 @@ def test_every_call_is_sent_once_and_told_what_the_trace_says(
     trace = trace_of(CALLS)
     totals = send(url, trace, tmp_path / "l.jsonl", shape=shape, concurrency=8)
     assert (totals.ok, totals.failed.total(), totals.in_flight) == (CALLS, 0, 0)
+    wait_until(
+        lambda: len(truth.read_text(encoding="utf-8").splitlines()) >= before + CALLS, 10
+    )  # told after the end
     told = [json.loads(line) for line in truth.read_text(encoding="utf-8").splitlines()[before:]]
     sums = sum(trace.input_tokens), sum(trace.output_tokens)
     assert len(told) == CALLS

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, timedelta
 from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET
@@ -185,6 +185,12 @@ def _booked(told: KeyChange) -> dict[str, Any]:
 def _expires(actor: Principal, now_at: datetime | None, wanted: datetime | None, *, wide: bool) -> datetime | None:
     if wanted is not None and wanted.tzinfo is None:
         raise Invalid("The end of a key needs its time zone.", hint="Write 2026-12-31T00:00:00Z.", code="key_expiry")
+    try:
+        wanted = None if wanted is None else wanted.astimezone(UTC)
+    except OverflowError as error:
+        raise Invalid(
+            f"A key cannot end at {wanted}.", hint="Write an instant such as 2026-12-31T00:00:00Z.", code="key_expiry"
+        ) from error
     last = to_datetime(actor.expires_at_us) if actor.expires_at_us is not None else None
     later = now_at is not None and (wanted is None or wanted > now_at)
     beyond = last is not None and (wanted is None or wanted > last)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ultimate_lib.workbench import Workbench
 
 _A_PAGE = 50
+_LAST_NUMBER = (1 << 63) - 1  # that a database can count to
 _LONG = timedelta(days=366 * 10)  # only in a span without a beginning, which is not told then
 
 
@@ -43,9 +44,8 @@ def audit(bench: Workbench, caller: Caller, asked: Asked) -> Page:
     equal = {name: text for name in ("actor", "action", "object") if (text := getattr(asked, name).strip())}
     try:
         start, end = _limits(bench, asked, zone)
-        found = audits.found(
-            bench.store, caller.known, equal, start=start, end=end, before=asked.before, limit=_A_PAGE + 1
-        )
+        before = None if asked.before is None else min(max(asked.before, 0), _LAST_NUMBER)
+        found = audits.found(bench.store, caller.known, equal, start=start, end=end, before=before, limit=_A_PAGE + 1)
         values["rows"] = [_shown(row, zone) for row in found[:_A_PAGE]]
         if len(found) > _A_PAGE:
             values["older"] = _link(structs.replace(asked, before=found[_A_PAGE - 1]["number"]))
@@ -62,7 +62,7 @@ def audit(bench: Workbench, caller: Caller, asked: Asked) -> Page:
 def _limits(bench: Workbench, asked: Asked, zone: ZoneInfo) -> tuple[datetime | None, datetime | None]:
     if not asked.start and not asked.end:
         return None, None
-    told = span.read(asked.start or "2000-01-01", asked.end, zone.key, clock=bench.clock, default=_LONG)
+    told = span.read(asked.start, asked.end, zone.key, clock=bench.clock, default=_LONG)
     return (told.start if asked.start else None), (told.end if asked.end else None)
 
 
