@@ -224,3 +224,16 @@ def test_an_hour_unlike_others_is_found_with_who_made_it(tmp_path: Path) -> None
         assert odd in [datetime.fromisoformat(one["step_at"]) for one in plain["anomalies"]]
         assert control.get("/api/predictive/anomaly-history?method=magic").status == 400
         assert control.get("/api/predictive/anomaly-history?filter=project:nothing").status == 422
+
+
+def test_thresholds_over_a_cost_that_is_not_known_are_unknown_and_not_zero(tmp_path: Path) -> None:
+    with alone.start(tmp_path) as control:
+        now = datetime.now(UTC)
+        made = [
+            call(TODAY - timedelta(days=day) + timedelta(hours=9), cost_nano_usd=PER_CALL) for day in range(1, 40)
+        ]
+        calls.write(control.bench.settings, *made, call(max(TODAY, now - timedelta(seconds=1)), cost_nano_usd=None))
+        run_once(control.bench.lake)
+        told = control.get("/api/predictive/thresholds?period=day").json
+        assert [told[name] for name in ("so_far", "expected", "warning", "critical")] == [None] * 4
+        assert control.get("/api/predictive/thresholds?period=day&metric=requests").json["so_far"] == 1

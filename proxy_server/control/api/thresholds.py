@@ -44,10 +44,10 @@ class ThresholdsTold(Struct, kw_only=True):
     period: str
     period_start: datetime
     period_end: datetime
-    so_far: float
-    expected: float
-    warning: float
-    critical: float
+    so_far: float | None  # null: what has been is not known, and so neither is what follows from it
+    expected: float | None
+    warning: float | None
+    critical: float | None
     method: str
     backtest: Backtest | None
     notes: list[str]
@@ -77,12 +77,19 @@ def thresholds(bench: Workbench, caller: Caller, asked: AskedThresholds) -> Thre
     point, paths = made.point.copy(), made.paths.copy()
     point[0] *= left
     paths[:, 0] *= left
-    query = Query(metrics=(name,), start=begin, end=now.astimezone(UTC), where=where(caller, asked.filter))
+    query = Query(
+        metrics=tuple(dict.fromkeys((name, "requests"))),
+        start=begin,
+        end=now.astimezone(UTC),
+        where=where(caller, asked.filter),
+    )
     told = numbers.aggregate(bench.lake, query, bench.compute)
-    so_far = float(told.frame[name][0] or 0) if now > begin else 0.0
-    found = outlook.thresholds(so_far, point, paths)
+    has_been, calls = told.frame[name][0], told.frame["requests"][0]
+    so_far = float(has_been) if has_been is not None else None if calls else 0.0
+    found = None if so_far is None else outlook.thresholds(so_far, point, paths)
     return ThresholdsTold(
         metric=name, unit=METRICS[name].unit, period=asked.period, period_start=begin, period_end=end, so_far=so_far,
-        expected=found.expected, warning=found.warning, critical=found.critical, method=made.method,
+        expected=found and found.expected, warning=found and found.warning, critical=found and found.critical,
+        method=made.method,
         backtest=backtest_of(made), notes=list(made.notes), unpriced_requests=told.unpriced_requests,
     )  # fmt: skip

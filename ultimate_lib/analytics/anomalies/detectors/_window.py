@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import deque
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -21,7 +22,7 @@ _FEWEST = 8  # values before a deviation is believed
 _VERSION = 1
 
 
-class Window:
+class Window(ABC):
     """Scores a value by how many deviations it is from the middle of the last ones; knows no season."""
 
     THRESHOLD: ClassVar[float]
@@ -32,9 +33,9 @@ class Window:
         self._last: deque[float] = deque(maxlen=_WINDOW)
 
     @staticmethod
+    @abstractmethod
     def spread(last: Floats) -> tuple[float, float]:
         """Return the middle of the last values and their deviation from it."""
-        raise NotImplementedError
 
     def update(self, at: Moment, value: float) -> Scored:  # noqa: ARG002 - it knows no season
         """Judge a point by those before it, then learn from it; an unknown value (NaN) does neither."""

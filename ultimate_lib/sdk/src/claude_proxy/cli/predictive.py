@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from claude_proxy.answers import Rows
 from claude_proxy.cli import shown
 from claude_proxy.cli.numbers import notes, zone_of
-from claude_proxy.cli.output import Column
+from claude_proxy.cli.output import UNKNOWN, Column
 from claude_proxy.cli.parser import add_filter, command, filters_of, group
 from claude_proxy.frames import instant
 
@@ -76,7 +76,7 @@ def _anomalies(session: Session) -> int:
                 "?" if row[name] is None else figure.show(row[name]) for name in ("expected_low", "expected_high")
             ),
             "by": ", ".join(
-                f"{one['dimension']} {one['value'] or '—'} {one['share']:.0%}" for one in row["made_by"][:2]
+                f"{one['dimension']} {one['value'] or UNKNOWN} {one['share']:.0%}" for one in row["made_by"][:2]
             ),
         }
         for row in answer["anomalies"]
@@ -132,7 +132,7 @@ def _thresholds(session: Session) -> int:
         span = f"{_day(answer['period_start'])}, until {_day(answer['period_end'])}"
         output.line(output.paint(f"{figure.title} of the {answer['period']} from {span} (UTC){demo}", "dim"))
     told = [
-        (name.replace("_", " "), figure.show(answer[name]), answer[name])
+        (name.replace("_", " "), UNKNOWN if answer[name] is None else figure.show(answer[name]), answer[name])
         for name in ("so_far", "expected", "warning", "critical")
     ]
     output.pairs(told, document=answer, right=True)
