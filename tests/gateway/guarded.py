@@ -40,6 +40,7 @@ def usual(key_id: str, *, model: str = GPT, cost: float = 63e-6, tokens: float =
     assert inputs is not None
     return Known(
         key_id=key_id, model=model, calls=600, first_us=now - 30 * DAY_US, last_us=now,
+        enough_us=now - 2 * DAY_US,
         ripe_us=now - DAY_US if ripe else None, cost=costs, usual_usd=baseline.expected_high(costs),
         tokens=inputs, usual_tokens=baseline.expected_high(inputs),
     )  # fmt: skip

@@ -106,13 +106,13 @@ def test_the_clients_raise_their_rate_limit_error(start: Start, upstream: Script
     prompt = "words " * 100
     if protocol == "anthropic":
         client = anthropic.Anthropic(base_url=gateway.url, api_key=gateway.key, max_retries=0)
-        with pytest.raises(anthropic.RateLimitError, match="guard.max_input_tokens") as caught:
+        with pytest.raises(anthropic.RateLimitError, match=r"guard\.max_input_tokens") as caught:
             client.messages.create(
                 model="claude-haiku-4-5", max_tokens=10, messages=[{"role": "user", "content": prompt}]
             )
     else:
         other = openai.OpenAI(base_url=f"{gateway.url}/v1", api_key=gateway.key, max_retries=0)
-        with pytest.raises(openai.RateLimitError, match="guard.max_input_tokens") as caught:  # type: ignore[assignment] # the other's
+        with pytest.raises(openai.RateLimitError, match=r"guard\.max_input_tokens") as caught:  # type: ignore[assignment] # the other's
             other.chat.completions.create(model=GPT, messages=[{"role": "user", "content": prompt}])
     assert caught.value.response.headers["retry-after"] == "60"
     assert not upstream.requests
@@ -230,7 +230,7 @@ def test_calls_that_are_cut_count(start: Start, upstream: Scripted) -> None:
     piece = streamed(1)[0].replace(b'"x"', b'"' + b"words and more " * 40_000 + b'"')
     upstream.script = stream([piece, *[b": wait\n\n"] * 100], pause_s=0.05)
     for _ in range(3):
-        with gateway.one_row() as rows:
+        with gateway.one_row():
             body = json.dumps(ask("openai", stream=True)).encode()
             head = f"POST {OPENAI} HTTP/1.1\r\nHost: x\r\nx-api-key: {secret}\r\ncontent-length: {len(body)}\r\n\r\n"
             raw = Raw(gateway.port, head.encode() + body)

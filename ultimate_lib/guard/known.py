@@ -30,9 +30,10 @@ class Known(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
 
     key_id: str
     model: str
-    calls: int  # with a cost, that were learnt from
-    first_us: int | None  # start of the first of them
-    last_us: int | None  # of the last
+    calls: int  # with a cost, of the last 30 days: those that were learnt from
+    first_us: int  # start of the first that is known of
+    last_us: int  # start of the last
+    enough_us: int | None  # when as many were made as blocking asks for; null: not yet
     ripe_us: int | None  # from when on it can be blocked; null: not yet known
     cost: Baseline | None  # dollars a call
     usual_usd: float | None  # from which on a call's cost is anomalous
@@ -45,6 +46,7 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
 
     format: Literal["ultimate-baselines-1"] = FORMAT
     made_us: int
+    version: int = 0  # of the lake's table of calls
     after_days: int  # what the worker went by
     after_calls: int
     rows: int = 0
