@@ -53,7 +53,7 @@ def same(found: Baseline | None, meant: Baseline | None) -> bool:
     assert found is not None
     assert meant is not None
     return found == pytest.approx(meant, abs=0.01) and expected_high(found) == pytest.approx(
-        expected_high(meant), rel=1e-3
+        expected_high(meant), rel=0.01
     )
 
 

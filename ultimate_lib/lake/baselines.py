@@ -1,7 +1,7 @@
 """What is usual of each key and model, learnt from the lake: `baseline` for as many calls as there are.
 
-Days are read one by one, of each key and model the newest 20,000 calls: what is kept of a day is how often each value
-came, in steps of a hundredth of its logarithm, and the few highest values as they are.
+Days are read one by one, of each key and model the newest 20,000 calls. What is kept of a day is how often each value
+came, in steps of half a hundredth of its logarithm: memory for the calls of a day, and some bytes a step.
 """
 
 from __future__ import annotations
@@ -35,9 +35,8 @@ USUAL = ~(
 """Which calls are learnt from: an anomaly must not become what is usual."""
 
 _GROUP = ["key", "model"]
-_EACH = [*_GROUP, "measure"]
 _DAY = timedelta(days=1)
-_STEP = 0.01  # of a logarithm
+_STEP = 0.005  # of a logarithm
 _COLUMNS = ("started_at", "operation", "anomaly_score", "anomaly_action", "cost_nano_usd", "input_tokens")
 _MEASURES = {"cost": pl.col("cost_nano_usd") / 1e9, "input": pl.col("input_tokens").cast(pl.Float64)}
 
@@ -71,26 +70,30 @@ def baselines_of(
     """
     start, where = until - timedelta(days=days), where or {}
     counts = _counts(_calls(lake, start, until, where), enough)
-    days_read = counts.filter((pl.col("keep") > 0) | pl.col("enough_here")).partition_by("day", as_dict=True)
-    binned, highest, reached = [], [], []
-    for (day,), groups in sorted(days_read.items()):
+    binned: dict[str, list[pl.DataFrame]] = {name: [] for name in _MEASURES}
+    reached = []
+    read = counts.filter((pl.col("keep") > 0) | pl.col("enough_here"))
+    for (day,), groups in sorted(read.partition_by("day", as_dict=True).items()):
         begin = datetime.combine(day, datetime.min.time(), UTC)
         calls = _calls(lake, max(start, begin), min(until, begin + _DAY), where)
         frame = calls.collect(engine="streaming").join(groups, on=_GROUP)
         reached.append(_reached(frame, enough))
-        values = _values(frame)
-        binned.append(values.group_by(*_EACH, (pl.col("log") / _STEP).floor().alias("bin")).agg(pl.len().alias("n")))
-        highest.append(_highest(values))
-    if not binned:
+        newest = _newest(frame)
+        for name, frames in binned.items():
+            frames.append(_bins(newest, name))
+    if not reached:
         return []
-    learnt = _learnt(pl.concat(binned), _highest(pl.concat(highest)), counts)
-    told = counts.group_by(_GROUP).agg(pl.col("priced", "inputs").sum(), pl.col("first").min(), pl.col("last").max())
-    told = told.join(pl.concat(reached), on=_GROUP, how="left").sort(_GROUP)
+    told = counts.group_by("group", *_GROUP).agg(
+        pl.col("priced", "inputs").sum(), pl.col("first").min(), pl.col("last").max()
+    )
+    told = told.join(pl.concat(reached), on="group", how="left").sort(_GROUP)
+    since = dict(told.select("group", pl.col("first") / 1e6).iter_rows())
+    learnt = {name: _learnt(pl.concat(binned.pop(name)), since) for name in _MEASURES}
     return [
         Usual(
             key_id=row["key"], model=row["model"], priced_calls=row["priced"], calls=row["inputs"],
             first_us=row["first"], last_us=row["last"], enough_us=row["enough"],
-            cost=learnt.get((row["key"], row["model"], "cost")), tokens=learnt.get((row["key"], row["model"], "input")),
+            cost=learnt["cost"].get(row["group"]), tokens=learnt["input"].get(row["group"]),
         )
         for row in told.iter_rows(named=True)
     ]  # fmt: skip
@@ -118,6 +121,7 @@ def _counts(calls: pl.LazyFrame, enough: int) -> pl.DataFrame:
         pl.col("started_at").max().dt.epoch("us").alias("last"),
     )
     counts = days.collect(engine="streaming").sort(*_GROUP, "day")
+    counts = counts.with_columns((pl.struct(_GROUP).rle_id()).alias("group"))
     newer = pl.col("calls").cum_sum(reverse=True).over(_GROUP) - pl.col("calls")
     older = pl.col("priced").cum_sum().over(_GROUP) - pl.col("priced")
     return counts.with_columns((MOST_CALLS - newer).alias("keep"), older.alias("older")).with_columns(
@@ -128,46 +132,50 @@ def _counts(calls: pl.LazyFrame, enough: int) -> pl.DataFrame:
 def _reached(frame: pl.DataFrame, enough: int) -> pl.DataFrame:
     """Return when the call that made `enough` with a cost started, of the keys and models where it is of this day."""
     priced = frame.filter(pl.col("enough_here"), pl.col("cost").is_not_null())
-    nth = pl.col("started_at").rank("ordinal").over(_GROUP).cast(pl.Int64) + pl.col("older")
-    return priced.filter(nth == enough).select(*_GROUP, pl.col("started_at").dt.epoch("us").alias("enough"))
+    nth = pl.col("started_at").rank("ordinal").over("group").cast(pl.Int64) + pl.col("older")
+    return priced.filter(nth == enough).select("group", pl.col("started_at").dt.epoch("us").alias("enough"))
 
 
-def _values(frame: pl.DataFrame) -> pl.DataFrame:
-    """Return the logarithm of each measure of the newest calls."""
-    nth = pl.col("started_at").rank("ordinal", descending=True).over(_GROUP)
-    read = frame.filter(nth <= pl.col("keep"))
-    values = read.unpivot(list(_MEASURES), index=_GROUP, variable_name="measure", value_name="log")
-    return values.drop_nulls("log").with_columns(pl.col("log").log())
+def _newest(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return the calls of a day that are among the newest of their key and model."""
+    partly = frame.filter(pl.col("keep") > 0, pl.col("keep") < pl.col("calls"))
+    nth = pl.col("started_at").rank("ordinal", descending=True).over("group")
+    return pl.concat([frame.filter(pl.col("keep") >= pl.col("calls")), partly.filter(nth <= pl.col("keep"))])
 
 
-def _highest(values: pl.DataFrame) -> pl.DataFrame:
-    """Return the highest values of each measure, as many as any baseline is made of."""
-    return values.group_by(_EACH).agg(pl.col("log").top_k(highest_of(MOST_CALLS))).explode("log")
+def _bins(calls: pl.DataFrame, name: str) -> pl.DataFrame:
+    """Return how often each step of a measure's logarithm came."""
+    step = (pl.col(name).log() / _STEP).floor().cast(pl.Int16).alias("step")
+    return calls.drop_nulls(name).group_by("group", step).agg(pl.len().alias("n"))
 
 
-def _learnt(binned: pl.DataFrame, highest: pl.DataFrame, counts: pl.DataFrame) -> dict[tuple[str, ...], Baseline]:
-    """Return the baselines by key, model and measure."""
-    since = {
-        (key, model): us / 1e6 for key, model, us in counts.group_by(_GROUP).agg(pl.col("first").min()).iter_rows()
-    }
-    bins = binned.group_by(*_EACH, "bin").agg(pl.col("n").sum()).sort("bin").partition_by(_EACH, as_dict=True)
-    tops = highest.sort("log").partition_by(_EACH, as_dict=True)
+def _learnt(binned: pl.DataFrame, since: Mapping[int, float]) -> dict[int, Baseline]:
+    """Return the baselines of a measure by group."""
+    whole = binned.group_by("group", "step").agg(pl.col("n").sum()).sort("group", "step")
+    groups, values = whole["group"].to_numpy(), (whole["step"].to_numpy() + 0.5) * _STEP
+    counts = whole["n"].to_numpy()
+    cuts = np.flatnonzero(np.diff(groups)) + 1
     found = {}
-    for each, group in bins.items():
-        n, mean, deviation = _middle(group["bin"].to_numpy(), group["n"].to_numpy())
-        top = tops[each]["log"].to_list()[-highest_of(n) :]
-        made = learned(n, mean, deviation, top, since[each[:2]])
+    for group, logs, times in zip(
+        groups[np.concatenate(([0], cuts))] if len(groups) else [], np.split(values, cuts), np.split(counts, cuts),
+        strict=False,  # of nothing there is one empty piece
+    ):  # fmt: skip
+        made = _baseline(logs, times, since[int(group)])
         if made is not None:
-            found[each] = made
+            found[int(group)] = made
     return found
 
 
-def _middle(bins: NDArray[np.float64], counts: NDArray[np.uint32]) -> tuple[int, float, float]:
-    """Return how many values there are, and mean and deviation with either end drawn in."""
-    upto = counts.cumsum()
+def _baseline(logs: NDArray[np.float64], times: NDArray[np.uint32], since_s: float) -> Baseline | None:
+    """Return the baseline of ascending logarithms that came so many times each."""
+    upto = times.cumsum(dtype=np.int64)
     n = int(upto[-1])
-    ends = drawn_in(n)
-    low, high = bins[np.searchsorted(upto, [ends, n - ends - 1], side="right")]
-    values = (bins.clip(low, high) + 0.5) * _STEP
-    mean = float((values * counts).sum() / n)
-    return n, mean, float(np.sqrt((counts * (values - mean) ** 2).sum() / max(n - 1, 1)))
+    ends, top = drawn_in(n), highest_of(n)
+    if n <= 2 * ends:
+        return None
+    low, high = logs[np.searchsorted(upto, [ends, n - ends - 1], side="right")]
+    drawn = logs.clip(low, high)
+    mean = float((drawn * times).sum() / n)
+    deviation = float(np.sqrt((times * (drawn - mean) ** 2).sum() / (n - 1)))
+    highest = np.repeat(logs[-top:], times[-top:])[-top:]
+    return learned(n, mean, deviation, highest.tolist(), since_s)
