@@ -52,6 +52,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     stored_keys: str = ""  # mark of the providers' keys that calls go by
     budgets: list[Standing] = []
     limits_failure: str | None = None  # the code of why limits are not kept up with the store
+    guard_failure: str | None = None  # the code of why the guard goes by what it knew before
+    baselines_us: int | None = None  # when what is usual, as the guard knows it, was learnt
     owning: bool = False  # this process admits calls under hard budgets
 
 
@@ -75,6 +77,8 @@ def take(state: State, connections: int) -> Snapshot:
         stored_keys=state.stored.mark,
         budgets=state.admission.counters.standings(),
         limits_failure=state.admission.failure or None,
+        guard_failure=state.guard.failure or None,
+        baselines_us=state.guard.learnt_us,
         owning=state.admission.counters.owning,
     )
 

@@ -45,8 +45,8 @@ class Exchange(httputil.HTTPMessageDelegate):
     """A request below `/v1` or one that the gateway answers itself. Times are of the state's clock."""
 
     __slots__ = (
-        "_caller", "_chunks", "_size", "_too_large", "body", "connection", "endpoint", "headers", "method", "query",
-        "read_at", "started", "started_at", "state",
+        "_caller", "_chunks", "_size", "_too_large", "body", "connection", "endpoint", "headers", "method",
+        "principal", "query", "read_at", "started", "started_at", "state", "warning",
     )  # fmt: skip
 
     def __init__(self, state: State, connection: Connection, method: str, path: str, query: str) -> None:
@@ -59,6 +59,8 @@ class Exchange(httputil.HTTPMessageDelegate):
         self.started = self.read_at = state.clock.monotonic()
         self.body = b""
         self.headers: httputil.HTTPHeaders = httputil.HTTPHeaders()
+        self.principal: Principal | None = None  # once it is known
+        self.warning = ""  # what the guard tells the client of
         self._caller: Any = Waiting  # who calls, once it had to be read
         self._chunks: list[bytes] = []
         self._size = 0
@@ -173,7 +175,7 @@ class Exchange(httputil.HTTPMessageDelegate):
             request_bytes=self._size,
         )
         try:
-            principal = self._principal(told, record)
+            self.principal = principal = self._principal(told, record)
             if self._too_large:
                 raise self._size_error()
             if surface.generates:
@@ -198,7 +200,14 @@ class Exchange(httputil.HTTPMessageDelegate):
         self, surface: Surface, facts: RequestFacts, route: Route, record: CallRecord, told: RequestHeaders,
         hold: Hold | None,
     ) -> None:  # fmt: skip
-        """Write that a call is admitted, and send it on."""
+        """Show a call that its limits admit to the guard, write that it is admitted, and send it on."""
+        if not self.state.guard.idle:
+            try:
+                self.state.guard.enter(self, surface, facts, route, record, told.guard)
+            except Limited as error:
+                self.refused(record, error, status="blocked")
+                self.state.admission.settle(hold, record, reached=False)
+                return
         self.state.journal.intent(record, hold.amounts if hold is not None else None)
         Relay(self, surface, facts, route, record, told, hold).start()
 
@@ -287,14 +296,14 @@ class Exchange(httputil.HTTPMessageDelegate):
                 f"This key may not call {named}.", hint=f"It may: {', '.join(allowed or ())}.", code="model_denied"
             )
 
-    def refused(self, record: CallRecord, error: UltimateError) -> None:
+    def refused(self, record: CallRecord, error: UltimateError, *, status: str = "refused") -> None:
         """Answer in the client's own envelope and leave a row, but for callers that nobody knows."""
-        status = error.http_status
+        http_status = error.http_status
         if record.user_id is not None:
-            record.http_status = status
-            self._never_sent(record, "refused" if status < 500 else "error", error.code)  # noqa: PLR2004 - the first server error
+            record.http_status = http_status
+            self._never_sent(record, status if http_status < 500 else "error", error.code)  # noqa: PLR2004 - the first server error
         after_s = error.retry_after_s if isinstance(error, Limited) else None
-        self.refuse(status, error.code, str(error), record.call_id, after_s)
+        self.refuse(http_status, error.code, str(error), record.call_id, after_s)
 
     def _never_sent(self, record: CallRecord, status: str, error_type: str) -> None:
         """Write the row of a call that has not gone to its provider."""

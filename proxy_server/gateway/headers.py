@@ -50,7 +50,9 @@ _KINDS = {
     **dict.fromkeys(_NEVER, _DROPPED),
     **dict.fromkeys(_CREDENTIALS, _CREDENTIAL),
     **{name: _COLUMN if name.startswith("X-Claude-") else _OWN_COLUMN for name in _COLUMNS},
-    **dict.fromkeys(("X-Ultimate-Tags", "X-Litellm-Tags", "Traceparent", "Via", "Connection"), _SPECIAL),
+    **dict.fromkeys(
+        ("X-Ultimate-Tags", "X-Ultimate-Guard", "X-Litellm-Tags", "Traceparent", "Via", "Connection"), _SPECIAL
+    ),
 }
 _kinds: dict[str, int] = dict(_KINDS)
 """What is done with each name seen so far; bounded, for clients choose names."""
@@ -70,7 +72,7 @@ def _kind(name: str) -> int:
 class RequestHeaders:
     """What a request's headers say. `passed` goes upstream, credentials apart."""
 
-    __slots__ = ("columns", "named", "passed", "tags", "tokens", "via")
+    __slots__ = ("columns", "guard", "named", "passed", "tags", "tokens", "via")
 
     def __init__(self, headers: HTTPHeaders) -> None:
         self.passed: list[tuple[str, str]] = []
@@ -78,6 +80,7 @@ class RequestHeaders:
         self.columns: dict[str, str] = {}
         self.tags: list[str] = []
         self.via = ""
+        self.guard = ""  # what is asked of the guard; never sent on
         self.named: frozenset[str] = frozenset()  # what the Connection header says is for this hop alone
         passed, kinds = self.passed, _kinds
         for pair in headers.get_all():
@@ -143,6 +146,8 @@ class RequestHeaders:
             self.passed.append(pair)
         elif name == "Connection":
             self.named |= {part.strip().lower() for part in value.split(",")} - {"keep-alive", "close", ""}
+        elif name == "X-Ultimate-Guard":
+            self.guard = value
         elif name == "Via":
             self.via = f"{self.via}, {value}" if self.via else value
         elif name.startswith(_PROPERTY):

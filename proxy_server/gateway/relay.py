@@ -223,6 +223,8 @@ class Relay:
             left = self.hold.remaining_nano_usd()
             if left is not None:
                 head += b"X-Ultimate-Budget-Remaining-Usd: %.9f\r\n" % (left / 1e9)
+        if self.exchange.warning:
+            head += b"X-Ultimate-Anomaly: %b\r\n" % self.exchange.warning.encode("ascii")
         return head
 
     # -- the way back, as it comes ------------------------------------------------------------------------------
@@ -322,6 +324,8 @@ class Relay:
         record.upstream_ms = round(self.provider_s * 1000)
         record.overhead_ms = round(max(now - exchange.read_at - self.provider_s - self.client_s, 0.0) * 1000, 3)
         self.finished = True
+        if self.surface.bills and not self.state.guard.idle:
+            self.state.guard.settle(exchange, record)
         charge = self.state.admission.settle(self.hold, record, reached=self.reached)
         self.state.journal.call(record, charge)
         self.state.count(record)

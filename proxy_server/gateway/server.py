@@ -130,7 +130,7 @@ async def run(child: Child) -> None:
     server.add_socket(child.listener)
     state.journal.start()
     gc.freeze()  # prices and keys stay as well; collections look at what calls make
-    loops = (_beat(state, door), _watch(state), state.admission.keep_up())
+    loops = (_beat(state, door), _watch(state), state.admission.keep_up(), state.guard.keep_up())
     tasks = [asyncio.create_task(loop) for loop in loops]
     child.ready()
     await child.drain.wait()

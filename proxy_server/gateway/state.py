@@ -10,6 +10,7 @@ import msgspec
 
 from proxy_server.gateway.admit import Admission
 from proxy_server.gateway.aside import BUSY, Aside, Callers
+from proxy_server.gateway.guard import Guard
 from proxy_server.gateway.upstream import Upstream
 from proxy_server.prices import kept_table
 from ultimate_lib.access import provider_keys
@@ -78,6 +79,7 @@ class State:
         self.totals: dict[tuple[str, str, str], Totals] = {}
         self.draining = False
         self.admission = Admission(self)
+        self.guard = Guard(self)
 
     def _first_routing(self) -> Routing:
         try:

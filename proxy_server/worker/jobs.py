@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from proxy_server import heartbeat
 from proxy_server.heartbeat import Heartbeat, JobState
+from proxy_server.worker.baselines import Learning
 from ultimate_lib.clock import SystemClock
 from ultimate_lib.errors import UltimateError
 
@@ -58,6 +59,7 @@ def jobs(settings: Settings, stop: threading.Event | None = None) -> tuple[Job, 
         *((Job("demo", partial(_demo, stop or threading.Event()), _QUARTER_S, 5.0, _MINUTE_S),) if demo else ()),
         Job("ingest", partial(_ingest, Budgets(settings)), settings.record.commit_interval_s, 1.0, 30.0),
         Job("rollup", _rollup, _MINUTE_S, 5.0, 2 * _MINUTE_S),
+        Job("baselines", Learning(settings), _MINUTE_S, 5.0, 10 * _MINUTE_S),
         Job("maintain", _maintain, 5 * _MINUTE_S, _MINUTE_S, 15 * _MINUTE_S),
         Job("scrub", _scrub, _DAY_S, _MINUTE_S, _HOUR_S),
         Job("retention", partial(_retention, settings.record.keep_days or None), _DAY_S, _MINUTE_S, _HOUR_S),

@@ -92,6 +92,7 @@ def _reach(chain: Sequence[Link]) -> dict[str, Any]:
         fields["tags"] = tuple(row["tags"] or ())
         locked = frozenset(row["locked"] or ()) & frozenset(LOCKABLE)
         loopback_only = row["loopback_only"]
+        guard = row["guard"] or (told["guard"] if told else None)
         if told:
             fields |= {name: told[name] for name in told["locked"] if name != "tags"}
             if "tags" in told["locked"]:
@@ -108,6 +109,7 @@ def _reach(chain: Sequence[Link]) -> dict[str, Any]:
             "models": allowed,
             "locked": locked,
             "loopback_only": loopback_only,
+            "guard": guard,
         }
     return told
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ultimate_lib.access.keys import KeyChange
     from ultimate_lib.access.principal import Principal
 
+GUARD_ACTIONS = ("observe", "warn", "block")
 _LONGEST_NAME = 100
 _LONGEST_TEXT = 256
 _MOST_TAGS = 10
@@ -59,6 +60,17 @@ def _check_models(wanted: Sequence[str] | None, allowed: Sequence[str] | None) -
     excess = patterns.within(wanted, allowed)
     if excess is not None:
         raise Denied(f"A key cannot call '{excess}', which its maker may not.", code="key_models")
+
+
+def guard(actor: Principal, action: str | None) -> str | None:
+    """Return what is done about a key's unusual calls, as it is kept. Raises `Denied`, `Invalid`."""
+    actor.require("settings:manage")
+    if action is not None and action not in GUARD_ACTIONS:
+        raise Invalid(
+            f"'{action[:60]}' is nothing that the guard does.", hint=f"One of: {', '.join(GUARD_ACTIONS)}.",
+            code="key_guard",
+        )  # fmt: skip
+    return action
 
 
 def attribution(maker: Principal, asked: Mapping[str, Any], locked: Sequence[str]) -> dict[str, Any]:
@@ -144,6 +156,8 @@ def changed(actor: Principal, row: Mapping[str, Any], told: KeyChange, teams: Co
     """
     wide = actor.key_id is None or "keys:manage" in actor.permissions
     values = {**_limits(actor, row, told, wide=wide), **_booked(told)}
+    if told.guard is not UNSET and told.guard != row["guard"]:
+        values["guard"] = guard(actor, told.guard)
     different = {field: value for field, value in values.items() if value != row[field]}
     held = set(row["locked"] or ())
     fixed = actor.locked if wide else actor.locked | held

@@ -43,14 +43,15 @@ __all__ = [
     "revoke_key",
     "rotate",
     "sees_below",
+    "set_guard",
 ]
 
 MOST_OVERLAP_H = 168
 _DEFAULT_SCOPES = ("proxy:call", "analytics:view")
 _HIDDEN = frozenset({"hash", "user_active"})
 _TOLD = (
-    "user_id", "name", "scopes", "models", "team", "project", "cost_center", "app", "tags", "locked", "loopback_only",
-    "expires_at", "parent_id",
+    "user_id", "name", "scopes", "models", "team", "project", "cost_center", "app", "tags", "locked", "guard",
+    "loopback_only", "expires_at", "parent_id",
 )  # fmt: skip
 
 
@@ -66,6 +67,7 @@ class KeyChange(Struct, kw_only=True):
     app: str | UnsetType | None = UNSET
     tags: list[str] | UnsetType = UNSET
     locked: list[str] | UnsetType = UNSET
+    guard: str | UnsetType | None = UNSET
 
 
 def create_key(
@@ -85,13 +87,15 @@ def create_key(
     locked: Sequence[str] = (),
     expires_in_days: int | None = None,
     loopback_only: bool = False,
+    guard: str | None = None,
     address: str = "",
 ) -> tuple[str, dict[str, Any]]:
     """Make a key and return (the key, shown this once; its row without the hash).
 
     It is its maker's own, or with `keys:manage` another user's. Scopes are permissions, by default what an API user
     has; they may exceed neither the maker's nor the user's. What a key makes inherits what it does not name, ends
-    no later, and keeps to its models and locks. Raises `Invalid`, `Denied`, `NotFound`.
+    no later, and keeps to its models and locks. `guard` needs settings:manage.
+    Raises `Invalid`, `Denied`, `NotFound`.
     """
     _require_present(maker)
     wanted = key_rules.scopes(scopes if scopes is not None else _DEFAULT_SCOPES, maker.permissions, "its maker")
@@ -105,6 +109,7 @@ def create_key(
         "models": key_rules.models_of(maker, models),
         **key_rules.attribution(maker, asked, locked),
         "loopback_only": loopback_only or (maker.loopback_only and "keys:manage" not in maker.permissions),
+        "guard": key_rules.guard(maker, guard) if guard is not None else None,
         "created_at": now,
         "expires_at": key_rules.expiry(maker, now, expires_in_days),
         "parent_id": maker.key_id,
@@ -181,6 +186,30 @@ def change(
         changed = rows.by_id(connection, key_id)
     assert changed is not None  # noqa: S101 - keys are never deleted
     return _shown(changed)
+
+
+def set_guard(
+    store: Store, clock: Clock, actor: Principal, key_id: str, action: str | None, *, address: str = ""
+) -> dict[str, Any]:
+    """Say what is done about the unusual calls of anyone's key, and return its row; None: as the settings say.
+
+    Raises `Invalid`, `Denied` without `settings:manage`, `NotFound`.
+    """
+    values = {"guard": key_rules.guard(actor, action)}
+    with store.begin() as connection:
+        row = rows.by_id(connection, key_id)
+        if row is None or row["revoked_at"] is not None or row["rotated_from"] is not None:
+            raise NotFound(f"There is no live key '{key_id[:60]}'.", code="key_unknown")
+        if row["guard"] != action:
+            if not rows.change(connection, key_id, row["version"], values):
+                raise Changed("This has changed meanwhile.", hint="Try again.")
+            before = {"guard": row["guard"]}
+            audit.append(
+                connection, audited(clock.now(), actor.user_name, "key.change", key_id, address, values, before)
+            )
+            row = rows.by_id(connection, key_id)
+    assert row is not None  # noqa: S101 - keys are never deleted
+    return _shown(row)
 
 
 def rotate(

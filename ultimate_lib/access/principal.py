@@ -29,6 +29,9 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     locked: frozenset[str] = frozenset()  # which of these its calls cannot change
     models: tuple[str, ...] | None = None  # allow-list: names, and beginnings with a star; None: all
     loopback_only: bool = False
+    guard: str | None = (
+        None  # observe | warn | block: what is done about its unusual calls; None: as the settings say
+    )
     expires_at_us: int | None = None
     view: Literal["own", "team", "all"] = "own"  # whose calls it sees
     teams: tuple[str, ...] = ()  # names of its teams

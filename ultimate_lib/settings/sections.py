@@ -82,6 +82,24 @@ class Billing(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     unpriced: Literal["refuse", "allow"] = "refuse"  # calls without a known price under a hard USD budget
 
 
+class Guard(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """When a call is unlike those before it: by what it is told, from when on, and what is never let through."""
+
+    enabled: bool = True  # False: nothing is scored, marked, warned of or blocked
+    action: Literal["observe", "warn", "block"] = "observe"  # for keys that name none
+    after_days: Annotated[int, Meta(ge=0, le=365)] = 14  # days of calls before a key and model can be blocked
+    after_calls: Annotated[int, Meta(ge=50, le=1_000_000)] = 500  # calls, as well
+    anomalies: Annotated[int, Meta(ge=1, le=100)] = 3  # anomalous calls that begin a cool-down
+    window_minutes: Annotated[float, Meta(gt=0, le=1440)] = 60.0  # within which they have ended
+    cooldown_minutes: Annotated[float, Meta(gt=0, le=10080)] = 30.0
+    floor_usd: Annotated[float, Meta(ge=0, le=1_000_000)] = 0.05  # what costs no more blocks nothing
+    max_input_tokens: Annotated[int, Meta(ge=0)] = 0  # of a call, as estimated; 0: no cap
+    max_call_usd: Annotated[float, Meta(ge=0, le=1_000_000)] = 0.0  # worst case of a call; 0: no cap
+    max_usd_per_minute: Annotated[float, Meta(ge=0, le=1_000_000)] = 0.0  # of a key; 0: no cap
+    max_usd_per_hour: Annotated[float, Meta(ge=0, le=1_000_000)] = 0.0
+    max_usd_per_day: Annotated[float, Meta(ge=0, le=1_000_000)] = 0.0
+
+
 class Tiers(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Models that opus, sonnet and haiku names map to, as `provider/model`; empty: names are left alone."""
 
@@ -153,6 +171,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     record: Record = Record()
     limits: Limits = Limits()
     billing: Billing = Billing()
+    guard: Guard = Guard()
     tiers: Tiers = Tiers()
     log: Log = Log()
     providers: dict[str, ProviderEntry] = {}
@@ -210,6 +229,7 @@ SECTIONS: dict[str, type[Struct]] = {
     "record": Record,
     "limits": Limits,
     "billing": Billing,
+    "guard": Guard,
     "tiers": Tiers,
     "log": Log,
 }

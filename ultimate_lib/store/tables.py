@@ -131,6 +131,7 @@ keys = sa.Table(
     sa.Column("retires_at", Instant),  # end of a former secret's overlap with its successor
     sa.Column("tags", sa.JSON),  # defaults of its calls' tags
     sa.Column("locked", sa.JSON),  # names of attribution fields that its calls cannot change
+    sa.Column("guard", sa.Text),  # observe | warn | block; null: as the key above it, else the setting
     _version(),
 )
 sessions = sa.Table(

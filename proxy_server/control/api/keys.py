@@ -44,6 +44,7 @@ class NewKey(Struct, kw_only=True):
     locked: list[str] | None = None  # which of team, project, cost_center, app, tags its calls cannot change
     expires_in_days: int | None = None
     loopback_only: bool = False  # usable on this computer alone
+    guard: str | None = None  # observe, warn or block its unusual calls; null: as the settings say; settings:manage
 
 
 class KeyChanges(Struct, kw_only=True):
@@ -59,6 +60,7 @@ class KeyChanges(Struct, kw_only=True):
     app: str | UnsetType | None = UNSET
     tags: list[str] | UnsetType = UNSET
     locked: list[str] | UnsetType = UNSET
+    guard: str | UnsetType | None = UNSET  # observe, warn or block; needs settings:manage
 
 
 class Key(Struct, kw_only=True):
@@ -78,6 +80,7 @@ class Key(Struct, kw_only=True):
     tags: list[str]
     locked: list[str]
     loopback_only: bool
+    guard: str | None  # what is done about its unusual calls; null: as the key above it, else the settings, say
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None

@@ -1,0 +1,116 @@
+"""Learns what is usual of each key and model, for the guard of the gateways; keeps their log of anomalies short.
+
+It reads a month of calls, so it does so only when the lake has gained some, and rarely enough that it is at work for
+a twentieth of the time at most. Once a key and model can be blocked they stay so while they are called: their first
+calls leave the month, not what is known of them.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from ultimate_lib.baseline import expected_high
+from ultimate_lib.clock import to_datetime
+from ultimate_lib.errors import Corrupt
+from ultimate_lib.guard import events, known
+from ultimate_lib.guard.known import About, Known
+from ultimate_lib.guard.rule import Rule, ripe_at
+
+if TYPE_CHECKING:
+    from ultimate_lib.guard.known import Baselines
+    from ultimate_lib.lake import Lake
+    from ultimate_lib.lake.baselines import Usual
+    from ultimate_lib.settings import Settings
+
+Told = dict[str, bool | int | float | str | None]
+
+_APART_S = 600.0
+_SHARE = 20  # of the time it is at work for one part at most
+_KEPT = timedelta(days=2)  # of the log, beside what the rule looks at
+
+
+class Learning:
+    """The job. What it keeps in memory stands in its file as well."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._rule = Rule.of(settings.guard)
+        self._last: Baselines | None = None
+        self._read = False
+        self._next = float("-inf")
+
+    def __call__(self, lake: Lake) -> Told:
+        """Learn if that is due."""
+        if not self._settings.guard.enabled:
+            return {"known": 0, "learnt": False}
+        now_us = lake.clock.now_us()
+        kept_us = self._rule.window_us + self._rule.cooldown_us + _KEPT // timedelta(microseconds=1)
+        events.compact(self._settings.run_dir, now_us - kept_us)
+        due = self._due(lake)
+        if due:
+            began = lake.clock.monotonic()
+            self._learn(lake, now_us)
+            took = lake.clock.monotonic() - began
+            self._next = began + max(_APART_S, _SHARE * took)
+        return {"known": len(self._last.known) if self._last is not None else 0, "learnt": due}
+
+    def _due(self, lake: Lake) -> bool:
+        from ultimate_lib.lake.changes import changed  # noqa: PLC0415 - loads polars
+
+        if not self._read:
+            self._last, self._read = _before(self._settings), True
+        last = self._last
+        if last is None or not self._same_rule() or not known.path(self._settings.run_dir).exists():
+            return True
+        if lake.clock.monotonic() < self._next:
+            return False
+        return changed(lake, last.about.version) != []
+
+    def _same_rule(self) -> bool:
+        about, rule = self._last.about if self._last is not None else None, self._rule
+        return about is not None and (about.after_days, about.after_calls) == (rule.after_days, rule.after_calls)
+
+    def _learn(self, lake: Lake, now_us: int) -> None:
+        from ultimate_lib.lake import baselines  # noqa: PLC0415 - loads polars
+
+        with lake.calls.lock:
+            version = lake.calls.snapshot().version  # first: what is committed meanwhile is learnt next time
+        days = max(baselines.DAYS, self._rule.after_days + 1)
+        found = baselines.baselines_of(lake, to_datetime(now_us), enough=self._rule.after_calls, days=days)
+        newest = sorted(found, key=lambda one: one.last_us, reverse=True)[: known.MOST]
+        before = self._last.known if self._last is not None and self._same_rule() else {}
+        rows = [_known(self._rule, one, before.get((one.key_id, one.model))) for one in newest]
+        about = About(
+            made_us=now_us, version=version, after_days=self._rule.after_days, after_calls=self._rule.after_calls
+        )
+        known.write(self._settings.run_dir, about, rows)
+        self._last = known.Baselines(about, {(one.key_id, one.model): one for one in rows})
+
+
+def _before(settings: Settings) -> Baselines | None:
+    try:
+        return known.read(settings.run_dir)
+    except Corrupt:  # gateways tell of it; here another one is made
+        return None
+
+
+def _known(rule: Rule, usual: Usual, before: Known | None) -> Known:
+    first_us, enough_us = usual.first_us, usual.enough_us
+    if before is not None:
+        first_us = min(first_us, before.first_us)
+        enough_us = before.enough_us if before.enough_us is not None else enough_us
+    cost, tokens = usual.cost, usual.tokens
+    return Known(
+        key_id=usual.key_id,
+        model=usual.model,
+        calls=usual.priced_calls,
+        first_us=first_us,
+        last_us=usual.last_us,
+        enough_us=enough_us,
+        ripe_us=ripe_at(rule, first_us, enough_us),
+        cost=cost,
+        usual_usd=expected_high(cost) if cost is not None else None,
+        tokens=tokens,
+        usual_tokens=expected_high(tokens) if tokens is not None else None,
+    )

@@ -1,0 +1,87 @@
+"""What tests of the guard share: what is usual, written as the worker writes it, and a provider's costs on demand."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from tests.gateway.gateways import GPT, OPENAI, Answer, Gateway, ask
+from tests.gateway.limited import open_store
+from tests.harness import wait_until
+from ultimate_lib import baseline
+from ultimate_lib.access import keys
+from ultimate_lib.access.key_cache import KeyCache
+from ultimate_lib.clock import SystemClock
+from ultimate_lib.guard import known
+from ultimate_lib.guard.known import Known
+
+CLOCK = SystemClock()
+USUAL_OUTPUT, RUNAWAY_OUTPUT = 100, 1_000_000  # $0.000063 and $0.60 at gpt-4o-mini's price
+DAY_US = 86_400_000_000
+
+
+def completion(output: int, prompt: int = 20) -> bytes:
+    return json.dumps({
+        "id": "chatcmpl-1", "object": "chat.completion", "model": GPT,
+        "choices": [{"index": 0, "message": {"role": "assistant", "content": "x"}, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": prompt, "completion_tokens": output, "total_tokens": prompt + output},
+    }).encode()  # fmt: skip
+
+
+def usual(key_id: str, *, model: str = GPT, cost: float = 63e-6, tokens: float = 20, ripe: bool = True) -> Known:
+    """Return what is known of a key and model whose calls cost about so much."""
+    now = CLOCK.now_us()
+    spread = [math.exp(math.sin(step * 1.7)) for step in range(600)]  # by factors of e both ways
+    costs = baseline.learn([cost * one for one in spread], now / 1e6)
+    inputs = baseline.learn([tokens * one for one in spread], now / 1e6)
+    assert costs is not None
+    assert inputs is not None
+    return Known(
+        key_id=key_id, model=model, calls=600, first_us=now - 30 * DAY_US, last_us=now,
+        enough_us=now - 2 * DAY_US,
+        ripe_us=now - DAY_US if ripe else None, cost=costs, usual_usd=baseline.expected_high(costs),
+        tokens=inputs, usual_tokens=baseline.expected_high(inputs),
+    )  # fmt: skip
+
+
+def teach(folder: Path, *rows: Known) -> int:
+    """Write what the worker would have learnt, and return when it was made."""
+    made_us = CLOCK.now_us()
+    known.write(folder / "run", known.About(made_us=made_us, after_days=14, after_calls=500), rows)
+    return made_us
+
+
+def told(gateway: Gateway) -> dict[str, Any]:
+    """Return the gateway's last snapshot."""
+    shots = [json.loads(path.read_bytes()) for path in (gateway.folder / "run").glob("gateway-*.json")]
+    return next((one for one in shots if one["pid"] == gateway.pid), {})
+
+
+def taught(gateway: Gateway, *rows: Known) -> None:
+    """Write it, and wait until the gateway goes by it."""
+    made_us = teach(gateway.folder, *rows)
+    wait_until(lambda: told(gateway).get("baselines_us") == made_us, 8)
+
+
+def make_key(
+    folder: Path, owner: str, *, guard: str | None = "block", scopes: tuple[str, ...] = ("proxy:call",)
+) -> Any:
+    """Make a key with the owner's rights; return (its secret, its id)."""
+    with open_store(folder) as store:
+        admin = KeyCache(store, CLOCK).lookup(owner)
+        assert admin is not None
+        secret, row = keys.create_key(store, CLOCK, admin, name="agent", scopes=scopes, guard=guard)
+    return secret, row["id"]
+
+
+def set_guard(folder: Path, owner: str, key_id: str, action: str | None) -> None:
+    with open_store(folder) as store:
+        admin = KeyCache(store, CLOCK).lookup(owner)
+        assert admin is not None
+        keys.set_guard(store, CLOCK, admin, key_id, action)
+
+
+def send(gateway: Gateway, secret: str, headers: dict[str, str] | None = None, **members: Any) -> Answer:
+    return gateway.post(OPENAI, ask("openai", **members), {"x-api-key": secret, **(headers or {})})

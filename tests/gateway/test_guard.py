@@ -1,0 +1,323 @@
+"""The guard through real sockets: who is refused, from when to when, what a refusal says, what outlives a kill."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import anthropic
+import openai
+import pytest
+
+from tests.fakes.scripted import Scripted, answer, stream
+from tests.gateway.gateways import GPT, KEYS, OPENAI, PROVIDERS, Gateway, Raw, ask, start_gateway
+from tests.gateway.guarded import (
+    RUNAWAY_OUTPUT,
+    USUAL_OUTPUT,
+    completion,
+    make_key,
+    send,
+    set_guard,
+    taught,
+    teach,
+    told,
+    usual,
+)
+from tests.harness import wait_until
+from ultimate_lib.baseline import ANOMALOUS
+from ultimate_lib.guard import known
+
+Start = Callable[..., Gateway]
+
+
+@pytest.fixture
+def start(tmp_path: Path, upstream: Scripted) -> Iterator[Start]:
+    """Start a gateway over this test's folder, again and again; `guard` are settings of its section."""
+    running: list[object] = []
+
+    def begin(guard: str = "cooldown_minutes = 30") -> Gateway:
+        config = f"[guard]\n{guard}\n{PROVIDERS.format(url=upstream.url)}"
+        context = start_gateway(tmp_path, config, KEYS)
+        running.append(context)
+        return context.__enter__()
+
+    upstream.requests.clear()
+    yield begin
+    for context in running:
+        context.__exit__(None, None, None)  # type: ignore[attr-defined] # a context manager
+
+
+def cost(upstream: Scripted, output: int) -> None:
+    upstream.script = answer(completion(output))
+
+
+def streamed(output: int) -> list[bytes]:
+    first = {"id": "c", "object": "chat.completion.chunk", "model": GPT,
+             "choices": [{"index": 0, "delta": {"content": "x"}, "finish_reason": None}]}  # fmt: skip
+    last = {**first, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+    usage = {**first, "choices": [], "usage": {"prompt_tokens": 20, "completion_tokens": output, "total_tokens": 0}}
+    return [f"data: {json.dumps(one)}\n\n".encode() for one in (first, last, usage)] + [b"data: [DONE]\n\n"]
+
+
+@pytest.mark.parametrize("streams", [False, True])
+def test_a_runaway_is_refused_from_the_fourth_call_on_and_nobody_else(
+    start: Start, upstream: Scripted, streams: bool
+) -> None:
+    gateway = start("cooldown_minutes = 0.05")
+    runaway, runaway_id = make_key(gateway.folder, gateway.key)
+    other, other_id = make_key(gateway.folder, gateway.key)
+    taught(gateway, usual(runaway_id), usual(other_id), usual(runaway_id, model="gpt-4o"))
+
+    def script(output: int) -> None:
+        upstream.script = stream(streamed(output)) if streams else answer(completion(output))
+
+    script(USUAL_OUTPUT)
+    assert send(gateway, runaway, stream=streams).status == 200
+    script(RUNAWAY_OUTPUT)
+    assert [send(gateway, runaway, stream=streams).status for _ in range(3)] == [200, 200, 200]
+    sent = len(upstream.requests)
+    refused = send(gateway, runaway, stream=streams)
+    assert refused.status == 429
+    assert 1 <= int(refused.headers["retry-after"]) <= 4
+    assert refused.json["error"]["code"] == "guard_blocked"
+    for part in ("$0.60", "usual is at most $0.00", "refused until 20", "override", "settings:manage"):
+        assert part in refused.json["error"]["message"]
+    assert len(upstream.requests) == sent, "it went to the provider"
+    assert send(gateway, other, stream=streams).status == 200
+    assert send(gateway, runaway, model="gpt-4o", stream=streams).status == 200
+    wait_until(lambda: send(gateway, runaway, stream=streams).status == 200, 8)  # the cool-down is over
+    rows = sorted((row for row in gateway.rows() if row.key_id == runaway_id), key=lambda row: row.started_at)
+    assert [(row.status, row.anomaly_action) for row in rows[:5]] == [
+        ("ok", "none"), ("ok", "warn"), ("ok", "warn"), ("ok", "warn"), ("blocked", "block"),
+    ]  # fmt: skip
+    assert (rows[0].anomaly_score or 0) < ANOMALOUS <= min(row.anomaly_score or 0 for row in rows[1:4])
+    assert rows[4].error_type == "guard_blocked"
+    assert rows[4].cost_nano_usd is None
+    assert rows[4].anomaly_score is None
+    assert rows[4].http_status == 429
+
+
+def test_the_clients_raise_their_rate_limit_error(start: Start, upstream: Scripted, protocol: str) -> None:
+    gateway = start("max_input_tokens = 10")
+    prompt = "words " * 100
+    if protocol == "anthropic":
+        client = anthropic.Anthropic(base_url=gateway.url, api_key=gateway.key, max_retries=0)
+        with pytest.raises(anthropic.RateLimitError, match=r"guard\.max_input_tokens") as caught:
+            client.messages.create(
+                model="claude-haiku-4-5", max_tokens=10, messages=[{"role": "user", "content": prompt}]
+            )
+    else:
+        other = openai.OpenAI(base_url=f"{gateway.url}/v1", api_key=gateway.key, max_retries=0)
+        with pytest.raises(openai.RateLimitError, match=r"guard\.max_input_tokens") as caught:  # type: ignore[assignment] # the other's
+            other.chat.completions.create(model=GPT, messages=[{"role": "user", "content": prompt}])
+    assert caught.value.response.headers["retry-after"] == "60"
+    assert not upstream.requests
+
+
+@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGKILL])
+def test_a_cool_down_and_what_led_to_it_outlive_the_process(start: Start, upstream: Scripted, sign: int) -> None:
+    gateway = start()
+    secret, key_id = make_key(gateway.folder, gateway.key)
+    taught(gateway, usual(key_id))
+    cost(upstream, RUNAWAY_OUTPUT)
+    for calls, status in ((2, 200), (1, 200)):
+        assert [send(gateway, secret).status for _ in range(calls)] == [status] * calls
+        os.kill(gateway.pid, sign)
+        gateway.process.wait(15)
+        gateway = start()
+    assert send(gateway, secret).status == 429  # two before, one after the first start
+    assert len(upstream.requests) == 3
+
+
+def test_two_gateways_share_what_they_have_seen(start: Start, upstream: Scripted) -> None:
+    one, two = start(), start()
+    secret, key_id = make_key(one.folder, one.key)
+    taught(one, usual(key_id))
+    wait_until(lambda: told(two).get("baselines_us") == told(one).get("baselines_us"), 8)
+    cost(upstream, RUNAWAY_OUTPUT)
+    assert [send(one, secret).status for _ in range(2)] == [200, 200]
+    time.sleep(2.1)  # the other one looks each second
+    assert send(two, secret).status == 200
+    assert send(two, secret).status == 429
+    wait_until(lambda: send(one, secret).status == 429, 4)
+
+
+def test_an_override_is_for_those_who_manage_settings(start: Start, upstream: Scripted) -> None:
+    gateway = start()
+    secret, key_id = make_key(gateway.folder, gateway.key)
+    admin, admin_id = make_key(gateway.folder, gateway.key, scopes=("proxy:call", "settings:manage"))
+    taught(gateway, usual(key_id), usual(admin_id))
+    cost(upstream, RUNAWAY_OUTPUT)
+    for one in (secret, admin):
+        assert [send(gateway, one).status for _ in range(3)] == [200] * 3
+    override = {"x-ultimate-guard": "override"}
+    refused = send(gateway, secret, override)
+    assert refused.status == 429
+    assert "lacks settings:manage" in refused.json["error"]["message"]
+    assert send(gateway, admin).status == 429
+    assert send(gateway, admin, override).status == 200
+    assert "x-ultimate-guard" not in dict(upstream.requests[-1].headers)
+    last = max((row for row in gateway.rows() if row.key_id == admin_id), key=lambda row: row.started_at)
+    assert (last.status, last.anomaly_action) == ("ok", "block")
+
+
+def test_observing_blocks_nothing_and_marks_what_it_would_have(start: Start, upstream: Scripted) -> None:
+    gateway = start()
+    secret, key_id = make_key(gateway.folder, gateway.key, guard=None)
+    taught(gateway, usual(key_id))
+    cost(upstream, RUNAWAY_OUTPUT)
+    answers = [send(gateway, secret) for _ in range(5)]
+    assert [one.status for one in answers] == [200] * 5
+    assert not any("x-ultimate-anomaly" in one.headers for one in answers)
+    rows = sorted(gateway.rows(), key=lambda row: row.started_at)
+    assert [row.anomaly_action for row in rows] == ["warn"] * 3 + ["block"] * 2
+    set_guard(gateway.folder, gateway.key, key_id, "block")  # it holds at once: a cool-down is under way
+    wait_until(lambda: send(gateway, secret).status == 429, 8)
+
+
+def test_a_warning_is_a_header_and_nothing_more(start: Start, upstream: Scripted) -> None:
+    gateway = start('action = "warn"')
+    secret, key_id = make_key(gateway.folder, gateway.key, guard=None)
+    taught(gateway, usual(key_id))
+    cost(upstream, USUAL_OUTPUT)
+    assert "x-ultimate-anomaly" not in send(gateway, secret).headers
+    cost(upstream, RUNAWAY_OUTPUT)
+    told_of = [send(gateway, secret) for _ in range(4)]
+    assert [one.status for one in told_of] == [200] * 4
+    assert all(one.headers["x-ultimate-anomaly"].startswith("cost $0.60") for one in told_of[:3])
+    assert told_of[3].headers["x-ultimate-anomaly"].startswith("cool-down until 20")
+
+
+def test_what_is_not_known_well_enough_or_costs_little_blocks_nothing(start: Start, upstream: Scripted) -> None:
+    gateway = start("floor_usd = 0.7")
+    young, young_id = make_key(gateway.folder, gateway.key)
+    cheap, cheap_id = make_key(gateway.folder, gateway.key)
+    unknown, _ = make_key(gateway.folder, gateway.key)
+    taught(gateway, usual(young_id, ripe=False), usual(cheap_id))
+    cost(upstream, RUNAWAY_OUTPUT)
+    for secret in (cheap, unknown):
+        assert [send(gateway, secret).status for _ in range(5)] == [200] * 5
+    cost(upstream, 2 * RUNAWAY_OUTPUT)
+    assert [send(gateway, young).status for _ in range(5)] == [200] * 5
+    by_key = {row.key_id: row for row in gateway.rows()}
+    assert by_key[young_id].anomaly_action == by_key[cheap_id].anomaly_action == "warn"
+    assert [row.anomaly_score for row in gateway.rows() if row.key_id not in {young_id, cheap_id}] == [None] * 5
+    assert not (gateway.folder / "run" / "guard.log").exists()
+
+
+def test_calls_without_a_price_have_no_score(start: Start, upstream: Scripted) -> None:
+    gateway = start()
+    secret, key_id = make_key(gateway.folder, gateway.key)
+    taught(gateway, usual(key_id, model="nobody-sells-this"))
+    cost(upstream, RUNAWAY_OUTPUT)
+    body = completion(RUNAWAY_OUTPUT).replace(GPT.encode(), b"nobody-sells-this")
+    upstream.script = answer(body)
+    assert send(gateway, secret, model="nobody-sells-this").status == 200
+    (row,) = gateway.rows()
+    assert row.cost_nano_usd is None
+    assert (row.anomaly_score, row.anomaly_action) == (None, None)
+
+
+def test_calls_that_are_cut_count(start: Start, upstream: Scripted) -> None:
+    """A client that hangs up before the end does not get past the guard."""
+    gateway = start("floor_usd = 0")
+    secret, key_id = make_key(gateway.folder, gateway.key)
+    taught(gateway, usual(key_id, cost=1e-7))
+    piece = streamed(1)[0].replace(b'"x"', b'"' + b"words and more " * 40_000 + b'"')
+    upstream.script = stream([piece, *[b": wait\n\n"] * 100], pause_s=0.05)
+    for _ in range(3):
+        with gateway.one_row():
+            body = json.dumps(ask("openai", stream=True)).encode()
+            head = f"POST {OPENAI} HTTP/1.1\r\nHost: x\r\nx-api-key: {secret}\r\ncontent-length: {len(body)}\r\n\r\n"
+            raw = Raw(gateway.port, head.encode() + body)
+            raw.until(b"words")
+            raw.close()
+    assert send(gateway, secret).status == 429
+
+
+def test_an_input_unlike_any_before_is_refused_at_the_door(start: Start, upstream: Scripted) -> None:
+    gateway = start("floor_usd = 0.001")
+    secret, key_id = make_key(gateway.folder, gateway.key)
+    other, other_id = make_key(gateway.folder, gateway.key, guard="observe")
+    small, small_id = make_key(gateway.folder, gateway.key)
+    taught(gateway, usual(key_id), usual(other_id), usual(small_id))
+    cost(upstream, USUAL_OUTPUT)
+    large = {"messages": [{"role": "user", "content": "many words " * 20_000}]}
+    refused = send(gateway, secret, **large)
+    assert refused.status == 429
+    assert "usual for its key and model is at most" in refused.json["error"]["message"]
+    assert "less input" in refused.json["error"]["message"]
+    assert send(gateway, secret).status == 200
+    assert send(gateway, other, **large).status == 200
+    assert (
+        send(gateway, small, messages=[{"role": "user", "content": "word " * 2_000}]).status == 200
+    )  # below the floor
+    actions = {(row.key_id, row.status): row.anomaly_action for row in gateway.rows()}
+    assert actions[key_id, "blocked"] == actions[other_id, "ok"] == "block"
+
+
+def test_caps_hold_at_once_whatever_the_action(start: Start, upstream: Scripted) -> None:
+    gateway = start("max_call_usd = 0.01\nmax_usd_per_hour = 0.5")
+    cost(upstream, USUAL_OUTPUT)
+    dear = send(gateway, gateway.key, max_tokens=16_000, n=10)
+    assert dear.status == 429
+    assert "guard.max_call_usd" in dear.json["error"]["message"]
+    assert "at most $0.0100" in dear.json["error"]["message"]
+    unpriced = send(gateway, gateway.key, model="nobody-sells-this")
+    assert unpriced.status == 429
+    assert "price of 'nobody-sells-this' is not known" in unpriced.json["error"]["message"]
+    assert send(gateway, gateway.key, max_tokens=100).status == 200
+    cost(upstream, RUNAWAY_OUTPUT)
+    assert send(gateway, gateway.key, max_tokens=100).status == 200
+    spent = send(gateway, gateway.key, max_tokens=100)
+    assert spent.status == 429
+    assert "guard.max_usd_per_hour" in spent.json["error"]["message"]
+    assert spent.headers["retry-after"] == "300"
+    other, _ = make_key(gateway.folder, gateway.key, guard=None)
+    assert send(gateway, other, max_tokens=100).status == 200
+
+
+def test_a_guard_that_is_off_does_nothing(start: Start, upstream: Scripted) -> None:
+    gateway = start("enabled = false\nmax_input_tokens = 1")
+    secret, key_id = make_key(gateway.folder, gateway.key)
+    teach(gateway.folder, usual(key_id))
+    cost(upstream, RUNAWAY_OUTPUT)
+    assert [send(gateway, secret).status for _ in range(4)] == [200] * 4
+    assert {row.anomaly_score for row in gateway.rows()} == {None}
+
+
+@pytest.mark.parametrize("bad", [b"", b"\x00\xff not json", b'{"format":"another"}\n[]\n', "half"])
+def test_a_torn_or_foreign_file_leaves_the_last_good_one_in_force(
+    start: Start, upstream: Scripted, bad: bytes | str
+) -> None:
+    gateway = start()
+    secret, key_id = make_key(gateway.folder, gateway.key)
+    taught(gateway, usual(key_id))
+    path = known.path(gateway.folder / "run")
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2] if isinstance(bad, str) else bad)
+    wait_until(lambda: told(gateway).get("guard_failure") == "baselines", 8)
+    cost(upstream, RUNAWAY_OUTPUT)
+    assert [send(gateway, secret).status for _ in range(4)] == [200, 200, 200, 429]
+    time.sleep(1.1)
+    assert (gateway.folder.parent / "gateway.log").read_text().count("baselines.jsonl of the run folder") == 1
+    path.write_bytes(whole)
+    wait_until(lambda: told(gateway).get("guard_failure") is None, 8)
+
+
+def test_a_log_with_foreign_lines_still_tells_the_others(start: Start, upstream: Scripted) -> None:
+    gateway = start()
+    secret, key_id = make_key(gateway.folder, gateway.key)
+    taught(gateway, usual(key_id))
+    cost(upstream, RUNAWAY_OUTPUT)
+    assert [send(gateway, secret).status for _ in range(2)] == [200, 200]
+    with (gateway.folder / "run" / "guard.log").open("ab") as file:
+        file.write(b"\x00garbage\n{half a li")
+    assert send(gateway, secret).status == 200
+    wait_until(lambda: told(gateway).get("guard_failure") == "guard_log", 8)
+    gateway = start()
+    assert send(gateway, secret).status == 429
