@@ -63,7 +63,9 @@ def id_of(key_id: str, model: str) -> str:
     return f"cool_{hashlib.blake2b(f'{key_id} {model}'.encode(), digest_size=8).hexdigest()}"
 
 
-def end(store: Store, clock: Clock, settings: Settings, actor: Principal, cooldown_id: str, address: str) -> Cooling:
+def end(
+    store: Store, clock: Clock, settings: Settings, actor: Principal, cooldown_id: str, *, address: str = ""
+) -> Cooling:
     """End a cool-down, and forget the calls that led to it; gateways go by it within seconds.
 
     Raises `Denied` without `settings:manage`, `NotFound`, `Unavailable`.

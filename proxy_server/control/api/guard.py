@@ -169,7 +169,9 @@ def set_action(bench: Workbench, caller: Caller, told: ActionOf) -> GuardedKey:
 
 def end_cooldown(bench: Workbench, caller: Caller, told: OneCooldown) -> CooldownTold:
     """End a cool-down."""
-    return _cooldown(cooldowns.end(bench.store, bench.clock, bench.settings, caller.known, told.id, caller.address))
+    return _cooldown(
+        cooldowns.end(bench.store, bench.clock, bench.settings, caller.known, told.id, address=caller.address)
+    )
 
 
 def _keys(bench: Workbench, caller: Caller) -> list[dict[str, Any]]:

@@ -176,8 +176,8 @@ def _question(key: api.GuardedKey, pairs: list[api.GuardedPair], rule: api.Guard
     cooling = any(one.cooldown is not None for one in pairs)
     now = " A cool-down is under way: calls are refused from now on." if cooling else ""
     return (
-        f"Block unusual calls of '{key.name}'? {had}{now} {rule.anomalies} calls that cost far more than usual within "
-        f"{rule.window_minutes:g} minutes refuse all of that model for {rule.cooldown_minutes:g} minutes."
+        f"Block unusual calls of '{key.name}'? {had}{now} {rule.anomalies} calls that cost far more than usual "
+        f"within {rule.window_minutes:g} minutes refuse all of that model for {rule.cooldown_minutes:g} minutes."
     )
 
 
