@@ -19,6 +19,7 @@ from proxy_server.control.api import (
     audit,
     auth,
     calls,
+    guard,
     keys,
     limits,
     live,
@@ -36,6 +37,7 @@ from proxy_server.control.pages import calls as calls_page
 from proxy_server.control.pages import forecast as forecast_page
 from proxy_server.control.pages.admin import audit as audit_page
 from proxy_server.control.pages.admin import budgets as budgets_page
+from proxy_server.control.pages.admin import guard as guard_page
 from proxy_server.control.pages.admin import keys as keys_page
 from proxy_server.control.pages.admin import providers as providers_page
 from proxy_server.control.pages.admin import rate_limits as rate_limits_page
@@ -128,6 +130,9 @@ TABLE: tuple[Route, ...] = (
           takes=budgets_page.Asked, page="admin_budgets"),
     Route("GET", "/admin/budgets/{id}", budgets_page.budget, "settings:manage", "One budget, to change it.", "",
           takes=budgets_page.One, page="admin_budget"),
+    Route("GET", "/guard", guard_page.guard, "analytics:view",
+          "What the guard knows, did and would have done, and what each key asks of it.", "",
+          takes=guard_page.Asked, page="guard", heavy=True),
     Route("GET", "/admin/rate-limits", rate_limits_page.rate_limits, KNOWN, "Rate limits of those who call.", "",
           takes=rate_limits_page.Asked, page="admin_rate_limits"),
     Route("GET", "/admin/rate-limits/{id}", rate_limits_page.rate_limit, "settings:manage",
@@ -164,6 +169,15 @@ TABLE: tuple[Route, ...] = (
           "Hours or days of a metric unlike those before, why, and whose calls made them.",
           "?metric=cost_usd&grain=hour&days=30", takes=anomalies.AskedAnomalies, gives=anomalies.AnomalyHistory,
           heavy=True, refuses=_TOO_LITTLE),
+    Route("GET", "/api/predictive/guard", guard.guard, "analytics:view",
+          "What is usual of each key and model, what the guard did about the others, and what it would have done.",
+          "?limit=50", takes=guard.AskedGuard, gives=guard.GuardTold, heavy=True),
+    Route("PUT", "/api/predictive/guard/{id}", guard.set_action, "settings:manage",
+          "Observe, warn of or block a key's unusual calls; null: as the settings say.", '{"action": "warn"}',
+          takes=guard.ActionOf, gives=guard.GuardedKey),
+    Route("POST", "/api/predictive/guard/cooldowns/{id}/end", guard.end_cooldown, "settings:manage",
+          "End a cool-down; gateways go by it within seconds.", "{}",
+          takes=guard.OneCooldown, gives=guard.CooldownTold),
     Route("GET", "/api/calls/{id}", calls.call, "analytics:view",
           "One call: every column of its record, and why it costs what it does.", "",
           takes=calls.OneCall, gives=calls.CallTold, heavy=True),

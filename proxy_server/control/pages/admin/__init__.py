@@ -48,6 +48,7 @@ PLACES = (
         "Rate limits",
         lambda who: "settings:manage" in who.permissions or bool(who.leads),
     ),
+    Place("guard", "/guard", "Guard", lambda who: "settings:manage" in who.permissions or bool(who.leads)),
     Place("providers", "/admin/providers", "Providers & routes", _held("settings:manage")),
     Place("audit", "/admin/audit", "Audit", _held("audit:view")),
 )

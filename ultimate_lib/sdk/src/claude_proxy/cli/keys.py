@@ -87,6 +87,7 @@ def _add_create(below: Any) -> None:
     parser.add_argument("--scopes", metavar="NAMES", help="permissions (default: proxy:call,analytics:view)")
     _add_attribution(parser)
     parser.add_argument("--expires-in-days", type=int, metavar="N")
+    _add_guard(parser)
     parser.add_argument("--loopback-only", action="store_true", help="usable on the proxy's computer alone")
 
 
@@ -98,6 +99,7 @@ def _add_change(below: Any) -> None:
     parser.add_argument("id", metavar="ID")
     parser.add_argument("--name", metavar="NAME")
     _add_attribution(parser)
+    _add_guard(parser)
     parser.add_argument("--expires-at", metavar="INSTANT", help="as 2027-01-01T00:00:00Z")
     if_version(parser)
 
@@ -107,6 +109,11 @@ def _add_attribution(parser: Parser) -> None:
         parser.add_argument(f"--{name}", metavar="NAMES", help=says)
     for name, says in _TEXTS.items():
         parser.add_argument(f"--{name}", metavar="NAME", help=says)
+
+
+def _add_guard(parser: Parser) -> None:
+    says = "what is done about its unusual calls (needs settings:manage)"
+    parser.add_argument("--guard", choices=("observe", "warn", "block", ""), help=says)
 
 
 def _list(session: Session) -> int:
@@ -125,7 +132,7 @@ def _change(session: Session) -> int:
     asked = session.arguments
     told: dict[str, Any] = {"name": asked.name}
     told |= {name: _split(getattr(asked, name)) for name in _LISTS}
-    for name in (*_TEXTS, "expires_at"):
+    for name in (*_TEXTS, "expires_at", "guard"):
         field = name.replace("-", "_")
         told[field] = getattr(asked, field)
     changes = {name: value for name, value in told.items() if value is not None}
@@ -180,6 +187,7 @@ def _create(session: Session) -> int:
         locked=_split(asked.locked),
         expires_in_days=asked.expires_in_days,
         loopback_only=asked.loopback_only,
+        guard=asked.guard or None,
     )
     about = made["about"]
     if output.form == "table":

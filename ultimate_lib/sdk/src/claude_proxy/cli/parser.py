@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 PROGRAM = "claude-proxy"
 _GROUPS = (
-    "numbers", "predictive", "calls", "spending", "env", "configure", "keys", "people", "budgets", "limits",
+    "numbers", "predictive", "guard", "calls", "spending", "env", "configure", "keys", "people", "budgets", "limits",
     "providers", "system", "completion",
 )  # fmt: skip
 _EPILOG = """\

@@ -5,6 +5,7 @@ from __future__ import annotations
 from claude_proxy.client.access import Access
 from claude_proxy.client.analytics import Analytics
 from claude_proxy.client.calls import SingleCalls
+from claude_proxy.client.guard import Guard
 from claude_proxy.client.keys import Keys
 from claude_proxy.client.limits import Limits
 from claude_proxy.client.people import People
@@ -15,7 +16,7 @@ from claude_proxy.client.system import System
 __all__ = ["ROUTES", "ClaudeProxyClient"]
 
 
-class ClaudeProxyClient(Analytics, Predictive, SingleCalls, Access, People, Keys, Limits, Providers, System):
+class ClaudeProxyClient(Analytics, Predictive, Guard, SingleCalls, Access, People, Keys, Limits, Providers, System):
     """A client of one proxy.
 
         client = ClaudeProxyClient(base_url="http://localhost:8082")
@@ -37,6 +38,9 @@ ROUTES: dict[str, str] = {
     "GET /api/predictive/thresholds": "get_smart_thresholds",
     "GET /api/predictive/patterns": "get_patterns",
     "GET /api/predictive/anomaly-history": "get_anomaly_history",
+    "GET /api/predictive/guard": "get_guard",
+    "PUT /api/predictive/guard/{id}": "set_guard_action",
+    "POST /api/predictive/guard/cooldowns/{id}/end": "end_cooldown",
     "GET /api/calls/{id}": "call",
     "GET /api/live": "live",
     "GET /api/auth/verify": "verify",

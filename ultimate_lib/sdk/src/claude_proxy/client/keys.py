@@ -50,12 +50,14 @@ class Keys(Transport):
         locked: Iterable[str] | None = None,
         expires_in_days: int | None = None,
         loopback_only: bool = False,
+        guard: str | None = None,
     ) -> Answer:
         """Make a key: `answer["key"]` is told this once, `answer["about"]` is what the list shows.
 
         `scopes` are permissions (default: proxy:call and analytics:view), `models` those it may call, `claude-*` for
         all that begin so (default: all that its maker may), `tags` are "name=value" of its calls, `locked` what of
-        team, project, cost_center, app and tags its calls cannot change. Another user's key needs keys:manage.
+        team, project, cost_center, app and tags its calls cannot change. Another user's key needs keys:manage,
+        `guard` (observe, warn or block its unusual calls) settings:manage.
         """
         told: dict[str, Any] = {
             "name": name,
@@ -70,6 +72,7 @@ class Keys(Transport):
             "locked": _listed(locked),
             "expires_in_days": expires_in_days,
             "loopback_only": loopback_only or None,
+            "guard": guard,
         }
         answer: Answer = self.create("/api/keys", {name: value for name, value in told.items() if value is not None})
         return answer
@@ -80,7 +83,10 @@ class Keys(Transport):
         return answer
 
     def update_api_key(self, key_id: str, *, version: int | None = None, **changes: Any) -> Answer:
-        """Change a key: name, models, expires_at, team, project, cost_center, app, tags, locked; None takes away."""
+        """Change a key: name, models, expires_at, team, project, cost_center, app, tags, locked, guard.
+
+        None takes what was there away.
+        """
         answer: Answer = self.patch(f"/api/keys/{segment(key_id)}", changes, version=version)
         return answer
 

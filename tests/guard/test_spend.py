@@ -1,0 +1,41 @@
+"""Rolling sums: never less than what was spent within the window, and nothing that was spent a part before it."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ultimate_lib.guard.spend import WINDOWS, Spend
+
+START_US = 1_760_000_000_000_000
+
+
+@given(st.lists(st.tuples(st.integers(0, 3 * 3_600_000_000), st.integers(0, 10**10)), max_size=40))
+def test_the_sum_lies_between_that_of_the_window_and_that_of_one_part_more(told: list[tuple[int, int]]) -> None:
+    spend, at, spent = Spend(), START_US, []
+    for wait, amount in told:
+        at += wait
+        spend.add("k", at, amount)
+        spent.append((at, amount))
+    for window, total in zip(WINDOWS, spend.within("k", at), strict=True):
+        length = window.part_us * window.parts
+        least = sum(amount for when, amount in spent if when > at - length)
+        most = sum(amount for when, amount in spent if when > at - length - window.part_us)
+        assert least <= total <= most
+    assert spend.within("k", at + 26 * 3_600_000_000) == (0, 0, 0)
+    assert spend.within("other", at) == (0, 0, 0)
+
+
+def test_a_clock_that_goes_back_loses_nothing() -> None:
+    spend = Spend()
+    spend.add("k", START_US, 5)
+    spend.add("k", START_US - 7_200_000_000, 7)
+    assert spend.within("k", START_US) == (12, 12, 12)
+
+
+def test_memory_is_bounded_by_keys() -> None:
+    spend = Spend()
+    for number in range(20_010):
+        spend.add(f"k{number}", START_US, 1)
+    assert spend.within("k0", START_US) == (0, 0, 0)
+    assert spend.within("k20009", START_US) == (1, 1, 1)

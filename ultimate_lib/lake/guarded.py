@@ -1,0 +1,141 @@
+"""What the guard has seen, done and would have done: its rule replayed over the scores that calls were recorded with.
+
+Read are the calls that it scored high or refused, few among many; then, within the cool-downs that the rule makes of
+them, all calls of those keys and models, for those are what it would have refused.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, NamedTuple
+
+import polars as pl
+
+from ultimate_lib.baseline import ANOMALOUS
+from ultimate_lib.clock import to_datetime
+from ultimate_lib.guard import rule as rules
+from ultimate_lib.lake.merges import matching
+from ultimate_lib.lake.reader import scan_calls
+from ultimate_lib.metrics import COUNTED, DIMENSIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from ultimate_lib.guard.rule import Cooldown, Rule
+    from ultimate_lib.lake import Lake
+
+DAYS = 30
+WEEK = timedelta(days=7)
+
+_PAIR = ["key", "model"]
+_COLUMNS = (
+    "call_id", "started_at", "duration_ms", "cost_nano_usd", "anomaly_score", "anomaly_action", "status", "operation",
+)  # fmt: skip
+
+
+class Past(NamedTuple):
+    """One key and model over the last `DAYS` days."""
+
+    anomalies_week: int = 0
+    anomalies: int = 0
+    blocked: int = 0  # calls that were refused
+    marked: int = 0  # calls that were let through and marked at the time as to be refused
+    cooldowns: int = 0  # by the present rule
+    would_block: int = 0  # calls that were made in them
+    would_block_nano_usd: int = 0  # what those cost, so far as it is known
+    would_block_unpriced: int = 0  # those whose cost is not known
+
+
+def past(
+    lake: Lake,
+    rule: Rule,
+    ripe: Mapping[tuple[str, str], int | None],
+    until: datetime,
+    where: Mapping[str, Sequence[str | None]] | None = None,
+) -> dict[tuple[str, str], Past]:
+    """Return what there is of each key and model that had an anomaly or a refusal in the days before `until`.
+
+    `ripe` says from when on each can be blocked; one that it does not name cannot. Raises as `scan_calls`.
+    """
+    start = until - timedelta(days=DAYS)
+    seen = _calls(lake, start, until, where or {}).filter(
+        (pl.col("anomaly_score") >= ANOMALOUS)
+        | (pl.col("anomaly_action") == "block")
+        | (pl.col("status") == "blocked")
+    )
+    frame = seen.collect(engine="streaming")
+    high = (pl.col("anomaly_score") >= ANOMALOUS).fill_null(value=False)
+    refused = (pl.col("status") == "blocked").fill_null(value=False)
+    counted = frame.group_by(_PAIR).agg(
+        (high & (pl.col("started_at") >= until - WEEK)).sum().alias("anomalies_week"),
+        high.sum().alias("anomalies"),
+        refused.sum().alias("blocked"),
+        ((pl.col("anomaly_action") == "block") & ~refused).sum().alias("marked"),
+    )
+    found = {(row.pop("key"), row.pop("model")): Past(**row) for row in counted.to_dicts()}
+    cooldowns = _cooldowns(rule, ripe, frame.filter(high & ~refused))
+    for pair, told in _within(lake, cooldowns, until, where or {}).items():
+        found[pair] = found[pair]._replace(cooldowns=len(cooldowns[pair]), **told)
+    return found
+
+
+def _calls(lake: Lake, start: datetime, until: datetime, where: Mapping[str, Sequence[str | None]]) -> pl.LazyFrame:
+    dimensions = [DIMENSIONS[name] for name in (*_PAIR, *where)]
+    columns = dict.fromkeys([*_COLUMNS, *(name for one in dimensions for name in one.columns)])
+    calls = scan_calls(lake, start, until, list(columns)).filter(COUNTED, *matching(where))
+    named = calls.select(*(DIMENSIONS[name].value for name in _PAIR), *_COLUMNS)
+    return named.filter(pl.all_horizontal(pl.col(_PAIR).is_not_null()))
+
+
+def _cooldowns(
+    rule: Rule, ripe: Mapping[tuple[str, str], int | None], frame: pl.DataFrame
+) -> dict[tuple[str, str], list[Cooldown]]:
+    wanted = frame.filter(pl.col("cost_nano_usd") > rule.floor_nano_usd).select(
+        *_PAIR, "call_id", pl.col("started_at").dt.epoch("us").alias("started"), "duration_ms", "cost_nano_usd",
+        "anomaly_score",
+    )  # fmt: skip
+    found = {}
+    for (key, model), group in wanted.partition_by(_PAIR, as_dict=True).items():
+        calls = [
+            rules.Call(call_id, started, started + (duration or 0) * 1000, cost, score)
+            for _, _, call_id, started, duration, cost, score in group.iter_rows()
+        ]
+        made = rules.cooldowns(rule, ripe.get((key, model)), calls)
+        if made:
+            found[key, model] = made
+    return found
+
+
+def _within(
+    lake: Lake,
+    cooldowns: Mapping[tuple[str, str], list[Cooldown]],
+    until: datetime,
+    where: Mapping[str, Sequence[str | None]],
+) -> dict[tuple[str, str], dict[str, int]]:
+    """Return, by key and model, how many calls began in their cool-downs, and what they cost."""
+    found = {pair: {"would_block": 0, "would_block_nano_usd": 0, "would_block_unpriced": 0} for pair in cooldowns}
+    rows = [(*pair, one.since_us, one.until_us) for pair, spans in cooldowns.items() for one in spans]
+    if not rows:
+        return found
+    spans = pl.DataFrame(rows, schema=[*_PAIR, "since", "until"], orient="row").sort("since")
+    first, last = to_datetime(min(row[2] for row in rows)), min(until, to_datetime(max(row[3] for row in rows)))
+    if first >= last:
+        return found
+    calls = (
+        _calls(lake, first, last, {**where, "key": sorted({pair[0] for pair in cooldowns})})
+        .filter((pl.col("status") != "blocked").fill_null(value=True))
+        .select(*_PAIR, pl.col("started_at").dt.epoch("us").alias("started"), "cost_nano_usd")
+        .collect(engine="streaming")
+        .sort("started")
+    )
+    joined = calls.join_asof(spans, left_on="started", right_on="since", by=_PAIR, strategy="backward").filter(
+        pl.col("started") < pl.col("until")
+    )
+    told = joined.group_by(_PAIR).agg(
+        pl.len().alias("would_block"),
+        pl.col("cost_nano_usd").sum().alias("would_block_nano_usd"),
+        pl.col("cost_nano_usd").is_null().sum().alias("would_block_unpriced"),
+    )
+    found.update({(row.pop("key"), row.pop("model")): row for row in told.to_dicts()})
+    return found

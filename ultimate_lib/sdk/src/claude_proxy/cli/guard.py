@@ -1,0 +1,112 @@
+"""`guard`: what is usual of each key and model, and what is done about calls that are not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from claude_proxy.cli import shown
+from claude_proxy.cli.output import UNKNOWN, Column
+from claude_proxy.cli.parser import command, group
+
+if TYPE_CHECKING:
+    from claude_proxy.cli.session import Session
+
+_KEY, _COOLDOWN = "key_6b37d10c8347", "cool_6b37d10c83470a11"
+_COLUMNS = (
+    Column("key", "key"),
+    Column("model", "model"),
+    Column("state", "state"),
+    Column("usual", "usual at most", right=True),
+    Column("anomalies_7d", "far above, 7 d", right=True),
+    Column("anomalies_30d", "30 d", right=True),
+    Column("blocked", "refused", right=True),
+    Column("would", "would have blocked", right=True),
+    Column("cooldown_id", "cool-down"),
+)
+
+
+def add(commands: Any) -> None:
+    """Add the commands."""
+    says = "What is usual of each key and model, and what the guard did and would have done about other calls."
+    parent = command(commands, "guard", _list, says=says, example="claude-proxy guard")
+    parent.add_argument("--key", metavar="ID", help="of this key alone")
+    below = group(parent)
+    parser = command(
+        below, "set", _set, says="Say what is done about a key's unusual calls; default: as the settings say.",
+        example=f"claude-proxy guard set {_KEY} warn",
+    )  # fmt: skip
+    parser.add_argument("id", metavar="KEY")
+    parser.add_argument("action", choices=("observe", "warn", "block", "default"))
+    parser = command(
+        below, "end", _end, says="End a cool-down: calls go on within seconds.",
+        example=f"claude-proxy guard end {_COOLDOWN}",
+    )  # fmt: skip
+    parser.add_argument("id", metavar="COOLDOWN")
+
+
+def _list(session: Session) -> int:
+    answer = session.client.get_guard(key=session.arguments.key)
+    rule, names = answer["rule"], {one["id"]: one["name"] for one in answer["keys"]}
+    rows = [
+        {
+            **one,
+            "key": names.get(one["key_id"], one["key_id"]),
+            "state": _state(one, rule),
+            "usual": _usd(one["usual_usd"]),
+            "would": _would(one),
+            "cooldown_id": one["cooldown"]["id"] if one["cooldown"] else "",
+        }
+        for one in answer["pairs"]
+    ]
+    empty = (
+        "The guard is off." if not rule["enabled"] else "Nothing is known yet: it takes 50 calls of a key and model."
+    )
+    session.output.rows(_COLUMNS, rows, document=answer, empty=empty)
+    if answer["found"] > len(rows):
+        session.output.say(f"{len(rows)} of {answer['found']}: --key shows those of one key.")
+    if answer["failure"]:
+        session.output.say(answer["failure"])
+    return 0
+
+
+def _state(one: Any, rule: Any) -> str:
+    if one["cooldown"]:
+        return f"cool-down until {shown.moment(one['cooldown']['until'])}"
+    if one["ripe"]:
+        return "known well enough"
+    if one["days"] is None:
+        return "too few calls"
+    days, calls = min(one["days"], rule["after_days"]), min(one["calls"], rule["after_calls"])
+    return f"observing: {days} of {rule['after_days']} days, {calls} of {rule['after_calls']} calls"
+
+
+def _usd(value: float | None) -> str:
+    return UNKNOWN if value is None else f"${value:.6f}"
+
+
+def _would(one: Any) -> str:
+    calls = one["would_have_blocked"]
+    return f"{calls} ({_usd(one['would_have_blocked_usd'])})" if calls else "0"
+
+
+def _set(session: Session) -> int:
+    asked, output = session.arguments, session.output
+    if asked.action == "block":
+        pairs = session.client.get_guard(key=asked.id)["pairs"]
+        calls = sum(one["would_have_blocked"] for one in pairs)
+        usd = sum(one["would_have_blocked_usd"] or 0.0 for one in pairs)
+        output.say(f"In the last 30 days this would have refused {calls} calls ({_usd(usd)}).")
+    told = session.client.set_guard_action(asked.id, None if asked.action == "default" else asked.action)
+    output.pairs(
+        [(name, UNKNOWN if value is None else str(value), value) for name, value in told.items()], document=told
+    )
+    return 0
+
+
+def _end(session: Session) -> int:
+    told = session.client.end_cooldown(session.arguments.id)
+    if session.output.form == "json":
+        session.output.json(told)
+    else:
+        session.output.say(f"The cool-down of {told['key_id']} for {told['model']} has ended.")
+    return 0
