@@ -1,6 +1,7 @@
 """Domain logic of the workbench: knows no web framework, no Jupyter, no face. Importing it loads nothing heavy.
 
-In a notebook, `%load_ext ultimate_lib` leads LLM clients through the proxy; see `ultimate_lib.kernel`.
+In a notebook, `%load_ext ultimate_lib` leads LLM clients through the proxy; see `ultimate_lib.kernel`. Names of the
+public system, `anomaly_detector` say, are found in `ultimate_lib.compat` when they are first asked for.
 """
 
 from __future__ import annotations
@@ -9,6 +10,18 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
+
+    from ultimate_lib.compat import anomaly_detector as anomaly_detector
+
+_COMPAT = frozenset({"anomaly_detector"})
+
+
+def __getattr__(name: str) -> object:
+    if name not in _COMPAT:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    from ultimate_lib import compat  # noqa: PLC0415 - few need it
+
+    return getattr(compat, name)
 
 
 def load_ipython_extension(shell: InteractiveShell) -> None:

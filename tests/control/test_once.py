@@ -24,6 +24,7 @@ from ultimate_lib.sealed import MasterKey
 from ultimate_lib.store import Store, audit
 
 CREATE_NOTHING = {
+    "/api/predictive/detect-anomaly": "judges a call that is described; nothing is recorded",
     "/logout": "ends a session",
     "/api/auth/login": "starts a session; each sign-in is one of its own",
     "/api/auth/logout": "ends a session",

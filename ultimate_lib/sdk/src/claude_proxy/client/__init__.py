@@ -37,6 +37,7 @@ ROUTES: dict[str, str] = {
     "GET /api/predictive/forecast": "get_predictions",
     "GET /api/predictive/thresholds": "get_smart_thresholds",
     "GET /api/predictive/patterns": "get_patterns",
+    "POST /api/predictive/detect-anomaly": "detect_anomaly",
     "GET /api/predictive/anomaly-history": "get_anomaly_history",
     "GET /api/predictive/guard": "get_guard",
     "PUT /api/predictive/guard/{id}": "set_guard_action",

@@ -83,3 +83,28 @@ class Predictive(Transport):
         told = {"metric": metric, "days": days, "grain": grain, "method": method, "filter": filters(filter)}
         answer: Answer = self.get("/api/predictive/anomaly-history", time_zone=time_zone, **told)
         return answer
+
+    def detect_anomaly(
+        self,
+        model: str,
+        *,
+        key_id: str | None = None,
+        input_tokens: int | None = None,
+        output_tokens: int | None = None,
+        cost_usd: float | None = None,
+        provider: str | None = None,
+    ) -> Answer:
+        """Return whether a call is unlike those before it of its key and model, and what the guard would do.
+
+        Tell its `cost_usd`, or its tokens: both give the cost, by the price of `provider` where sellers differ;
+        `input_tokens` alone are judged as at the door. `key_id` is the client's own unless told. The answer has
+        `is_anomaly`, `action` (none, warn or block), `score` and its `limit`, `value` and `expected_high` of what is
+        most unusual (`measure`), and a `reason`. Nothing is recorded. Raises `BadRequest` with too few calls to say.
+        """
+        told = {
+            "model": model, "key_id": key_id, "input_tokens": input_tokens, "output_tokens": output_tokens,
+            "cost_usd": cost_usd, "provider": provider,
+        }  # fmt: skip
+        body = {name: value for name, value in told.items() if value is not None}
+        answer: Answer = self.post("/api/predictive/detect-anomaly", body)
+        return answer
