@@ -12,6 +12,7 @@ from playwright.sync_api import Browser, expect
 
 from tests.browser.people import as_owner
 from tests.browser.signed_in import check_page, make_call
+from tests.browser.test_admin import cut
 from tests.control import calls
 from tests.control.calls import call
 from tests.gateway.alone import prepare
@@ -93,6 +94,7 @@ def test_a_key_is_watched_set_to_block_and_let_go_on(browser: Browser, proxy: Ru
         expect(page.locator("#cooling")).to_contain_text("calls are only marked")
         expect(page.locator("#list")).to_contain_text("1 call (")
         check_page(seen)
+        assert cut(page) == 0, "a table is cut"
         seen.pictures(tmp_path, "guard")
         page.set_viewport_size({"width": 390, "height": 800})
         check_page(seen)
