@@ -174,6 +174,7 @@ def test_what_it_would_have_blocked_is_what_it_blocks(made: list[Made], restarts
     with TemporaryDirectory() as one, TemporaryDirectory() as other:
         observed = run(Path(one) / "data", "observe", made, restarts)
         blocked = run(Path(other) / "data", "block", made, frozenset())
+    assert [(row.anomaly_score or 0) >= ANOMALOUS for row in observed] == [one.dear for one in made]
     rule = Rule(anomalies=2)
     replayed = rules.cooldowns(
         rule,

@@ -129,9 +129,9 @@ def _within(
         .collect(engine="streaming")
         .sort("started")
     )
-    joined = calls.join_asof(spans, left_on="started", right_on="since", by=_PAIR, strategy="backward").filter(
-        pl.col("started") < pl.col("until")
-    )
+    joined = calls.join_asof(
+        spans, left_on="started", right_on="since", by=_PAIR, strategy="backward", check_sortedness=False
+    ).filter(pl.col("started") < pl.col("until"))
     told = joined.group_by(_PAIR).agg(
         pl.len().alias("would_block"),
         pl.col("cost_nano_usd").sum().alias("would_block_nano_usd"),

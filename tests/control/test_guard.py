@@ -1,0 +1,190 @@
+"""The guard over REST and as a page: what each may see and change, and what it says of calls that were recorded."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.control import alone, calls
+from tests.control.calls import call
+from tests.control.test_pages_of_people import shown
+from tests.gateway.guarded import DAY_US, usual
+from ultimate_lib.access import cooldowns, keys
+from ultimate_lib.clock import to_us
+from ultimate_lib.guard import known
+from ultimate_lib.guard.events import Event, EventLog
+from ultimate_lib.lake.ingest import run_once
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.control.alone import Alone
+
+MODEL = "lab/gpt-4o-mini"
+
+
+class Guarded:
+    """Control, an administrator's key and one of ann's, and what is known of both."""
+
+    def __init__(self, control: Alone) -> None:
+        self.control = control
+        self.ann = control.add_user("ann", "viewer", "api_user")
+        with control.bench.store.begin() as connection:  # she sees her own calls alone
+            connection.exec_driver_sql("UPDATE role_grants SET scope = 'own' WHERE user_id = 'user_ann'")
+        self.own = self.id_of(control.key)
+        self.anns = self.id_of(self.ann)
+        self.log = EventLog(control.bench.settings.run_dir)
+
+    def id_of(self, key: str) -> str:
+        return str(self.control.get("/api/auth/verify", key=key).json["key_id"])
+
+    def get(self, query: str = "", **more: Any) -> dict[str, Any]:
+        reply = self.control.get(f"/api/predictive/guard{query}", **more)
+        assert reply.status == 200, reply.text
+        found: dict[str, Any] = reply.json
+        return found
+
+    def send(self, method: str, path: str, told: Any, key: str | None = None) -> Any:
+        return self.control.ask(method, f"/api/predictive/guard/{path}", key=key or self.control.key, told=told)
+
+    def cool_down(self, key_id: str, minutes: int = 5) -> str:
+        """Let three anomalies begin a cool-down some minutes ago; return its id."""
+        now_us = self.control.bench.clock.now_us()
+        for number in range(3):
+            at = now_us - (minutes * 60 + 3 - number) * 1_000_000
+            told = {"call_id": f"{key_id}{at}", "started_us": at - 1, "cost_usd": 0.6, "usual_usd": 0.002}
+            self.log.append(Event(key_id=key_id, model=MODEL, at_us=at, **told))  # type: ignore[arg-type]
+        return cooldowns.id_of(key_id, MODEL)
+
+
+@pytest.fixture
+def guarded(tmp_path: Path) -> Iterator[Guarded]:
+    with alone.start(tmp_path) as control:
+        made = Guarded(control)
+        now, run = control.bench.clock.now(), control.bench.settings.run_dir
+        young = usual(made.anns, model=MODEL, ripe=False)
+        young = type(young)(**{
+            **{name: getattr(young, name) for name in young.__struct_fields__},
+            "first_us": to_us(now) - 9 * DAY_US - 5, "calls": 230,
+        })  # fmt: skip
+        about = known.About(made_us=to_us(now), after_days=14, after_calls=500)
+        known.write(run, about, [usual(made.own, model=MODEL), young])
+        rows = [
+            call(
+                now - timedelta(hours=2) + timedelta(minutes=minute), key_id=made.own, model_routed=MODEL,
+                cost_nano_usd=600_000_000 if minute < 3 else 1_000_000, anomaly_score=9.0 if minute < 3 else 1.0,
+                anomaly_action="warn" if minute < 3 else "block",
+            )
+            for minute in range(8)
+        ]  # fmt: skip
+        calls.write(control.bench.settings, *rows)
+        run_once(control.bench.lake)
+        yield made
+
+
+def test_it_tells_what_is_usual_and_what_it_would_have_done(guarded: Guarded) -> None:
+    told = guarded.get()
+    assert told["rule"]["action"] == "observe"
+    assert told["rule"]["max_call_usd"] is None
+    pairs = {one["key_id"]: one for one in told["pairs"]}
+    own = pairs[guarded.own]
+    assert own["ripe"]
+    assert own["model"] == MODEL
+    assert (own["anomalies_7d"], own["anomalies_30d"], own["blocked"], own["marked"]) == (3, 3, 0, 5)
+    assert (own["would_have_blocked"], own["would_have_cooled_down"]) == (5, 1)
+    assert own["would_have_blocked_usd"] == pytest.approx(0.005)
+    anns = pairs[guarded.anns]
+    assert (anns["ripe"], anns["days"], anns["calls"]) == (False, 9, 230)
+    assert (anns["would_have_blocked"], anns["would_have_blocked_usd"]) == (0, 0.0)
+    assert [one["key_id"] for one in guarded.get(f"?key={guarded.anns}")["pairs"]] == [guarded.anns]
+
+
+def test_each_sees_their_own_keys_alone(guarded: Guarded) -> None:
+    told = guarded.get(key=guarded.ann)
+    assert {one["key_id"] for one in told["pairs"]} == {guarded.anns}
+    assert [one["id"] for one in told["keys"]] == [guarded.anns]
+    assert guarded.get(f"?key={guarded.own}", key=guarded.ann)["pairs"] == []
+
+
+def test_who_manages_settings_says_what_a_key_does_and_the_audit_tells(guarded: Guarded) -> None:
+    reply = guarded.send("PUT", guarded.anns, {"action": "block"})
+    assert (reply.status, reply.json["in_force"]) == (200, "block")
+    keys_told = {one["id"]: one for one in guarded.get()["keys"]}
+    assert (keys_told[guarded.anns]["action"], keys_told[guarded.own]["in_force"]) == ("block", "observe")
+    assert guarded.control.get(f"/api/keys/{guarded.anns}").json["guard"] == "block"
+    (last,) = guarded.control.get("/api/audit?limit=1").json["audit"]
+    assert (last["action"], last["object"]) == ("key.change", guarded.anns)
+    assert (last["before"], last["after"]) == ({"guard": None}, {"guard": "block"})
+    assert guarded.send("PUT", guarded.anns, {"action": None}).json["action"] is None
+    assert guarded.send("PUT", guarded.anns, {"action": "explode"}).status == 400
+    assert guarded.send("PUT", "key_unknown", {"action": "warn"}).status == 404
+    refused = guarded.send("PUT", guarded.anns, {"action": "observe"}, guarded.ann)
+    assert refused.status == 403
+    own = guarded.control.ask("PATCH", f"/api/keys/{guarded.anns}", key=guarded.ann, told={"guard": "observe"})
+    assert own.status == 403
+    assert "settings:manage" in own.text
+
+
+def test_a_key_goes_by_the_one_above_it_unless_it_says_otherwise(guarded: Guarded) -> None:
+    store, clock = guarded.control.bench.store, guarded.control.bench.clock
+    admin = keys.KeyCache(store, clock).lookup(guarded.control.key)
+    assert admin is not None
+    made = {"name": "agent", "scopes": ["proxy:call"]}
+    maker, above = keys.create_key(store, clock, admin, name="above", scopes=["proxy:call"], guard="block")
+    child = guarded.control.ask("POST", "/api/keys", key=maker, told=made).json
+    assert keys.KeyCache(store, clock).lookup(child["key"]).guard == "block"  # type: ignore[union-attr] # it is there
+    told = {one["id"]: one for one in guarded.get()["keys"]}
+    assert (told[child["about"]["id"]]["action"], told[child["about"]["id"]]["in_force"]) == (None, "block")
+    free = guarded.control.ask("POST", "/api/keys", key=maker, told={**made, "guard": "observe"})
+    assert free.status == 403, "a key frees what it makes"
+    guarded.send("PUT", child["about"]["id"], {"action": "warn"})
+    assert keys.KeyCache(store, clock).lookup(child["key"]).guard == "warn"  # type: ignore[union-attr] # it is there
+    assert above["guard"] == "block"
+
+
+def test_a_cool_down_is_told_and_ended_once(guarded: Guarded) -> None:
+    name = guarded.cool_down(guarded.own)
+    (first, *_) = guarded.get()["pairs"]
+    assert first["cooldown"]["id"] == name
+    assert first["cooldown"]["cost_usd"] == 0.6
+    assert guarded.send("POST", f"cooldowns/{name}/end", {}, guarded.ann).status == 403
+    reply = guarded.send("POST", f"cooldowns/{name}/end", {})
+    assert (reply.status, reply.json["model"]) == (200, MODEL)
+    assert guarded.get()["pairs"][0]["cooldown"] is None
+    assert guarded.send("POST", f"cooldowns/{name}/end", {}).status == 404
+    assert guarded.log.read()[1][-1].by
+    audited = guarded.control.get("/api/audit?limit=5").json["audit"]
+    assert ("guard.end", guarded.own) in [(row["action"], row["object"]) for row in audited]
+
+
+def test_what_is_not_known_is_told_as_such(tmp_path: Path) -> None:
+    with alone.start(tmp_path) as control:
+        told = control.get("/api/predictive/guard").json
+        assert (told["learnt_at"], told["failure"], told["pairs"], told["found"]) == (None, None, [], 0)
+        assert "Nothing is known yet. The worker learns" in shown(control, "/guard")
+        run = control.bench.settings.run_dir
+        run.mkdir(exist_ok=True)
+        known.path(run).write_bytes(b"torn")
+        assert "cannot be read" in control.get("/api/predictive/guard").json["failure"]
+        assert "What is usual cannot be told now." in shown(control, "/guard")
+    with alone.start(tmp_path / "off", **{"guard.enabled": False}) as control:
+        assert "The guard is off." in shown(control, "/guard")
+
+
+def test_the_page_says_it_in_words_and_asks_before_it_blocks(guarded: Guarded) -> None:
+    guarded.cool_down(guarded.own)
+    text = shown(guarded.control, "/guard")
+    assert "observing: 9 of 14 days, 230 of 500 calls" in text
+    assert "5 calls ($0.005)" in text
+    assert "a call cost $0.6, usual is at most $0.002" in text
+    page = guarded.control.get("/guard").text
+    assert "In the last 30 days it would have refused 5 calls ($0.005)" in page
+    assert "A cool-down is under way: calls are refused from now on." in page
+    assert f"/api/predictive/guard/{guarded.own}" in page
+    others = guarded.control.get("/guard", key=guarded.ann).text
+    assert "/api/predictive/guard/" not in others
+    assert guarded.own not in others
+    assert "No key and model matches." in shown(guarded.control, "/guard?q=zebra")
