@@ -10,7 +10,7 @@ know beforehand; recall is also told as a share of the oracle's. False positives
 above the limit. `door` scores input tokens alone, as they come.
 
 The limit is not chosen on the second half: `limits` prints, from random halves of the training half alone, what each
-limit would mistake and find; at the frozen one about 3 in 10,000 are mistaken, between good and goal.
+limit would mistake and find; at the frozen one 3 to 5 in 10,000 are mistaken there: good, and not yet the goal.
 """
 
 from __future__ import annotations
