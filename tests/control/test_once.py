@@ -29,6 +29,7 @@ CREATE_NOTHING = {
     "/api/auth/logout": "ends a session",
     "/api/auth/password": "uses its link up",
     "/login": "starts a session; each sign-in is one of its own",
+    "/api/predictive/smart-alert": "proposes a rule, and makes none",
     "/api/users/{id}/deactivate": "the same twice changes nothing",
     "/api/users/{id}/reactivate": "the same twice changes nothing",
 }

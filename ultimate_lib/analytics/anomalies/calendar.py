@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, timedelta
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from ultimate_lib.errors import Invalid
 
@@ -15,7 +16,8 @@ DARKEST = 4
 _MOST_DAYS = 1000
 
 
-class Day(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Day:
     """One day. None is where nothing was judged, which is not the same as no anomaly."""
 
     on: date

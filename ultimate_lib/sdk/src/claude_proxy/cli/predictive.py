@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from claude_proxy.answers import Rows
-from claude_proxy.cli import shown
+from claude_proxy.cli import shown, trends
 from claude_proxy.cli.numbers import notes, zone_of
 from claude_proxy.cli.output import UNKNOWN, Column
 from claude_proxy.cli.parser import add_filter, command, filters_of, group
@@ -60,6 +60,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--method", choices=("series", "zscore", "mad"), help="default: series")
     add_filter(parser)
     parser.add_argument("--time-zone", metavar="ZONE", help="IANA zone that cuts days (default: the proxy's)")
+    trends.add(below)
 
 
 def _anomalies(session: Session) -> int:
