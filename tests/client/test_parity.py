@@ -114,9 +114,12 @@ ANSWERS: dict[str, Any] = {
         "threshold": 4.0,
         "learnt": 216,
         "judged": 900,
+        "by": "model",
+        "left_out": {"groups": 3, "share": 0.1},
         "anomalies": [
             {
                 "step_at": SPAN["start"],
+                "group": "m",
                 "value": 9.0,
                 "expected_low": None,
                 "expected_high": 3.0,
@@ -244,7 +247,7 @@ COMMANDS: dict[str, str] = {
     "GET /api/analytics/calls": "calls",
     "GET /api/predictive/forecast": "predictive forecast",
     "GET /api/predictive/analyze-cost": "predictive analyze-cost",
-    "GET /api/predictive/anomaly-history": "predictive anomalies",
+    "GET /api/predictive/anomaly-history": "predictive anomalies --by model",
     "GET /api/predictive/trend-analysis": "predictive trend",
     "POST /api/predictive/smart-alert": "predictive smart-alert",
     "GET /api/predictive/patterns": "predictive patterns",

@@ -20,15 +20,16 @@ if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
     import numpy as np
+    import polars as pl
     from numpy.typing import NDArray
 
     from proxy_server.control.answers import Caller
     from ultimate_lib.analytics.forecast import Forecast
-    from ultimate_lib.lake.query import Answer
+    from ultimate_lib.lake.query import Answer, Query
     from ultimate_lib.limits.status import BudgetState
     from ultimate_lib.workbench import Workbench
 
-_HISTORY = {"hour": timedelta(days=60), "day": timedelta(days=800)}
+HISTORY = {"minute": timedelta(days=4), "hour": timedelta(days=60), "day": timedelta(days=800)}
 _SHOWN = {"hour": 14 * 24, "day": 90}
 _LONGEST_BUDGET = {"hour": 31 * 24, "day": 31}  # how far ahead a budget's end is looked for
 _NANO = 1e9
@@ -196,30 +197,44 @@ def history(  # noqa: PLR0917 - the parts of a question
     bench: Workbench, caller: Caller, filters: Sequence[str], name: str, grain: str, now: datetime
 ) -> History:
     """Read the whole steps before now. Steps before the first call are none of the history."""
-    import numpy as np  # noqa: PLC0415 - the lake's libraries load with the first question
-    import polars as pl  # noqa: PLC0415 - see above
+    from ultimate_lib.lake import numbers  # noqa: PLC0415 - the lake's libraries load with the first question
 
-    from ultimate_lib.lake import numbers  # noqa: PLC0415 - see above
-    from ultimate_lib.lake.query import Query  # noqa: PLC0415 - see above
-    from ultimate_lib.metrics import METRICS  # noqa: PLC0415 - see above
+    answer = numbers.timeseries(bench.lake, history_query(caller, filters, name, grain, now), bench.compute)
+    found = series_of(answer.frame, name, answer)
+    if found is None:
+        raise NotEnoughData(
+            f"No call lies in the {HISTORY[grain].days} days before this {grain}.",
+            hint="Make calls through the proxy, or choose another filter; a forecast needs some days of them.",
+        )
+    return found
+
+
+def history_query(caller: Caller, filters: Sequence[str], name: str, grain: str, now: datetime) -> Query:
+    """Return the question for the whole steps before now."""
+    from ultimate_lib.lake.query import Query  # noqa: PLC0415 - the lake's libraries load with the first question
 
     end = floor(now, grain)
-    query = Query(
+    return Query(
         metrics=tuple(dict.fromkeys((name, "requests", "total_tokens"))),
-        start=end - _HISTORY[grain],
+        start=end - HISTORY[grain],
         end=end,
         grain=grain,
         where=where(caller, filters),
         time_zone=now.tzinfo.key,  # type: ignore[union-attr] # a ZoneInfo
     )
-    answer: Answer = numbers.timeseries(bench.lake, query, bench.compute)
-    frame = answer.frame.sort("step_at")
+
+
+def series_of(frame: pl.DataFrame, name: str, answer: Answer) -> History | None:
+    """Return the steps of a frame from the first call on; None without one."""
+    import numpy as np  # noqa: PLC0415 - the lake's libraries load with the first question
+    import polars as pl  # noqa: PLC0415 - see above
+
+    from ultimate_lib.metrics import METRICS  # noqa: PLC0415 - see above
+
+    frame = frame.sort("step_at")
     called = frame["requests"].to_numpy() > 0
     if not called.any():
-        raise NotEnoughData(
-            f"No call lies in the {_HISTORY[grain].days} days before this {grain}.",
-            hint="Make calls through the proxy, or choose another filter; a forecast needs some days of them.",
-        )
+        return None
     frame = frame[int(np.argmax(called)) :]
     value = pl.col(name).cast(pl.Float64)
     if METRICS[name].adds:  # where no call was made nothing was spent: that is known
@@ -338,7 +353,8 @@ def backtest_of(made: Forecast) -> Backtest | None:
 
 def floor(now: datetime, grain: str) -> datetime:
     """Return the beginning of the step that an instant lies in."""
-    return now.replace(hour=now.hour if grain == "hour" else 0, minute=0, second=0, microsecond=0)
+    hour, minute = (0 if grain == "day" else now.hour), (now.minute if grain == "minute" else 0)
+    return now.replace(hour=hour, minute=minute, second=0, microsecond=0)
 
 
 def left_of(later: list[datetime], now: datetime) -> float:

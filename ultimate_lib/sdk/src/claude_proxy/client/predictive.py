@@ -69,19 +69,24 @@ class Predictive(Transport):
         self,
         metric: str = "cost_usd",
         *,
-        days: int = 30,
+        days: int | None = None,
         grain: str | None = None,
         method: str | None = None,
+        by: str | None = None,
+        groups: int | None = None,
         filter: Filter | None = None,  # noqa: A002 - as the route calls it
         time_zone: str | None = None,
     ) -> Answer:
-        """Return hours (or days) of a metric unlike those before, the newest first.
+        """Return minutes, hours or days of a metric unlike those before, the newest first.
 
         Each of `anomalies` has `value`, the expected range, `reason` (what was unusual) and `made_by`, the model,
-        project, notebook and key that made most of it. `method` is series, zscore or mad.
+        project, notebook and key that made most of it. `method` is series, zscore or mad. With `by` each value of a
+        dimension is a series of its own: the largest `groups`, the rest is told in `left_out`.
         """
-        told = {"metric": metric, "days": days, "grain": grain, "method": method, "filter": filters(filter)}
-        answer: Answer = self.get("/api/predictive/anomaly-history", time_zone=time_zone, **told)
+        told = {"metric": metric, "days": days, "grain": grain, "method": method, "by": by, "groups": groups}
+        answer: Answer = self.get(
+            "/api/predictive/anomaly-history", filter=filters(filter), time_zone=time_zone, **told
+        )
         return answer
 
     def analyze_cost(
