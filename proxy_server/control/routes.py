@@ -35,6 +35,7 @@ from proxy_server.control.api import (
 )
 from proxy_server.control.conditions import versioned
 from proxy_server.control.pages import account, admin, call, docs, home, login
+from proxy_server.control.pages import anomalies as anomalies_page
 from proxy_server.control.pages import calls as calls_page
 from proxy_server.control.pages import forecast as forecast_page
 from proxy_server.control.pages.admin import audit as audit_page
@@ -108,6 +109,9 @@ TABLE: tuple[Route, ...] = (
     Route("GET", "/forecast", forecast_page.forecast, "analytics:view",
           "What the next days will be, and how sure that is.", "", takes=forecast_page.Asked, page="forecast",
           heavy=True),
+    Route("GET", "/anomalies", anomalies_page.anomalies, "analytics:view",
+          "A calendar of what was unusual, why, and the way to its calls.", "", takes=anomalies_page.Asked,
+          page="anomalies", heavy=True),
     Route("GET", "/docs", _docs, PUBLIC, "The reference of this interface.", "", page="docs"),
     Route("GET", "/login", login.sign_in, PUBLIC, "Sign in: the form, or the way by a link.", "?link=…",
           takes=login.SignIn, page="login", head=False),

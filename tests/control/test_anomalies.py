@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -108,3 +110,33 @@ def test_nobody_learns_of_anothers_groups(control: Alone) -> None:
     key = control.add_user("bob", "api_user")
     reply = control.get("/api/predictive/anomaly-history?by=model", key=key)
     assert (reply.status, "model" in reply.json) == (422, False)
+
+
+def test_the_page_marks_the_hour_and_leads_to_its_calls(control: Alone) -> None:
+    page = control.get("/anomalies?metric=requests&by=model&project=odd")
+    assert page.status == 200, page.text
+    page = control.get("/anomalies?metric=requests&by=model&model=b")
+    [link] = set(re.findall(r'href="(/calls[^"]+model=b[^"]*)"', page.text))
+    assert f"{ODD_HOUR:%Y-%m-%d} {ODD_HOUR:%H}:00: 1 anomaly" in page.text
+    listed = control.get(html.unescape(link))
+    assert listed.text.count('data-call="') == 12 + USUAL
+    quiet = control.get("/anomalies?metric=requests&model=a&grain=day")
+    assert "Nothing unusual in calls" in quiet.text
+    assert "heat0" in quiet.text
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "words"),
+    [
+        ("model=vanished", 200, "Nothing to judge yet"),
+        ("days=many", 400, "no number of days"),
+        ("grain=minute&days=9", 400, "last 3 days"),
+        ("by=colour", 400, "nothing to go by"),
+        ("grain=month", 400, "no steps of"),
+        ("model=rare&grain=day", 200, "none could be judged yet"),
+    ],
+)
+def test_the_page_says_what_it_cannot_show(control: Alone, query: str, status: int, words: str) -> None:
+    page = control.get(f"/anomalies?{query}")
+    assert page.status == status, page.text
+    assert words in html.unescape(page.text)
