@@ -182,7 +182,7 @@ def _groups(
     """Return the largest groups' series. Raises `NotEnoughData` where there is none."""
     from ultimate_lib.lake import numbers  # noqa: PLC0415 - the lake's libraries load with the first question
 
-    query = history_query(caller, asked.filter, name, asked.grain, now)
+    query = history_query(where(caller, asked.filter), name, asked.grain, now)
     query = msgspec.structs.replace(query, by=(asked.by,), order_by=_size(name), limit=asked.groups)
     answer = numbers.timeseries(bench.lake, query, bench.compute)
     found = {}
@@ -206,7 +206,7 @@ def _shares(
     from ultimate_lib.lake.query import MOST_GROUPS  # noqa: PLC0415 - see above
 
     size = _size(name)
-    query = history_query(caller, asked.filter, name, asked.grain, now)
+    query = history_query(where(caller, asked.filter), name, asked.grain, now)
     query = msgspec.structs.replace(query, metrics=(size,), grain=None, by=(asked.by,), limit=MOST_GROUPS)
     frame = numbers.breakdown(bench.lake, query, bench.compute).frame
     whole = frame[size].sum() or 0

@@ -89,7 +89,11 @@ class Summary(Struct, kw_only=True):
 
 
 class BudgetOutlook(Struct, kw_only=True):
-    """When a budget of the same calls would be spent; `exhausted_at` is null when no future spends it."""
+    """What a budget of the same calls will have spent by the end of its period, and when all of it.
+
+    `exhausted_at` is the step in which it is used up in the middle of those futures that do, null when none does;
+    `expected` and its bounds are in the budget's unit, null for a budget without an end.
+    """
 
     id: str
     name: str
@@ -98,6 +102,9 @@ class BudgetOutlook(Struct, kw_only=True):
     spent: int | None
     period_end: datetime | None
     until: datetime  # how far was looked
+    expected: int | None
+    lower_80: int | None
+    upper_80: int | None
     probability: float  # that it is spent by then
     exhausted_at: datetime | None
     earliest_80: datetime | None
@@ -150,12 +157,12 @@ def forecast(bench: Workbench, caller: Caller, asked: AskedForecast) -> Forecast
     per_day = 24 if asked.grain == "hour" else 1
     steps, counted = asked.days * per_day, METRICS[name].adds
     budgets = _concerned(bench, caller, asked, name)
-    ahead = max([steps, *(_steps_until(one, now, asked.grain) for one in budgets)])
+    ahead = max([steps, *(steps_until(one, now, asked.grain) for one in budgets)])
     values, tokens = past.values.tobytes(), past.tokens.tobytes()
     made = made_of(values, tokens, steps, asked.grain, name == "cost_usd")
     further = made_of(values, tokens, ahead, asked.grain, name == "cost_usd") if budgets else made
     later = later_of(now, zone, asked.grain, ahead)
-    outlooks = [_budget(one, further, later, now) for one in budgets]
+    outlooks = [budget_outlook(one, further, later, now) for one in budgets]
     risk, reason = _risk(outlooks, past, made, steps) if counted else ("unknown", "A risk is told of what adds up.")
     summary = _summary(made, steps, counted=counted, cost=name == "cost_usd")
     return Forecasted(
@@ -197,9 +204,16 @@ def history(  # noqa: PLR0917 - the parts of a question
     bench: Workbench, caller: Caller, filters: Sequence[str], name: str, grain: str, now: datetime
 ) -> History:
     """Read the whole steps before now. Steps before the first call are none of the history."""
+    return history_where(bench, where(caller, filters), name, grain, now)
+
+
+def history_where(
+    bench: Workbench, wanted: dict[str, tuple[str | None, ...]], name: str, grain: str, now: datetime
+) -> History:
+    """Read the whole steps before now, of calls that the proxy itself asks about or a caller may see."""
     from ultimate_lib.lake import numbers  # noqa: PLC0415 - the lake's libraries load with the first question
 
-    answer = numbers.timeseries(bench.lake, history_query(caller, filters, name, grain, now), bench.compute)
+    answer = numbers.timeseries(bench.lake, history_query(wanted, name, grain, now), bench.compute)
     found = series_of(answer.frame, name, answer)
     if found is None:
         raise NotEnoughData(
@@ -209,7 +223,7 @@ def history(  # noqa: PLR0917 - the parts of a question
     return found
 
 
-def history_query(caller: Caller, filters: Sequence[str], name: str, grain: str, now: datetime) -> Query:
+def history_query(wanted: dict[str, tuple[str | None, ...]], name: str, grain: str, now: datetime) -> Query:
     """Return the question for the whole steps before now."""
     from ultimate_lib.lake.query import Query  # noqa: PLC0415 - the lake's libraries load with the first question
 
@@ -219,7 +233,7 @@ def history_query(caller: Caller, filters: Sequence[str], name: str, grain: str,
         start=end - HISTORY[grain],
         end=end,
         grain=grain,
-        where=where(caller, filters),
+        where=wanted,
         time_zone=now.tzinfo.key,  # type: ignore[union-attr] # a ZoneInfo
     )
 
@@ -273,27 +287,38 @@ def _concerned(bench: Workbench, caller: Caller, asked: AskedForecast, name: str
     ]  # fmt: skip
 
 
-def _steps_until(budget: BudgetState, now: datetime, grain: str) -> int:
+def steps_until(budget: BudgetState, now: datetime, grain: str) -> int:
+    """Return how many steps there are until a budget's period ends."""
     if budget.period_end is None:
         return _LONGEST_BUDGET[grain]
     length = timedelta(hours=1) if grain == "hour" else timedelta(days=1)
     return min(max(-(-(budget.period_end - floor(now, grain)) // length), 1), _LONGEST_BUDGET[grain])
 
 
-def _budget(budget: BudgetState, made: Forecast, later: list[datetime], now: datetime) -> BudgetOutlook:
+def budget_outlook(budget: BudgetState, made: Forecast, later: list[datetime], now: datetime) -> BudgetOutlook:
+    """Return what becomes of a budget whose amount is known; `later` are the starts of the steps from now on."""
     from ultimate_lib.analytics import outlook  # noqa: PLC0415 - the lake's libraries load with the first question
 
     assert budget.amount is not None  # noqa: S101 - what is not told of is left out above
     end = budget.period_end
     steps = next((at for at, when in enumerate(later) if end is not None and when >= end), len(later) - 1)
     scale = _NANO if budget.unit == "nano_usd" else 1.0
-    paths = made.paths[:, :steps].copy()
-    paths[:, 0] *= left_of(later, now)
-    found = outlook.exhaustion(paths, (budget.amount - (budget.spent or 0)) / scale)
-    when = [None if at is None else later[at + 1] for at in (found.likely, found.early, found.late)]
+    point, paths = made.point[:steps].copy(), made.paths[:, :steps].copy()
+    left = left_of(later, now)
+    point[0] *= left
+    paths[:, 0] *= left
+    spent = budget.spent or 0
+    found = outlook.exhaustion(paths, (budget.amount - spent) / scale)
+    when = [None if at is None else max(later[at], now) for at in (found.likely, found.early, found.late)]
+    rest = outlook.total(point, paths)
+    in_all = [
+        None if end is None else spent + max(round(one * scale), 0)
+        for one in (rest.value, rest.lower_80, rest.upper_80)
+    ]
     return BudgetOutlook(
         id=budget.id, name=budget.name, amount=budget.amount, unit=budget.unit, spent=budget.spent,
         period_end=end, until=later[steps], probability=found.probability,
+        expected=in_all[0], lower_80=in_all[1], upper_80=in_all[2],
         exhausted_at=when[0], earliest_80=when[1], latest_80=when[2], risk_level=outlook.risk_of(found.probability),
     )  # fmt: skip
 
