@@ -52,7 +52,13 @@ EFFECTS = {
 }  # fmt: skip
 ANSWERS: dict[str, Any] = {
     "GET /api/budgets": {"budgets": [BUDGET], "next": None},
-    "GET /api/budgets/status": {"budgets": [BUDGET]},
+    "GET /api/budgets/status": {
+        "budgets": [
+            BUDGET,
+            {**BUDGET, "outlook": {"expected": 5, "probability": 0.8, "exhausted_at": SPAN["start"]}},
+            {**BUDGET, "outlook": None},
+        ]
+    },
     "GET /api/rate-limits": {"rate_limits": [], "next": None},
     "GET /api/analytics/aggregate": NUMBERS,
     "GET /api/analytics/timeseries": {**NUMBERS, "rows": [{"step_at": SPAN["start"], **ROW}]},
