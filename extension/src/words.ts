@@ -120,17 +120,14 @@ export function outlookWords(budget: IBudget, trans: TranslationBundle): string 
     budget.period === 'day'
       ? instant(text).toLocaleTimeString([], { hour: '2-digit', minute: '2-digit' })
       : instant(text).toLocaleDateString([], { day: 'numeric', month: 'short' });
-  const likely = `${Math.round(told.probability * 100)}%`;
+  const likely =
+    told.probability >= 1 - RARE / 2
+      ? trans.__('almost certain')
+      : trans.__('%1% likely', Math.round(told.probability * 100));
   const when =
     day(early) === day(late)
-      ? trans.__('%1 likely to be used up: %2', likely, day(at))
-      : trans.__(
-          '%1 likely to be used up: %2 (80 %: %3 to %4)',
-          likely,
-          day(at),
-          day(early),
-          day(late)
-        );
+      ? trans.__('%1 to be used up: %2', likely, day(at))
+      : trans.__('%1 to be used up: %2 (80 %: %3 to %4)', likely, day(at), day(early), day(late));
   return [expected, when].filter(Boolean).join(' · ');
 }
 

@@ -98,7 +98,7 @@ def test_a_budget_that_is_used_up_says_when(control: Alone) -> None:
     assert TODAY + timedelta(days=1) <= on <= TODAY + timedelta(days=3)
     assert datetime.fromisoformat(told["earliest_80"]) <= on <= datetime.fromisoformat(told["latest_80"])
     page = control.get("/admin/budgets").text
-    assert re.search(rf"100% likely to be used up, on {on.day} {on:%b}", page)
+    assert re.search(rf"Almost certain to be used up, on {on.day} {on:%b}", page)
 
 
 def test_little_history_has_no_mark_and_no_error(control: Alone) -> None:

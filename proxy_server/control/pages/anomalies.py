@@ -29,6 +29,18 @@ _GRAINS = {"hour": "hours", "day": "days", "minute": "minutes"}
 _DAYS = ("3", "7", "14", "30", "60", "180", "365")
 _BY = {"": "all together", "model": "each model", "project": "each project", "key": "each key",
        "notebook": "each notebook", "team": "each team", "user": "each user"}  # fmt: skip
+_REASONS = {
+    "hour": "far from its hour's usual",
+    "novelty": "unlike any value so far",
+    "season's level": "away from its hours' usual for long",
+    "level": "the level has moved",
+    "shift": "the level has moved",
+    "unrest": "further from its hours' usual than usual",
+    "restless": "changes more than usual",
+    "calm": "changes less than usual",
+    "still": "repeats the same value",
+    "deviation": "many deviations from the last ones",
+}
 _MOST_ROWS = 200
 
 
@@ -143,8 +155,9 @@ def _sentence(told: AnomalyHistory, asked: Asked) -> str:
     days = Counter(one.step_at.date() for one in told.anomalies)
     most, many = days.most_common(1)[0]
     worst = f", the most on {most:%Y-%m-%d} ({many})" if many > 1 and len(days) > 1 else ""
+    series = f" of {len(told.groups)} series" if told.by else ""
     return (
-        f"{count} anomal{'y' if count == 1 else 'ies'} in {what} among {told.judged:,} {_GRAINS[told.grain]} "
+        f"{count} anomal{'y' if count == 1 else 'ies'} in {what} among {told.judged:,} {_GRAINS[told.grain]}{series} "
         f"that were judged{worst}."
     )
 
@@ -171,7 +184,7 @@ def _row(one: AnomalyTold, grain: str, say: Callable[[float], str], link: Callab
         group=(one.group or f"no {asked.by}") if asked.by else "",
         value=say(one.value),
         expected=f"{low} to {high}",
-        reason=one.reason,
+        reason=_REASONS.get(one.reason, one.reason),
         made_by=", ".join(
             f"{part.dimension} {part.value or shown.UNKNOWN} {part.share:.0%}" for part in one.made_by[:2]
         ),

@@ -24,7 +24,7 @@ _UNPRICED = {"refuse": "are refused", "allow": "are let through"}
 UNKNOWN = "unknown"
 NOT_TOLD = "not told"
 _NEARLY = 0.8
-_RARE = 0.01
+_RARE, _SURE = 0.01, 0.995
 _NO_MARK: dict[str, Any] = {"expected": "", "when": "", "mark_at": None, "band_at": 0.0, "band_width": 0.0}
 
 
@@ -146,7 +146,8 @@ def _when(one: BudgetState, told: BudgetOutlook, zone: ZoneInfo) -> str:
         first = "%-d" if early.month == late.month else "%-d %b"
         day, spread = f"on {at:%-d %b}", f"{early:{first}}-{late:%-d %b}"
         alike = early.date() == late.date()
-    return f"{told.probability:.0%} likely to be used up, {day}" + ("" if alike else f" (80 %: {spread})")
+    sure = "almost certain" if told.probability >= _SURE else f"{told.probability:.0%} likely"
+    return f"{sure} to be used up, {day}" + ("" if alike else f" (80 %: {spread})")
 
 
 def _state(one: BudgetState, *, over: bool) -> tuple[str, str]:
