@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
+import numpy as np
 import pytest
 
+from proxy_server.control.api.patterns import days_of
+from proxy_server.control.api.predictive import History
 from tests.control import alone, calls
 from tests.control.calls import call
 from ultimate_lib.lake.ingest import run_once
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.control.alone import Alone
 
@@ -211,3 +216,29 @@ def test_who_sees_own_calls_alone_learns_nothing_of_others(control: Alone) -> No
         assert (reply.status, "No call" in reply.json["error"]["message"]) == (422, True), reply.text
     asked = control.ask("POST", "/api/predictive/smart-alert", key=key, told={})
     assert asked.status == 422, asked.text
+
+
+def test_weeks_are_whole_by_the_wall_clock_also_when_clocks_change(tmp_path: Path) -> None:
+    with alone.start(tmp_path, **{"billing.time_zone": "Europe/Berlin"}) as control:
+        late = datetime(2026, 3, 29, 21, 30, tzinfo=UTC)  # 23:30 in Berlin, on the day of 23 hours
+        made = [call(late, cost_nano_usd=SMALL), call(late + timedelta(hours=1), cost_nano_usd=3 * SMALL)]
+        calls.write(control.bench.settings, *made)
+        run_once(control.bench.lake)
+        told = explained(control, "start=2026-03-30&end=2026-04-05")
+        assert [datetime.fromisoformat(told["before"][name]) for name in ("start", "end")] == [
+            datetime(2026, 3, 22, 23, tzinfo=UTC), datetime(2026, 3, 29, 22, tzinfo=UTC),
+        ]  # fmt: skip
+        assert (told["before"]["cost_nano_usd"], told["after"]["cost_nano_usd"]) == (SMALL, 3 * SMALL)
+        assert told["effects"]["price_nano_usd"] == 2 * SMALL
+
+
+def test_an_hour_keeps_its_place_when_clocks_change() -> None:
+    zone = ZoneInfo("Europe/Berlin")
+    begin = datetime(2026, 3, 28, tzinfo=zone).astimezone(UTC)
+    at = [(begin + timedelta(hours=hour)).astimezone(zone) for hour in range(71)]
+    values = np.array([float(one.hour) for one in at])
+    first, hours = days_of(History(values=values, tokens=values, at=at, answer=None))
+    assert (f"{first}", len(hours)) == ("2026-03-28", 72)
+    assert np.flatnonzero(np.isnan(hours)).tolist() == [26]  # 02:00 of the 29th, which was not
+    known = ~np.isnan(hours)
+    assert (hours[known] == (np.arange(72) % 24)[known]).all()
