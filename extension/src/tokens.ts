@@ -78,6 +78,19 @@ export interface IBudget {
   readonly held: number | null;
   readonly left: number | null;
   readonly used_ratio: number | null;
+  /** null: too little history, or not reckoned yet; a proxy that is older has none. */
+  readonly outlook?: IOutlook | null;
+}
+
+/** Where a budget will be by the end of its period, in its unit, and when it will be used up. */
+export interface IOutlook {
+  readonly expected: number | null;
+  readonly lower_80: number | null;
+  readonly upper_80: number | null;
+  readonly probability: number;
+  readonly exhausted_at: string | null;
+  readonly earliest_80: string | null;
+  readonly latest_80: string | null;
 }
 
 /** A provider, without its key. */

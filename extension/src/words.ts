@@ -4,6 +4,9 @@ import type { TranslationBundle } from '@jupyterlab/translation';
 import { count, instant, UNKNOWN, usd } from './format';
 import type { IBudget, IProxy, IState } from './tokens';
 
+/** Chances below this are not told. */
+const RARE = 0.01;
+
 /** The state of the proxy in a few words. */
 export function stateWords(state: IState | null, trans: TranslationBundle): string {
   switch (state?.state) {
@@ -90,6 +93,42 @@ export function budgetWords(budget: IBudget, trans: TranslationBundle): string {
   return [left, held, ends === null ? null : trans.__('until %1', ends)]
     .filter(Boolean)
     .join(' · ');
+}
+
+/** What a budget will be by its end, and when it will be used up; empty where that is not known. */
+export function outlookWords(budget: IBudget, trans: TranslationBundle): string {
+  const told = budget.outlook;
+  if (!told || isUsedUp(budget)) {
+    return '';
+  }
+  const value = (one: number | null): string =>
+    amount(one === null ? null : Math.max(one, budget.spent ?? 0), budget, trans);
+  const expected =
+    told.expected === null
+      ? null
+      : trans.__(
+          '%1 expected (80 %: %2 to %3)',
+          value(told.expected),
+          value(told.lower_80),
+          value(told.upper_80)
+        );
+  const { exhausted_at: at, earliest_80: early, latest_80: late } = told;
+  if (at === null || early === null || late === null || told.probability < RARE) {
+    return expected ?? '';
+  }
+  const day = (text: string): string =>
+    budget.period === 'day'
+      ? instant(text).toLocaleTimeString([], { hour: '2-digit', minute: '2-digit' })
+      : instant(text).toLocaleDateString([], { day: 'numeric', month: 'short' });
+  const likely =
+    told.probability >= 1 - RARE / 2
+      ? trans.__('almost certain')
+      : trans.__('%1% likely', Math.round(told.probability * 100));
+  const when =
+    day(early) === day(late)
+      ? trans.__('%1 to be used up: %2', likely, day(at))
+      : trans.__('%1 to be used up: %2 (80 %: %3 to %4)', likely, day(at), day(early), day(late));
+  return [expected, when].filter(Boolean).join(' · ');
 }
 
 /** Whether nothing is left of a budget. */

@@ -14,13 +14,16 @@ from proxy_server.control import openapi
 from proxy_server.control.answers import Caller, Nothing, Page
 from proxy_server.control.api import (
     access,
+    alerting,
     analytics,
     anomalies,
     audit,
     auth,
+    budget_marks,
     calls,
     detect,
     guard,
+    drivers,
     keys,
     limits,
     live,
@@ -30,10 +33,12 @@ from proxy_server.control.api import (
     system,
     teams,
     thresholds,
+    trends,
     users,
 )
 from proxy_server.control.conditions import versioned
 from proxy_server.control.pages import account, admin, call, docs, home, login
+from proxy_server.control.pages import anomalies as anomalies_page
 from proxy_server.control.pages import calls as calls_page
 from proxy_server.control.pages import forecast as forecast_page
 from proxy_server.control.pages.admin import audit as audit_page
@@ -108,6 +113,9 @@ TABLE: tuple[Route, ...] = (
     Route("GET", "/forecast", forecast_page.forecast, "analytics:view",
           "What the next days will be, and how sure that is.", "", takes=forecast_page.Asked, page="forecast",
           heavy=True),
+    Route("GET", "/anomalies", anomalies_page.anomalies, "analytics:view",
+          "A calendar of what was unusual, why, and the way to its calls.", "", takes=anomalies_page.Asked,
+          page="anomalies", heavy=True),
     Route("GET", "/docs", _docs, PUBLIC, "The reference of this interface.", "", page="docs"),
     Route("GET", "/login", login.sign_in, PUBLIC, "Sign in: the form, or the way by a link.", "?link=…",
           takes=login.SignIn, page="login", head=False),
@@ -183,6 +191,18 @@ TABLE: tuple[Route, ...] = (
     Route("POST", "/api/predictive/guard/cooldowns/{id}/end", guard.end_cooldown, "settings:manage",
           "End a cool-down; gateways go by it within seconds.", "{}",
           takes=guard.OneCooldown, gives=guard.CooldownTold),
+    Route("GET", "/api/predictive/analyze-cost", drivers.analyze, "analytics:view",
+          "Why spend changed between two spans: calls, models, tokens a call, prices; exact in sum.",
+          "?start=2026-11-09&end=2026-11-15&by=model,project", takes=drivers.AskedCost, gives=drivers.CostExplained,
+          heavy=True, refuses=_TOO_LITTLE),
+    Route("GET", "/api/predictive/trend-analysis", trends.trend, "analytics:view",
+          "Where a metric is going: slope with interval and p-value, changes of level; or that it cannot be told.",
+          "?metric=cost_usd&grain=day&days=90", takes=trends.AskedTrend, gives=trends.TrendTold, heavy=True,
+          refuses=_TOO_LITTLE),
+    Route("POST", "/api/predictive/smart-alert", alerting.propose, "analytics:view",
+          "An alert rule proposed from the history, and when it would have fired; nothing is made.",
+          '{"metric": "cost_usd", "window": "day", "alerts_per_month": 2}', takes=alerting.AskedAlert,
+          gives=alerting.AlertProposed, heavy=True, refuses=_TOO_LITTLE),
     Route("GET", "/api/calls/{id}", calls.call, "analytics:view",
           "One call: every column of its record, and why it costs what it does.", "",
           takes=calls.OneCall, gives=calls.CallTold, heavy=True),
@@ -280,9 +300,9 @@ TABLE: tuple[Route, ...] = (
           "Make a budget: so much a day, week, month or in total, hard or soft.",
           '{"subject": "team", "subject_id": "search", "amount": 25000000000, "period": "month", "hard": true}',
           takes=limits.NewBudget, gives=limits.BudgetTold, status=201),
-    Route("GET", "/api/budgets/status", limits.budget_states, KNOWN,
+    Route("GET", "/api/budgets/status", budget_marks.budget_states, KNOWN,
           "What is spent, held and left of the budgets that concern the caller.", "",
-          gives=limits.States, also=("/api/budget/status",)),
+          gives=budget_marks.States, also=("/api/budget/status",)),
     Route("GET", "/api/budgets/{id}", limits.budget, KNOWN, "One budget.", "",
           takes=limits.One, gives=limits.BudgetTold),
     Route("PATCH", "/api/budgets/{id}", limits.change_budget, "settings:manage",

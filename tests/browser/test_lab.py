@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from playwright.sync_api import Browser, Locator, Page, WebSocket, expect
+from playwright.sync_api import Browser, Locator, Page, Route, WebSocket, expect
 
 from tests.browser.browsing import Watched, checked, soonest, watched
 from tests.browser.jupyterlab import Lab, start_lab
@@ -363,6 +363,18 @@ def test_the_overview_opens_in_a_tab_of_its_own(panel: Watched, proxy: Running) 
     panel.errors.clear()  # what the dashboard says is its own tests' matter
 
 
+def ahead(route: Route) -> None:
+    """Answer as a proxy does that has had weeks of calls."""
+    answer = route.fetch()
+    told = answer.json()
+    told["budgets"][0]["outlook"] = {
+        "expected": 600_000, "lower_80": 400_000, "upper_80": 1_200_000, "probability": 0.4,
+        "exhausted_at": "2026-11-27T12:00:00Z", "earliest_80": "2026-11-26T12:00:00Z",
+        "latest_80": "2026-11-29T12:00:00Z",
+    }  # fmt: skip
+    route.fulfill(response=answer, json=told)
+
+
 def test_budgets_stand_in_the_panel_and_the_status_bar(panel: Watched, proxy: Running, tmp_path: Path) -> None:
     made = ask(proxy, "POST", "/api/budgets", {
         "name": "Notebooks", "subject": "global", "unit": "tokens", "amount": 1_000_000, "period": "month",
@@ -376,7 +388,21 @@ def test_budgets_stand_in_the_panel_and_the_status_bar(panel: Watched, proxy: Ru
         expect(budget).to_contain_text("until")
         told = re.compile("budget Notebooks · this month: .*% of 1,000,000 tokens used", re.DOTALL)
         expect(page.locator(".up-StatusButton")).to_have_attribute("title", told)
+        expect(budget.locator(".up-mod-end")).to_have_count(0)  # no history, no mark
+        page.route("**/api/budgets/status*", ahead)
+        call(proxy)
+        expect(budget).to_contain_text("600,000 tokens expected (80 %: 400,000 tokens to 1,200,000 tokens)")
+        expect(budget).to_contain_text("40% likely to be used up: Nov 27 (80 %: Nov 26 to Nov 29)")
+        at, band = (budget.locator(f".up-mod-{name}").bounding_box() for name in ("end", "likely"))
+        bar = budget.locator(".up-Bar").bounding_box()
+        assert at is not None
+        assert band is not None
+        assert bar is not None
+        assert (at["x"] - bar["x"]) / bar["width"] == pytest.approx(0.6, abs=0.02)
+        assert (band["x"] - bar["x"]) / bar["width"] == pytest.approx(0.4, abs=0.02)
+        assert band["width"] / bar["width"] == pytest.approx(0.6, abs=0.02)  # no further than the bar
         panel.picture(tmp_path, "budget")
+        page.unroute("**/api/budgets/status*")
     finally:
         ask(proxy, "DELETE", f"/api/budgets/{made['id']}", None)
 

@@ -46,9 +46,19 @@ BUDGET = {
     "id": "k1", "name": "", "subject": "global", "subject_id": None, "unit": "nano_usd", "amount": 1, "period": "day",
     "hard": True, "enabled": True,
 }  # fmt: skip
+EFFECTS = {
+    "volume_nano_usd": 2_000_000_000, "model_mix_nano_usd": 0, "tokens_per_request_nano_usd": -500_000_000,
+    "price_nano_usd": 0,
+}  # fmt: skip
 ANSWERS: dict[str, Any] = {
     "GET /api/budgets": {"budgets": [BUDGET], "next": None},
-    "GET /api/budgets/status": {"budgets": [BUDGET]},
+    "GET /api/budgets/status": {
+        "budgets": [
+            BUDGET,
+            {**BUDGET, "outlook": {"expected": 5, "probability": 0.8, "exhausted_at": SPAN["start"]}},
+            {**BUDGET, "outlook": None},
+        ]
+    },
     "GET /api/rate-limits": {"rate_limits": [], "next": None},
     "GET /api/analytics/aggregate": NUMBERS,
     "GET /api/analytics/timeseries": {**NUMBERS, "rows": [{"step_at": SPAN["start"], **ROW}]},
@@ -121,9 +131,12 @@ ANSWERS: dict[str, Any] = {
         "threshold": 4.0,
         "learnt": 216,
         "judged": 900,
+        "by": "model",
+        "left_out": {"groups": 3, "share": 0.1},
         "anomalies": [
             {
                 "step_at": SPAN["start"],
+                "group": "m",
                 "value": 9.0,
                 "expected_low": None,
                 "expected_high": 3.0,
@@ -169,6 +182,46 @@ ANSWERS: dict[str, Any] = {
         "in_force": "warn",
     },
     "POST /api/predictive/guard/cooldowns/{id}/end": {"id": "k1", "key_id": "k1", "model": "m"},
+    "GET /api/predictive/analyze-cost": {
+        "before": {**SPAN, "cost_usd": None, "priced_requests": 0},
+        "after": {**SPAN, "cost_usd": 1.5, "priced_requests": 3},
+        "change_nano_usd": 1_500_000_000,
+        "change_ratio": None,
+        "effects": EFFECTS,
+        "dimensions": [
+            {
+                "dimension": "model",
+                "movers": [
+                    {
+                        "value": "m",
+                        "before_nano_usd": 0,
+                        "after_nano_usd": 1_600_000_000,
+                        "change_nano_usd": 1_600_000_000,
+                        "effects": EFFECTS,
+                    }
+                ],
+                "rest_nano_usd": -100_000_000,
+                "rest_values": 2,
+            }
+        ],
+        "notes": ["n"],
+    },
+    "GET /api/predictive/trend-analysis": {
+        "metric": "cost_usd",
+        "unit": "usd",
+        "words": "w",
+        "changes": [{"at": SPAN["start"], "before": 0.0, "after": 2.0, "ratio": None}],
+        "method": "m",
+    },
+    "POST /api/predictive/smart-alert": {
+        "metric": "cost_usd",
+        "unit": "usd",
+        "condition": "cost_usd > 3",
+        "severity": "high",
+        "expected_per_month": 1.9,
+        "replay": {**SPAN, "fired": 1, "per_month": 0.5, "firings": [{"at": SPAN["start"], "value": 4.0}]},
+        "notes": [],
+    },
     "GET /api/calls/{id}": {"call": {"call_id": "c1", "cost_nano_usd": None}, "price": {}},
     "GET /api/auth/verify": WHO,
     "GET /api/keys": {"keys": []},
@@ -251,6 +304,10 @@ COMMANDS: dict[str, str] = {
     "GET /api/predictive/forecast": "predictive forecast",
     "GET /api/predictive/anomaly-history": "predictive anomalies",
     "POST /api/predictive/detect-anomaly": "predictive detect m --cost-usd 0.01",
+    "GET /api/predictive/analyze-cost": "predictive analyze-cost",
+    "GET /api/predictive/anomaly-history": "predictive anomalies --by model",
+    "GET /api/predictive/trend-analysis": "predictive trend",
+    "POST /api/predictive/smart-alert": "predictive smart-alert",
     "GET /api/predictive/patterns": "predictive patterns",
     "GET /api/predictive/thresholds": "predictive thresholds",
     "GET /api/predictive/guard": "guard",

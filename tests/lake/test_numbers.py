@@ -185,7 +185,7 @@ def test_every_step_is_there_and_empty_ones_say_so(tmp_path: Path) -> None:
     assert [str(step)[:16] for step in found["step_at"]] == [f"2026-03-{day} 00:00" for day in range(26, 32)]
     assert found["requests"].to_list() == [0, 0, found["requests"].sum(), 0, 0, 0]
     empty = found.row(0, named=True)
-    zero = {"requests", "errors", "refused", "unpriced_requests"}
+    zero = {"requests", "errors", "refused", "priced_requests", "unpriced_requests"}
     assert {name: empty[name] for name in METRICS} == {name: 0 if name in zero else None for name in METRICS}
 
 

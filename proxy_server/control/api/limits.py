@@ -18,14 +18,15 @@ from proxy_server.control.cursors import Cursor, Limit, decode, page
 from ultimate_lib.access import changes, keys
 from ultimate_lib.errors import NotFound
 from ultimate_lib.limits import edit
-from ultimate_lib.limits.status import BudgetState, status
+from ultimate_lib.limits.status import status
 from ultimate_lib.store import identities
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from proxy_server.control.answers import Caller, Nothing
+    from proxy_server.control.answers import Caller
     from ultimate_lib.limits.calls import Budget
+    from ultimate_lib.limits.status import BudgetState
     from ultimate_lib.workbench import Workbench
 
 _FRESH_US = 5_000_000
@@ -151,12 +152,6 @@ class RateLimits(Struct):
     next: str | None
 
 
-class States(Struct):
-    """Budgets with what is spent and held of them."""
-
-    budgets: list[BudgetState]
-
-
 def budgets(bench: Workbench, caller: Caller, told: Pages) -> Budgets:
     """Return the budgets that concern the caller, oldest first."""
     rows, following = _page(bench, caller, "budgets", told)
@@ -192,11 +187,6 @@ def change_budget(bench: Workbench, caller: Caller, told: BudgetChange) -> Budge
 def remove_budget(bench: Workbench, caller: Caller, told: One) -> Gone:
     """Remove a budget and its sums."""
     return _remove(bench, caller, "budget", told)
-
-
-def budget_states(bench: Workbench, caller: Caller, _: Nothing) -> States:
-    """Return how the budgets stand that concern the caller."""
-    return States(states(bench, caller))
 
 
 def states(bench: Workbench, caller: Caller) -> list[BudgetState]:

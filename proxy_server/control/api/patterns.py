@@ -72,7 +72,7 @@ def patterns(bench: Workbench, caller: Caller, asked: AskedPatterns) -> Patterns
     name = metric_of(asked.metric)
     zone = zone_of(asked.time_zone or bench.settings.billing.time_zone)
     past = history(bench, caller, asked.filter, name, "hour", bench.clock.now().astimezone(zone))
-    first, hours = _days(past)
+    first, hours = days_of(past)
     found = finding.patterns(hours, first.weekday())
     return PatternsTold(
         metric=name,
@@ -91,7 +91,7 @@ def patterns(bench: Workbench, caller: Caller, asked: AskedPatterns) -> Patterns
     )
 
 
-def _days(past: History) -> tuple[date, NDArray[np.float64]]:
+def days_of(past: History) -> tuple[date, NDArray[np.float64]]:
     """Return whole days of 24 hours by the clock on the wall: an hour that a clock change left out is unknown."""
     import numpy as np  # noqa: PLC0415 - the lake's libraries load with the first question
 

@@ -20,15 +20,16 @@ if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
     import numpy as np
+    import polars as pl
     from numpy.typing import NDArray
 
     from proxy_server.control.answers import Caller
     from ultimate_lib.analytics.forecast import Forecast
-    from ultimate_lib.lake.query import Answer
+    from ultimate_lib.lake.query import Answer, Query
     from ultimate_lib.limits.status import BudgetState
     from ultimate_lib.workbench import Workbench
 
-_HISTORY = {"hour": timedelta(days=60), "day": timedelta(days=800)}
+HISTORY = {"minute": timedelta(days=4), "hour": timedelta(days=60), "day": timedelta(days=800)}
 _SHOWN = {"hour": 14 * 24, "day": 90}
 _LONGEST_BUDGET = {"hour": 31 * 24, "day": 31}  # how far ahead a budget's end is looked for
 _NANO = 1e9
@@ -88,7 +89,11 @@ class Summary(Struct, kw_only=True):
 
 
 class BudgetOutlook(Struct, kw_only=True):
-    """When a budget of the same calls would be spent; `exhausted_at` is null when no future spends it."""
+    """What a budget of the same calls will have spent by the end of its period, and when all of it.
+
+    `exhausted_at` is the step in which it is used up in the middle of those futures that do, null when none does;
+    `expected` and its bounds are in the budget's unit, null for a budget without an end.
+    """
 
     id: str
     name: str
@@ -97,6 +102,9 @@ class BudgetOutlook(Struct, kw_only=True):
     spent: int | None
     period_end: datetime | None
     until: datetime  # how far was looked
+    expected: int | None
+    lower_80: int | None
+    upper_80: int | None
     probability: float  # that it is spent by then
     exhausted_at: datetime | None
     earliest_80: datetime | None
@@ -149,12 +157,12 @@ def forecast(bench: Workbench, caller: Caller, asked: AskedForecast) -> Forecast
     per_day = 24 if asked.grain == "hour" else 1
     steps, counted = asked.days * per_day, METRICS[name].adds
     budgets = _concerned(bench, caller, asked, name)
-    ahead = max([steps, *(_steps_until(one, now, asked.grain) for one in budgets)])
+    ahead = max([steps, *(steps_until(one, now, asked.grain) for one in budgets)])
     values, tokens = past.values.tobytes(), past.tokens.tobytes()
     made = made_of(values, tokens, steps, asked.grain, name == "cost_usd")
     further = made_of(values, tokens, ahead, asked.grain, name == "cost_usd") if budgets else made
     later = later_of(now, zone, asked.grain, ahead)
-    outlooks = [_budget(one, further, later, now) for one in budgets]
+    outlooks = [budget_outlook(one, further, later, now) for one in budgets]
     risk, reason = _risk(outlooks, past, made, steps) if counted else ("unknown", "A risk is told of what adds up.")
     summary = _summary(made, steps, counted=counted, cost=name == "cost_usd")
     return Forecasted(
@@ -196,30 +204,51 @@ def history(  # noqa: PLR0917 - the parts of a question
     bench: Workbench, caller: Caller, filters: Sequence[str], name: str, grain: str, now: datetime
 ) -> History:
     """Read the whole steps before now. Steps before the first call are none of the history."""
+    return history_where(bench, where(caller, filters), name, grain, now)
+
+
+def history_where(
+    bench: Workbench, wanted: dict[str, tuple[str | None, ...]], name: str, grain: str, now: datetime
+) -> History:
+    """Read the whole steps before now, of calls that the proxy itself asks about or a caller may see."""
+    from ultimate_lib.lake import numbers  # noqa: PLC0415 - the lake's libraries load with the first question
+
+    answer = numbers.timeseries(bench.lake, history_query(wanted, name, grain, now), bench.compute)
+    found = series_of(answer.frame, name, answer)
+    if found is None:
+        raise NotEnoughData(
+            f"No call lies in the {HISTORY[grain].days} days before this {grain}.",
+            hint="Make calls through the proxy, or choose another filter; a forecast needs some days of them.",
+        )
+    return found
+
+
+def history_query(wanted: dict[str, tuple[str | None, ...]], name: str, grain: str, now: datetime) -> Query:
+    """Return the question for the whole steps before now."""
+    from ultimate_lib.lake.query import Query  # noqa: PLC0415 - the lake's libraries load with the first question
+
+    end = floor(now, grain)
+    return Query(
+        metrics=tuple(dict.fromkeys((name, "requests", "total_tokens"))),
+        start=end - HISTORY[grain],
+        end=end,
+        grain=grain,
+        where=wanted,
+        time_zone=now.tzinfo.key,  # type: ignore[union-attr] # a ZoneInfo
+    )
+
+
+def series_of(frame: pl.DataFrame, name: str, answer: Answer) -> History | None:
+    """Return the steps of a frame from the first call on; None without one."""
     import numpy as np  # noqa: PLC0415 - the lake's libraries load with the first question
     import polars as pl  # noqa: PLC0415 - see above
 
-    from ultimate_lib.lake import numbers  # noqa: PLC0415 - see above
-    from ultimate_lib.lake.query import Query  # noqa: PLC0415 - see above
     from ultimate_lib.metrics import METRICS  # noqa: PLC0415 - see above
 
-    end = floor(now, grain)
-    query = Query(
-        metrics=tuple(dict.fromkeys((name, "requests", "total_tokens"))),
-        start=end - _HISTORY[grain],
-        end=end,
-        grain=grain,
-        where=where(caller, filters),
-        time_zone=now.tzinfo.key,  # type: ignore[union-attr] # a ZoneInfo
-    )
-    answer: Answer = numbers.timeseries(bench.lake, query, bench.compute)
-    frame = answer.frame.sort("step_at")
+    frame = frame.sort("step_at")
     called = frame["requests"].to_numpy() > 0
     if not called.any():
-        raise NotEnoughData(
-            f"No call lies in the {_HISTORY[grain].days} days before this {grain}.",
-            hint="Make calls through the proxy, or choose another filter; a forecast needs some days of them.",
-        )
+        return None
     frame = frame[int(np.argmax(called)) :]
     value = pl.col(name).cast(pl.Float64)
     if METRICS[name].adds:  # where no call was made nothing was spent: that is known
@@ -258,27 +287,38 @@ def _concerned(bench: Workbench, caller: Caller, asked: AskedForecast, name: str
     ]  # fmt: skip
 
 
-def _steps_until(budget: BudgetState, now: datetime, grain: str) -> int:
+def steps_until(budget: BudgetState, now: datetime, grain: str) -> int:
+    """Return how many steps there are until a budget's period ends."""
     if budget.period_end is None:
         return _LONGEST_BUDGET[grain]
     length = timedelta(hours=1) if grain == "hour" else timedelta(days=1)
     return min(max(-(-(budget.period_end - floor(now, grain)) // length), 1), _LONGEST_BUDGET[grain])
 
 
-def _budget(budget: BudgetState, made: Forecast, later: list[datetime], now: datetime) -> BudgetOutlook:
+def budget_outlook(budget: BudgetState, made: Forecast, later: list[datetime], now: datetime) -> BudgetOutlook:
+    """Return what becomes of a budget whose amount is known; `later` are the starts of the steps from now on."""
     from ultimate_lib.analytics import outlook  # noqa: PLC0415 - the lake's libraries load with the first question
 
     assert budget.amount is not None  # noqa: S101 - what is not told of is left out above
     end = budget.period_end
     steps = next((at for at, when in enumerate(later) if end is not None and when >= end), len(later) - 1)
     scale = _NANO if budget.unit == "nano_usd" else 1.0
-    paths = made.paths[:, :steps].copy()
-    paths[:, 0] *= left_of(later, now)
-    found = outlook.exhaustion(paths, (budget.amount - (budget.spent or 0)) / scale)
-    when = [None if at is None else later[at + 1] for at in (found.likely, found.early, found.late)]
+    point, paths = made.point[:steps].copy(), made.paths[:, :steps].copy()
+    left = left_of(later, now)
+    point[0] *= left
+    paths[:, 0] *= left
+    spent = budget.spent or 0
+    found = outlook.exhaustion(paths, (budget.amount - spent) / scale)
+    when = [None if at is None else max(later[at], now) for at in (found.likely, found.early, found.late)]
+    rest = outlook.total(point, paths)
+    in_all = [
+        None if end is None else spent + max(round(one * scale), 0)
+        for one in (rest.value, rest.lower_80, rest.upper_80)
+    ]
     return BudgetOutlook(
         id=budget.id, name=budget.name, amount=budget.amount, unit=budget.unit, spent=budget.spent,
         period_end=end, until=later[steps], probability=found.probability,
+        expected=in_all[0], lower_80=in_all[1], upper_80=in_all[2],
         exhausted_at=when[0], earliest_80=when[1], latest_80=when[2], risk_level=outlook.risk_of(found.probability),
     )  # fmt: skip
 
@@ -338,7 +378,8 @@ def backtest_of(made: Forecast) -> Backtest | None:
 
 def floor(now: datetime, grain: str) -> datetime:
     """Return the beginning of the step that an instant lies in."""
-    return now.replace(hour=now.hour if grain == "hour" else 0, minute=0, second=0, microsecond=0)
+    hour, minute = (0 if grain == "day" else now.hour), (now.minute if grain == "minute" else 0)
+    return now.replace(hour=hour, minute=minute, second=0, microsecond=0)
 
 
 def left_of(later: list[datetime], now: datetime) -> float:

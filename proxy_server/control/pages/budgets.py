@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from proxy_server.control.api import limits, span
+from proxy_server.control.api import budget_marks, limits, span
 from proxy_server.control.pages import shown, subjects
 from ultimate_lib.limits import edit
 from ultimate_lib.limits.worst import PRICE_AS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Any
     from zoneinfo import ZoneInfo
 
     from proxy_server.control.answers import Caller
+    from proxy_server.control.api.predictive import BudgetOutlook
     from ultimate_lib.limits.status import BudgetState
     from ultimate_lib.workbench import Workbench
 
@@ -24,6 +24,8 @@ _UNPRICED = {"refuse": "are refused", "allow": "are let through"}
 UNKNOWN = "unknown"
 NOT_TOLD = "not told"
 _NEARLY = 0.8
+_RARE, _SURE = 0.01, 0.995
+_NO_MARK: dict[str, Any] = {"expected": "", "when": "", "mark_at": None, "band_at": 0.0, "band_width": 0.0}
 
 
 class Bar(NamedTuple):
@@ -50,13 +52,26 @@ class Bar(NamedTuple):
     over: bool
     known: bool  # whether it is known how much is used
     veiled: bool  # its amounts are not for who looks
+    expected: str  # at the period's end, with 80 %; empty: not known, or it has no end
+    when: str  # when it will be spent, in words; empty: not known
+    mark_at: float | None  # where the bar will end; None: no mark
+    band_at: float
+    band_width: float
+    pending: bool  # the mark is being reckoned
 
 
 def bars(bench: Workbench, caller: Caller) -> list[Bar]:
     """Return the budgets that concern the caller. Raises `Unavailable` when they cannot be told."""
     zone = span.zone_of(bench.settings.billing.time_zone)
     rows = {row["id"]: row for row in edit.listed(bench.store, "budget")}
-    return [_bar(bench, caller, one, rows.get(one.id), zone) for one in limits.states(bench, caller)]
+    states = limits.states(bench, caller)
+    told = budget_marks.marks(bench, states)
+    return [
+        _bar(bench, caller, one, rows.get(one.id), zone)._replace(
+            pending=one.id in told.pending, **_mark(one, told.outlooks.get(one.id), zone)
+        )
+        for one in states
+    ]
 
 
 def amount_of(value: int | None, unit: str) -> str:
@@ -95,7 +110,44 @@ def _bar(bench: Workbench, caller: Caller, one: BudgetState, row: Mapping[str, A
         over=over,
         known=one.used_ratio is not None,
         veiled=veiled,
+        **_NO_MARK,
+        pending=False,
     )
+
+
+def _mark(one: BudgetState, told: BudgetOutlook | None, zone: ZoneInfo) -> dict[str, Any]:
+    """Return where a budget will end, in the picture and in words."""
+    if told is None or not one.amount or one.spent is None or one.spent >= one.amount:
+        return _NO_MARK
+    when = _when(one, told, zone)
+    if told.expected is None or told.lower_80 is None or told.upper_80 is None:
+        return {**_NO_MARK, "when": when}
+    likely, low, high = (max(value, one.spent) for value in (told.expected, told.lower_80, told.upper_80))
+    places = [round(min(value / one.amount, 1.0) * WIDTH, 1) for value in (likely, low, high)]
+    span_80 = f"80 %: {amount_of(low, one.unit)} to {amount_of(high, one.unit)}"
+    return {
+        "expected": f"{amount_of(likely, one.unit)} ({span_80})",
+        "when": when,
+        "mark_at": places[0],
+        "band_at": places[1],
+        "band_width": round(places[2] - places[1], 1),
+    }
+
+
+def _when(one: BudgetState, told: BudgetOutlook, zone: ZoneInfo) -> str:
+    """Return when a budget will be spent: "84 % likely to be used up, on 27 Nov (80 %: 26-29 Nov)"."""
+    if told.exhausted_at is None or told.earliest_80 is None or told.latest_80 is None or told.probability < _RARE:
+        return "" if one.period_end else f"not by {told.until.astimezone(zone):%-d %b} in 99 of 100 futures"
+    at, early, late = (when.astimezone(zone) for when in (told.exhausted_at, told.earliest_80, told.latest_80))
+    if one.period == "day":
+        day, spread = f"at {at:%H:%M}", f"{early:%H:%M}-{late:%H:%M}"
+        alike = early == late
+    else:
+        first = "%-d" if early.month == late.month else "%-d %b"
+        day, spread = f"on {at:%-d %b}", f"{early:{first}}-{late:%-d %b}"
+        alike = early.date() == late.date()
+    sure = "almost certain" if told.probability >= _SURE else f"{told.probability:.0%} likely"
+    return f"{sure} to be used up, {day}" + ("" if alike else f" (80 %: {spread})")
 
 
 def _state(one: BudgetState, *, over: bool) -> tuple[str, str]:

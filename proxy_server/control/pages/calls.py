@@ -42,6 +42,7 @@ _DIMENSIONS = {
     "session": "session",
     "cell": "cell_id",
     "key": "key",
+    "team": "team",
 }
 """Parameter of the page → dimension of the calls."""
 
@@ -62,6 +63,7 @@ class Asked(Struct, kw_only=True):
     session: str = ""
     cell: str = ""
     key: str = ""
+    team: str = ""
     q: str = ""  # the beginning of an id
     cursor: str = ""
     trail: str = ""  # cursors of the pages before, between commas; "-" for the first
@@ -79,7 +81,7 @@ def calls(bench: Workbench, caller: Caller, asked: Asked) -> Answer:
         "choices": choices,
         "filtered": bool(own) or bool(asked.q),
         "headline": choices.get(asked.whose) or choices.get("", "All calls"),
-        "pinned": [(name, value) for name in ("session", "cell", "key") if (value := getattr(asked, name))],
+        "pinned": [(name, value) for name in ("session", "cell", "key", "team") if (value := getattr(asked, name))],
         "live": "/api/live",
         "may_follow": not (asked.q or asked.cursor or asked.start or asked.end),
         "suggested": {},

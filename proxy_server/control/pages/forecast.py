@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_METRICS = {
+METRICS = {
     "cost_usd": "cost",
     "total_tokens": "tokens",
     "requests": "calls",
@@ -61,7 +61,7 @@ def forecast(bench: Workbench, caller: Caller, asked: Asked) -> Answer:
     """Return the page, with what is wrong on it where something is."""
     values: dict[str, Any] = {
         "asked": asked,
-        "metrics": _METRICS,
+        "metrics": METRICS,
         "days": _DAYS,
         "choices": whose.choices(caller.known),
         "told": None,
@@ -93,7 +93,7 @@ def _question(caller: Caller, asked: Asked) -> predictive.AskedForecast:
 
 
 def _found(told: Forecasted) -> dict[str, Any]:
-    say = _words(told.unit)
+    say = words(told.unit)
     total = told.summary.total
     if total is not None:
         low, high = (say(getattr(told.summary, name) or 0.0) for name in ("lower_80", "upper_80"))
@@ -123,7 +123,8 @@ def _found(told: Forecasted) -> dict[str, Any]:
     }
 
 
-def _words(unit: str) -> Callable[[float], str]:
+def words(unit: str) -> Callable[[float], str]:
+    """Return what says a value in a unit."""
     if unit == "usd":
         return lambda value: shown.usd(value) if value >= 0 else f"-{shown.usd(-value)}"
     if unit == "ms":

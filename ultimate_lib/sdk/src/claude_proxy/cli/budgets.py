@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from claude_proxy import money
 from claude_proxy.cli.output import Column
 from claude_proxy.cli.parser import Parser, command, group, if_version
+from claude_proxy.frames import instant
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,13 +26,15 @@ _STATE = (
     Column("held_told", "held"),
     Column("left_told", "left"),
     Column("used", "used"),
+    Column("expected_told", "by its end"),
+    Column("used_up", "used up"),
 )
 _ID = "bud_6b37d10c8347"
 
 
 def add(commands: Any) -> None:
     """Add the commands."""
-    says = "The budgets that concern one, with what is spent, held and left of them."
+    says = "The budgets that concern one: spent, held, left, and where they will end."
     below = group(command(commands, "budgets", _status, says=says, example="claude-proxy budgets"))
     command(below, "status", _status, says=says, example="claude-proxy budgets status --output json")
     command(
@@ -100,9 +103,12 @@ def _amount(row: Mapping[str, Any], name: str) -> str:
 
 def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
     told: dict[str, Any] = {f"{name}_told": _amount(row, name) for name in ("amount", "spent", "held", "left")}
-    ratio = row.get("used_ratio")
+    ratio, ahead = row.get("used_ratio"), row.get("outlook") or {}
+    at = ahead.get("exhausted_at")
     return {
         **row, **told,
+        "expected_told": _amount({**ahead, "unit": row["unit"]}, "expected"),
+        "used_up": "" if at is None else f"{instant(at):%Y-%m-%d}, {ahead['probability']:.0%}",
         "of": " ".join(part for part in (row["name"], row["subject"], row["subject_id"]) if part),
         "kind": ("hard" if row["hard"] else "soft") if row["enabled"] else "off",
         "used": "" if ratio is None else f"{ratio:.0%}",

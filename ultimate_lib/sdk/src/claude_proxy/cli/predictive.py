@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from claude_proxy.answers import Rows
-from claude_proxy.cli import shown
+from claude_proxy.cli import shown, trends
 from claude_proxy.cli.numbers import notes, zone_of
 from claude_proxy.cli.output import UNKNOWN, Column
 from claude_proxy.cli.parser import add_filter, command, filters_of, group
@@ -53,12 +53,15 @@ def add(commands: Any) -> None:
     add_filter(parser)
     parser.add_argument("--time-zone", metavar="ZONE", help="IANA zone that cuts days (default: the proxy's)")
     parser = command(
-        below, "anomalies", _anomalies, says="Hours or days unlike those before, why, and whose calls made them.",
+        below, "anomalies", _anomalies,
+        says="Minutes, hours or days unlike those before, why, and whose calls made them.",
         example="claude-proxy predictive anomalies --days 30",
     )  # fmt: skip
     parser.add_argument("--metric", default="cost_usd", metavar="NAME", help="default: cost_usd")
-    parser.add_argument("--days", type=int, default=30, metavar="N", help="how far back (default: 30)")
-    parser.add_argument("--grain", choices=("hour", "day"), help="step of time (default: hour)")
+    parser.add_argument("--days", type=int, metavar="N", help="how far back (default: 30, of minutes 3)")
+    parser.add_argument("--grain", choices=("minute", "hour", "day"), help="step of time (default: hour)")
+    parser.add_argument("--by", metavar="NAME", help="each value of this dimension a series of its own")
+    parser.add_argument("--groups", type=int, metavar="N", help="most of them, the largest first (default: 10)")
     parser.add_argument("--method", choices=("series", "zscore", "mad"), help="default: series")
     add_filter(parser)
     parser.add_argument("--time-zone", metavar="ZONE", help="IANA zone that cuts days (default: the proxy's)")
@@ -73,6 +76,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--cost-usd", type=float, metavar="USD", help="what it cost; default: by the price list")
     parser.add_argument("--key-id", metavar="ID", help="default: the key in use")
     parser.add_argument("--provider", metavar="NAME", help="whose price holds, where sellers differ")
+    trends.add(below)
 
 
 def _detect(session: Session) -> int:
@@ -99,8 +103,8 @@ def _detect(session: Session) -> int:
 def _anomalies(session: Session) -> int:
     asked, output = session.arguments, session.output
     answer = session.client.get_anomaly_history(
-        asked.metric, days=asked.days, grain=asked.grain, method=asked.method, filter=filters_of(asked),
-        time_zone=asked.time_zone,
+        asked.metric, days=asked.days, grain=asked.grain, method=asked.method, by=asked.by, groups=asked.groups,
+        filter=filters_of(asked), time_zone=asked.time_zone,
     )  # fmt: skip
     (figure,) = shown.columns([answer["metric"]], {answer["metric"]: answer["unit"]})
     rows = [
@@ -116,10 +120,15 @@ def _anomalies(session: Session) -> int:
         for row in answer["anomalies"]
     ]
     columns = [
-        Column("step_at", "from", shown.step), Column("value", figure.title, figure.show, right=True),
+        Column("step_at", "from", shown.step), *([Column("group", asked.by)] if asked.by else []),
+        Column("value", figure.title, figure.show, right=True),
         Column("expected", "expected", right=True), Column("reason", "unusual"), Column("by", "mostly by"),
     ]  # fmt: skip
     output.rows(columns, rows, document=answer, empty=f"Nothing unusual in {answer['judged']:,} {answer['grain']}s.")
+    if output.form == "table" and asked.by and answer["left_out"]["groups"]:
+        left = answer["left_out"]
+        share = "" if left["share"] is None else f", {left['share']:.1%} of it all"
+        output.note(f"{left['groups']:,} smaller ones were left out{share}.")
     return 0
 
 

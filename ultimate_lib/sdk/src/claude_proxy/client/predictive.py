@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from claude_proxy.client.transport import Filter, Transport, filters
 
@@ -69,19 +69,79 @@ class Predictive(Transport):
         self,
         metric: str = "cost_usd",
         *,
-        days: int = 30,
+        days: int | None = None,
         grain: str | None = None,
         method: str | None = None,
+        by: str | None = None,
+        groups: int | None = None,
         filter: Filter | None = None,  # noqa: A002 - as the route calls it
         time_zone: str | None = None,
     ) -> Answer:
-        """Return hours (or days) of a metric unlike those before, the newest first.
+        """Return minutes, hours or days of a metric unlike those before, the newest first.
 
         Each of `anomalies` has `value`, the expected range, `reason` (what was unusual) and `made_by`, the model,
-        project, notebook and key that made most of it. `method` is series, zscore or mad.
+        project, notebook and key that made most of it. `method` is series, zscore or mad. With `by` each value of a
+        dimension is a series of its own: the largest `groups`, the rest is told in `left_out`.
         """
-        told = {"metric": metric, "days": days, "grain": grain, "method": method, "filter": filters(filter)}
-        answer: Answer = self.get("/api/predictive/anomaly-history", time_zone=time_zone, **told)
+        told = {"metric": metric, "days": days, "grain": grain, "method": method, "by": by, "groups": groups}
+        answer: Answer = self.get(
+            "/api/predictive/anomaly-history", filter=filters(filter), time_zone=time_zone, **told
+        )
+        return answer
+
+    def analyze_cost(
+        self,
+        start: str | None = None,
+        end: str | None = None,
+        *,
+        before_start: str | None = None,
+        before_end: str | None = None,
+        by: str | None = None,
+        limit: int | None = None,
+        filter: Filter | None = None,  # noqa: A002 - as the route calls it
+    ) -> Answer:
+        """Return why spend changed between two spans; without any, the last whole week and the one before.
+
+        `effects` (volume, model mix, tokens a request, price) sum to `change_nano_usd`, and so do the `movers` of
+        each of `dimensions` with its rest. `by` are dimensions between commas.
+        """
+        told = {"start": start, "end": end, "before_start": before_start, "before_end": before_end, "by": by}
+        answer: Answer = self.get("/api/predictive/analyze-cost", limit=limit, filter=filters(filter), **told)
+        return answer
+
+    def get_trend(
+        self,
+        metric: str = "cost_usd",
+        *,
+        grain: str | None = None,
+        days: int | None = None,
+        filter: Filter | None = None,  # noqa: A002 - as the route calls it
+        time_zone: str | None = None,
+    ) -> Answer:
+        """Return where a metric is going: `direction` up, down or none (none can be told), and `words` that say so.
+
+        `slope_per_week` lies between `lower_95` and `upper_95`; `changes` are when the level changed. Raises
+        `BadRequest` with under ten known steps.
+        """
+        told = {"metric": metric, "grain": grain, "days": days, "filter": filters(filter), "time_zone": time_zone}
+        answer: Answer = self.get("/api/predictive/trend-analysis", **told)
+        return answer
+
+    def propose_alert(
+        self,
+        metric: str = "cost_usd",
+        *,
+        window: str = "day",
+        alerts_per_month: float = 2.0,
+        filter: Filter | None = None,  # noqa: A002 - as the route calls it
+    ) -> Answer:
+        """Return an alert rule for a metric; none is made.
+
+        `condition` is what an alert takes, `replay` when it would have fired. `window` is hour or day. Raises
+        `BadRequest` where the history is too short.
+        """
+        told: dict[str, Any] = {"metric": metric, "window": window, "alerts_per_month": alerts_per_month}
+        answer: Answer = self.post("/api/predictive/smart-alert", {**told, "filter": filters(filter) or []})
         return answer
 
     def detect_anomaly(
