@@ -2,7 +2,7 @@
 
 Calls of a unit are counted by the hour. The threshold is that of the user's own units: the middle of the logarithms of
 their hours plus six robust deviations (1.4826 times the median absolute deviation), at least four times the middle and
-30 calls. Of an hour above it, four of five calls must share model and prefix (without a prefix, the whole request).
+30 calls; a call without a session is judged by its request, which nearly all are sent once: there it is 30. Of an hour above it, four of five calls must share model and prefix (without a prefix, the whole request).
 """
 
 from __future__ import annotations
@@ -24,59 +24,62 @@ _FEWEST_CALLS = 30
 _DEVIATIONS = 6.0
 _TIMES = 4.0
 _ALIKE = 0.8
-_MOST_UNITS = 40
+_MOST_HOURS = 40
+_COLUMNS = {"agent": "agent_id", "session": "session_id", "cell_id": "cell_id", "request": "request_hash"}
 _WORDS = {"agent": "agent", "session": "session", "cell_id": "notebook cell", "request": "request"}
 
 
 def find(evidence: Evidence) -> Looked:
     """Return units that ran away, a draft a (key, sort of unit)."""
-    hours = _hours(evidence)
-    drafts, judged = [], 0
+    drafts, judged, seen = [], False, 0
     for sort in _WORDS:
-        own = hours.filter(pl.col("sort") == sort)
-        others = own if sort != "request" else hours
-        if others["unit"].n_unique() < FEWEST_UNITS:
+        hours = _asked_again(evidence) if sort == "request" else _hours(_calls(evidence, sort))
+        units = hours["whose"].n_unique()
+        seen += units
+        if sort != "request" and units < FEWEST_UNITS:
             continue
-        judged += 1
-        threshold = _threshold(own["calls"])
-        wild = own.filter(pl.col("calls") > threshold, pl.col("most_alike") >= _ALIKE * pl.col("calls"))
-        for _, mine in wild.group_by("key_id", maintain_order=True):
-            drafts.append(_draft(evidence, mine.sort("cost", descending=True).head(_MOST_UNITS), sort, threshold))
-    few = "" if judged else f"{hours['unit'].n_unique():,} sessions, cells and requests are too few to compare; {FEWEST_UNITS} are needed."
-    return Looked(at=evidence.total, found=[one for one in drafts if one.affected], few=few)
+        judged = judged or units > 0
+        threshold = _FEWEST_CALLS if sort == "request" else _threshold(hours["calls"])
+        wild = hours.filter(pl.col("calls") > threshold, pl.col("most_alike") >= _ALIKE * pl.col("calls"))
+        wild = wild.sort("cost", descending=True).head(_MOST_HOURS)
+        if wild.height:
+            calls = _calls(evidence, sort).join(wild.lazy().select("whose", "hour"), on=["whose", "hour"], how="semi")
+            ran = calls.collect(engine="streaming").sort("started_at")
+            drafts += [_draft(evidence, mine, sort, threshold) for _, mine in ran.group_by("key_id", maintain_order=True)]
+    few = f"{seen:,} sessions, agents and cells are too few to compare; {FEWEST_UNITS} are needed."
+    return Looked(at=evidence.total, found=drafts, few="" if judged else few)
 
 
-def _unit() -> list[pl.Expr]:
-    """Return the sort of a call's unit and its name: the first of agent, session, cell that it has, else the request."""
-    sort, name = pl.lit("request"), pl.col("request_hash").cast(pl.String)
-    for told, column in (("cell_id", "cell_id"), ("session", "session_id"), ("agent", "agent_id")):
-        there = pl.col(column).is_not_null()
-        sort = pl.when(there).then(pl.lit(told)).otherwise(sort)
-        name = pl.when(there).then(pl.col(column)).otherwise(name)
-    return [sort.alias("sort"), name.alias("unit")]
-
-
-def _calls(evidence: Evidence) -> pl.LazyFrame:
-    return evidence.calls.filter(COUNTED, SPENT).select(
-        "started_at", "key_id", MODEL, "cost_nano_usd", "prefix_hash", "request_hash", "call_id", evidence.block_of,
-        *_unit(),
+def _calls(evidence: Evidence, sort: str) -> pl.LazyFrame:
+    """Return the calls of one sort of unit: the first of agent, session and cell that a call has, else its request."""
+    before = [pl.col(column).is_null() for name, column in list(_COLUMNS.items())[: list(_COLUMNS).index(sort)]]
+    unit = pl.col(_COLUMNS[sort])
+    return evidence.calls.filter(COUNTED, SPENT, unit.is_not_null(), *before).select(
+        "started_at", "key_id", MODEL, "cost_nano_usd", evidence.block_of, unit.cast(pl.String).alias("unit"),
+        (unit if sort == "request" else pl.coalesce("prefix_hash", "request_hash")).alias("alike"),
+        pl.struct("key_id", unit).hash(1).alias("whose"),
         pl.col("started_at").dt.truncate("1h").alias("hour"),
     )  # fmt: skip
 
 
-def _hours(evidence: Evidence) -> pl.DataFrame:
-    """Return a row a (key, unit, hour): its calls, the most of them that are alike, what they cost."""
-    whole = pl.col("sort") == "request"
-    alike = pl.when(~whole).then(pl.coalesce("prefix_hash", "request_hash")).otherwise("request_hash").alias("alike")
+def _hours(calls: pl.LazyFrame) -> pl.DataFrame:
+    """Return a row a (unit, hour): its calls, the most of them that are alike, what they cost."""
     return (
-        _calls(evidence)
-        .filter(pl.col("unit").is_not_null())
-        .group_by("key_id", "sort", "unit", "hour", "model", alike)
+        calls.group_by("whose", "hour", "model", "alike")
         .agg(pl.len().alias("calls"), pl.col("cost_nano_usd").sum().alias("cost"))
-        .group_by("key_id", "sort", "unit", "hour")
+        .group_by("whose", "hour")
         .agg(pl.col("calls").sum(), pl.col("calls").max().alias("most_alike"), pl.col("cost").sum())
         .collect(engine="streaming")
     )
+
+
+def _asked_again(evidence: Evidence) -> pl.DataFrame:
+    """Return the hours of requests that were sent often enough to be looked at: nearly all are sent once."""
+    calls = _calls(evidence, "request")
+    sent = calls.select("whose").collect(engine="streaming")["whose"]
+    twice = sent.filter(sent.is_duplicated()).value_counts()
+    often = twice.filter(pl.col("count") >= _FEWEST_CALLS).lazy()
+    return _hours(calls.join(often, on="whose", how="semi"))
 
 
 def _threshold(calls: pl.Series) -> int:
@@ -86,20 +89,13 @@ def _threshold(calls: pl.Series) -> int:
     return max(_FEWEST_CALLS, math.ceil(math.exp(middle + max(_DEVIATIONS * spread, math.log(_TIMES)))))
 
 
-def _draft(evidence: Evidence, wild: pl.DataFrame, sort: str, threshold: int) -> Draft:
-    key = wild["key_id"][0]
-    units = wild["unit"].unique(maintain_order=True)
-    calls = (
-        _calls(evidence)
-        .filter(pl.col("key_id").eq_missing(pl.lit(key)), pl.col("sort") == sort)
-        .join(wild.lazy().select("unit", "hour"), on=["unit", "hour"], how="semi")
-        .collect(engine="streaming")
-        .sort("started_at")
-    )
-    place = pl.int_range(pl.len()).over("unit")
+def _draft(evidence: Evidence, calls: pl.DataFrame, sort: str, threshold: int) -> Draft:
+    key = calls["key_id"][0]
+    units = calls["unit"].unique(maintain_order=True)
+    place = pl.int_range(pl.len()).over("whose")
     beyond = calls.filter(place >= threshold)
     middle = words.usd(float(calls["cost_nano_usd"].median() or 0) / words.NANO)  # type: ignore[arg-type] # of numbers
-    rate = int(wild["calls"].max() or 0)  # type: ignore[call-overload] # of numbers
+    rate = int(calls.group_by("whose", "hour").len()["len"].max() or 0)  # type: ignore[call-overload] # of numbers
     name = _WORDS[sort]
     many = f"{len(units):,} {name}s" if len(units) > 1 else f"One {name}"
     return Draft(
