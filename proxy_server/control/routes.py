@@ -25,6 +25,7 @@ from proxy_server.control.api import (
     patterns,
     predictive,
     providers,
+    recommendations,
     system,
     teams,
     thresholds,
@@ -34,6 +35,7 @@ from proxy_server.control.conditions import versioned
 from proxy_server.control.pages import account, admin, call, docs, home, login
 from proxy_server.control.pages import calls as calls_page
 from proxy_server.control.pages import forecast as forecast_page
+from proxy_server.control.pages import recommendations as recommendations_page
 from proxy_server.control.pages.admin import audit as audit_page
 from proxy_server.control.pages.admin import budgets as budgets_page
 from proxy_server.control.pages.admin import keys as keys_page
@@ -105,6 +107,9 @@ TABLE: tuple[Route, ...] = (
     Route("GET", "/forecast", forecast_page.forecast, "analytics:view",
           "What the next days will be, and how sure that is.", "", takes=forecast_page.Asked, page="forecast",
           heavy=True),
+    Route("GET", "/recommendations", recommendations_page.recommendations, "analytics:view",
+          "What would save money or risk, and how.", "", takes=recommendations_page.Asked, page="recommendations",
+          heavy=True),
     Route("GET", "/docs", _docs, PUBLIC, "The reference of this interface.", "", page="docs"),
     Route("GET", "/login", login.sign_in, PUBLIC, "Sign in: the form, or the way by a link.", "?link=…",
           takes=login.SignIn, page="login", head=False),
@@ -164,6 +169,10 @@ TABLE: tuple[Route, ...] = (
           "Hours or days of a metric unlike those before, why, and whose calls made them.",
           "?metric=cost_usd&grain=hour&days=30", takes=anomalies.AskedAnomalies, gives=anomalies.AnomalyHistory,
           heavy=True, refuses=_TOO_LITTLE),
+    Route("GET", "/api/predictive/recommendations", recommendations.recommendations, "analytics:view",
+          "What would save money or risk: nine kinds, each with its calls, its saving and how to apply it.",
+          "?days=30&kinds=prompt_caching,duplicate_calls", takes=recommendations.AskedRecommendations,
+          gives=recommendations.Recommendations, heavy=True),
     Route("GET", "/api/calls/{id}", calls.call, "analytics:view",
           "One call: every column of its record, and why it costs what it does.", "",
           takes=calls.OneCall, gives=calls.CallTold, heavy=True),

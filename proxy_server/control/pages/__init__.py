@@ -23,6 +23,7 @@ PLACES = (
     ("calls", "/calls", "Calls"),
     ("dashboards", "/dashboards/overview", "Dashboards"),
     ("forecast", "/forecast", "Forecast"),
+    ("recommendations", "/recommendations", "Recommendations"),
     ("docs", "/docs", "API"),
 )
 """The navigation bar: name, path, label. After them comes what `admin.entrance` gives a viewer."""

@@ -34,7 +34,7 @@ _WORTH_USD = 0.01  # in 30 days: less is not told
 class Found(NamedTuple):
     """Advice, the largest saving first, and how each kind was looked for.
 
-    `total_usd` is what all of it saves in 30 days if no call is counted twice, `surely_usd` if every overlap is whole.
+    `total_usd` is what all of it saves in 30 days if no call is counted twice, `surely_usd` if overlaps are whole.
     """
 
     advice: list[Advice]
@@ -44,6 +44,7 @@ class Found(NamedTuple):
     total_usd: float | None
     surely_usd: float | None
     left_out: int  # beyond the limit
+    few: str  # why no kind can judge calls; empty: they can
 
 
 def advise(evidence: Evidence, kinds: Sequence[str] = (), limit: int = MOST) -> Found:
@@ -51,7 +52,9 @@ def advise(evidence: Evidence, kinds: Sequence[str] = (), limit: int = MOST) -> 
     known = KINDS.names()
     unknown = [name for name in kinds if name not in known]
     if unknown:
-        raise Invalid(f"There is no advice of the kind '{unknown[0][:60]}'.", hint=f"One of: {', '.join(known)}.", code="kind")
+        raise Invalid(
+            f"There is no advice of the kind '{unknown[0][:60]}'.", hint=f"One of: {', '.join(known)}.", code="kind"
+        )
     told: list[Kind] = []
     made: list[tuple[Advice, Draft]] = []
     few = _too_few(evidence)
@@ -77,6 +80,7 @@ def advise(evidence: Evidence, kinds: Sequence[str] = (), limit: int = MOST) -> 
         sum(one.saving_usd or 0.0 for one in savings) if savings else None,
         _surely(savings) if savings else None,
         len(made) - len(kept),
+        few,
     )
 
 
@@ -84,7 +88,7 @@ def _too_few(evidence: Evidence) -> str:
     if evidence.total < FEWEST_CALLS:
         return f"There are {words.calls(evidence.total)}; {FEWEST_CALLS} are needed."
     if evidence.days < FEWEST_DAYS:
-        return f"The calls span {evidence.days * 24:.1f} hours; {FEWEST_DAYS * 24:.0f} are needed to say what a month is."
+        return f"The calls span {evidence.days * 24:.1f} hours; {FEWEST_DAYS * 24:.0f} are needed to tell a month."
     return ""
 
 
@@ -183,7 +187,11 @@ def _overlaps(advice: list[Advice]) -> None:
 
 
 def _meets(one: dict[str, str | None], other: dict[str, str | None]) -> bool:
-    return all(one[name] == other[name] for name in ("key", "provider", "model", "app", "project") if name in one and name in other)
+    return all(
+        one[name] == other[name]
+        for name in ("key", "provider", "model", "app", "project")
+        if name in one and name in other
+    )
 
 
 def _surely(savings: list[Advice]) -> float:
@@ -198,4 +206,3 @@ def _surely(savings: list[Advice]) -> float:
                 edge += one.may_overlap
         total += max(one.saving_usd or 0.0 for one in cluster)
     return total
-

@@ -36,7 +36,9 @@ def fewest(model: str) -> int:
     """Return how many tokens a prefix of a model needs to be cached."""
     name = model.lower().rpartition("/")[2]
     name = name[name.index("claude") :] if "claude" in name else name
-    return next((tokens for beginning, tokens in sorted(_FEWEST, key=_longest) if name.startswith(beginning)), FEWEST_UNSAID)
+    return next(
+        (tokens for beginning, tokens in sorted(_FEWEST, key=_longest) if name.startswith(beginning)), FEWEST_UNSAID
+    )
 
 
 def _longest(one: tuple[str, int]) -> int:
@@ -56,7 +58,9 @@ def hits(calls: pl.DataFrame) -> pl.DataFrame:
     ready = ready.sort("ready")
     # A call's own answer comes at its start or later; where it takes no time the call before has to be found.
     begins = calls.with_columns((pl.col("started_at") - pl.duration(microseconds=1)).alias("before"))
-    found = begins.join_asof(ready, left_on="before", right_on="ready", by="group", strategy="backward", check_sortedness=False)
+    found = begins.join_asof(
+        ready, left_on="before", right_on="ready", by="group", strategy="backward", check_sortedness=False
+    )
     passed = pl.col("started_at") - pl.col("ready")
     return found.with_columns(
         (passed <= TTL_5M).fill_null(value=False).alias("hit_5m"),

@@ -144,13 +144,13 @@ class Evidence:
         return self.prices.frame(pairs.rows(), self.edges, self._until_us)
 
     def standard_rates(self, tier: str | None, prefix: str) -> pl.DataFrame:
-        """Return `price_id`, `band` and the rates of a tier, for the prices of the calls and the configured models."""
+        """Return `price_id`, `band` and a tier's rates, for the prices of the calls and the configured models."""
         ids = dict.fromkeys([*self._price_ids, *(one.price_id for one in self.known.values())])
         frame = self.prices.frame([(one, tier) for one in ids], self.edges, self._until_us, prefix)
         return frame.drop("service_tier")
 
     def priced(self, *columns: str | pl.Expr) -> pl.LazyFrame:
-        """Return the calls that are paid for and whose price the list holds, with their tokens apart and rates joined.
+        """Return the calls that are paid for and whose price the list holds, with tokens apart and rates joined.
 
         `uncached`, `cached`, `written_5m`, `written_1h`, `made` are tokens; `fair` is paid over listed; what is
         priced otherwise (server tools, audio) is left out.

@@ -39,7 +39,8 @@ def find(evidence: Evidence) -> Looked:
         .with_columns(prices.listed("b_").alias("would"))
         .filter(pl.col("would") < pl.col("listed"))
         .with_columns(((pl.col("listed") - pl.col("would")) * pl.col("fair")).alias("saved"))
-        .group_by(*_GROUP, "block", pl.col("started_at").dt.date().alias("day"), pl.col("started_at").dt.hour().alias("hour"))
+        .with_columns(pl.col("started_at").dt.date().alias("day"), pl.col("started_at").dt.hour().alias("hour"))
+        .group_by(*_GROUP, "block", "day", "hour")
         .agg(pl.len().alias("calls"), pl.col("saved").sum(), pl.col("cost_nano_usd").sum())
         .collect(engine="streaming")
     )  # fmt: skip
@@ -70,22 +71,38 @@ def _draft(evidence: Evidence, own: pl.DataFrame, begin: int, share: float, days
     part = 1 - float(own["saved"].sum()) / paid
     named = " of ".join(f"{what} '{row[what]}'" for what in ("app", "project") if row[what])
     return Draft(
-        title=f"{words.calls(number)} of {row['model']} with {evidence.name_of(row['key_id'])} on {days} days could go as "
+        title=f"{words.calls(number)} of {row['model']} with {evidence.name_of(row['key_id'])} on {days} "
+        f"days could go as "
         f"batches, at {part:.0%} of what they cost",
-        where={name: (row[column],) for name, column in zip(("key", "app", "project", "provider", "model"), _GROUP, strict=True)},
+        where={
+            name: (row[column],)
+            for name, column in zip(("key", "app", "project", "provider", "model"), _GROUP, strict=True)
+        },
         affected=number,
         condition=~pl.col("stream").fill_null(value=True) & (pl.col("status") == "ok"),
         blocks=evidence.series(own, "saved"),
         paid_nano=paid,
-        who={"key": row["key_id"], "app": row["app"], "project": row["project"], "provider": row["provider"], "model": row["model"]},
+        who={
+            "key": row["key_id"],
+            "app": row["app"],
+            "project": row["project"],
+            "provider": row["provider"],
+            "model": row["model"],
+        },
         how=[
-            f"Send these requests{f' ({named})' if named else ''} through the provider's batch interface and fetch the "
-            "answers later, within 24 hours as a rule.",
-            f"{share:.0%} of them come between {begin:02}:00 and {(begin + _HOURS) % 24:02}:00 UTC, none is a stream, "
-            "and none belongs to a session, an agent or a notebook.",
+            (
+                f"Send these requests{f' ({named})' if named else ''} through the provider's batch "
+                f"interface and fetch the "
+                "answers later, within 24 hours as a rule."
+            ),
+            (
+                f"{share:.0%} of them come between {begin:02}:00 and {(begin + _HOURS) % 24:02}:00 UTC, "
+                f"none is a stream, "
+                "and none belongs to a session, an agent or a notebook."
+            ),
         ],
         assumptions=[
             "That nobody waits for the answers is taken from when and how they are asked for.",
             "Repriced at today's batch price in the price list, with the tokens as they were.",
         ],
-    )  # fmt: skip
+    )

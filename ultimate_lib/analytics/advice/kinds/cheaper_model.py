@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from ultimate_lib.analytics.advice import prices, words
-from ultimate_lib.analytics.advice.evidence import COUNTED
 from ultimate_lib.analytics.advice.told import Draft, Looked
 
 if TYPE_CHECKING:
@@ -70,13 +69,14 @@ def _used(evidence: Evidence) -> pl.DataFrame:
     return (
         own.group_by("provider", "model")
         .agg(
-            pl.len().alias("calls"), *quantiles,
+            pl.len().alias("calls"),
+            *quantiles,
             pl.col("price_id").sort_by("started_at").last(),
             pl.col("input", "output").median(),
         )
         .sort("provider", "model")
         .collect()
-    )  # fmt: skip
+    )
 
 
 def _pairs(evidence: Evidence, used: pl.DataFrame) -> pl.DataFrame:
@@ -86,7 +86,12 @@ def _pairs(evidence: Evidence, used: pl.DataFrame) -> pl.DataFrame:
     for (provider, model), dear in history.items():
         known: list[tuple[float, str, str, float, float, bool]] = []
         for (whose, name), one in history.items():
-            if whose == provider and name != model and _is_cheaper(one["input"], one["output"], dear) and one["calls"] >= _FEWEST:
+            if (
+                whose == provider
+                and name != model
+                and _is_cheaper(one["input"], one["output"], dear)
+                and one["calls"] >= _FEWEST
+            ):
                 price = one["input"] + one["output"]
                 known.append((price, name, one["price_id"], one["longest_input"], one["longest_output"], True))
         for (whose, name), told in evidence.known.items():
@@ -104,7 +109,7 @@ def _pairs(evidence: Evidence, used: pl.DataFrame) -> pl.DataFrame:
 
 
 def _is_cheaper(input_: float, output: float, dear: dict[str, Any]) -> bool:
-    return input_ <= _CHEAPER * dear["input"] and output <= _CHEAPER * dear["output"]
+    return bool(input_ <= _CHEAPER * dear["input"] and output <= _CHEAPER * dear["output"])
 
 
 def _draft(evidence: Evidence, own: pl.DataFrame) -> Draft:
@@ -115,22 +120,23 @@ def _draft(evidence: Evidence, own: pl.DataFrame) -> Draft:
     known = (
         f"nine of ten of your own calls that {row['target']} answers are no longer"
         if row["from_history"]
-        else f"the shortest quarter of your calls of {row['model']}; {row['target']} is configured here, but no call shows it"
+        else f"the shortest quarter of your calls of {row['model']} is ({row['target']} is configured, not yet called)"
     )
     return Draft(
         title=f"{words.calls(number)} of {row['model']} with {evidence.name_of(row['key_id'])} are short and simple: "
         f"as {row['target']} they would have cost {1 - share:.0%}",
         where={"key": (row["key_id"],), "model": (row["model"],), "provider": (row["provider"],)},
         affected=number,
-        condition=_SIMPLE
-        & (pl.col("input_tokens") <= most_input)
-        & (pl.col("output_tokens") <= most_output),
+        condition=_SIMPLE & (pl.col("input_tokens") <= most_input) & (pl.col("output_tokens") <= most_output),
         blocks=evidence.series(own, "saved"),
         paid_nano=paid,
         who={"key": row["key_id"], "provider": row["provider"], "model": row["model"], "instead": row["target"]},
         how=[
-            f"Ask for {row['target']} where a call has up to {most_input:,} tokens in and {most_output:,} out, and no "
-            "tools, pictures, documents or reasoning.",
+            (
+                f"Ask for {row['target']} where a call has up to {most_input:,} tokens in and "
+                f"{most_output:,} out, and no "
+                "tools, pictures, documents or reasoning."
+            ),
             "Try it on some of the calls shown first and compare the answers.",
         ],
         assumptions=[
@@ -138,4 +144,4 @@ def _draft(evidence: Evidence, own: pl.DataFrame) -> Draft:
             f"Short is what {known}: {most_input:,} tokens in, {most_output:,} out.",
             f"Repriced with the tokens as they were; {row['target']} may count and write others.",
         ],
-    )  # fmt: skip
+    )

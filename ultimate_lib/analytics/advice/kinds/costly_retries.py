@@ -46,7 +46,8 @@ def _draft(evidence: Evidence, own: pl.DataFrame) -> Draft:
     reasons = own["error_type"].drop_nulls().value_counts(sort=True).head(3)
     told = ", ".join(f"{name} ({number:,})" for name, number in reasons.rows())
     return Draft(
-        title=f"{words.calls(own.height)} of {row['model']} with {evidence.name_of(row['key_id'])} were paid for, lost "
+        title=f"{words.calls(own.height)} of {row['model']} with {evidence.name_of(row['key_id'])} were "
+        f"paid for, lost "
         "and sent again within the hour",
         where=repeats.where(row, hashes["request_hash"]),
         affected=own.height,
@@ -56,13 +57,20 @@ def _draft(evidence: Evidence, own: pl.DataFrame) -> Draft:
         who={"key": row["key_id"], "model": row["model"]},
         how=[
             f"{cut:,} of them broke off and {own.height - cut:,} failed{f': {told}' if told else ''}.",
-            "Where the client left, give its time-out more room than the longest answer takes, or stream, so that it "
-            "sees the answer come.",
+            (
+                "Where the client left, give its time-out more room than the longest answer takes, or "
+                "stream, so that it "
+                "sees the answer come."
+            ),
             "Retry only what may go well a second time, after a pause that doubles; not what is refused as invalid.",
         ],
         assumptions=[
             "The first sending is what would be saved: the same bytes of the same key followed within an hour.",
             "What is paid for a call that broke off is our own estimate where the provider did not get to tell it.",
-            *([f"The proxy itself sent {more:,} more attempts for these calls; what those cost is not known."] if more else []),
+            *(
+                [f"The proxy itself sent {more:,} more attempts for these calls; what those cost is not known."]
+                if more
+                else []
+            ),
         ],
-    )  # fmt: skip
+    )

@@ -1,4 +1,4 @@
-"""The same request again, after it had been answered: each copy within a day of the one before could be an answer kept.
+"""The same request again, after it had been answered: a copy within a day of the one before is an answer not kept.
 
 Copies of a request that failed are retries, and told as such.
 """
@@ -27,11 +27,14 @@ def find(evidence: Evidence) -> Looked:
     drafts = []
     for _, own in copies.group_by("key_id", "model", maintain_order=True):
         row = own.row(0, named=True)
-        hashes = own.group_by("request_hash").agg(pl.col("cost_nano_usd").sum()).sort("cost_nano_usd", descending=True)
+        hashes = (
+            own.group_by("request_hash").agg(pl.col("cost_nano_usd").sum()).sort("cost_nano_usd", descending=True)
+        )
         streams = int(own["stream"].fill_null(value=False).sum())
         drafts.append(
             Draft(
-                title=f"{words.calls(own.height)} of {row['model']} with {evidence.name_of(row['key_id'])} sent again "
+                title=f"{words.calls(own.height)} of {row['model']} with {evidence.name_of(row['key_id'])} "
+                f"sent again "
                 f"what had been answered within the day before ({hashes.height:,} different "
                 f"request{'s' if hashes.height > 1 else ''})",
                 where=repeats.where(row, hashes["request_hash"]),
@@ -41,17 +44,26 @@ def find(evidence: Evidence) -> Looked:
                 paid_nano=float(own["cost_nano_usd"].sum()),
                 who={"key": row["key_id"], "model": row["model"]},
                 how=[
-                    "Keep the answer where the request is made (a file or a table by the request's text) and look "
-                    "there first.",
+                    (
+                        "Keep the answer where the request is made (a file or a table by the request's "
+                        "text) and look "
+                        "there first."
+                    ),
                     "Where a page, a cell or a job simply runs again, have it ask only for what has changed.",
                 ],
                 assumptions=[
-                    "Requests are the same byte for byte; the first of each is not counted, and neither is a copy of "
-                    "one that failed.",
-                    "Whether an answer was to be the same again is not known: with a temperature above 0 copies may "
-                    "be wanted.",
+                    (
+                        "Requests are the same byte for byte; the first of each is not counted, and "
+                        "neither is a copy of "
+                        "one that failed."
+                    ),
+                    (
+                        "Whether an answer was to be the same again is not known: with a temperature above "
+                        "0 copies may "
+                        "be wanted."
+                    ),
                     f"{streams:,} of the {own.height:,} copies were streams.",
                 ],
             )
-        )  # fmt: skip
+        )
     return Looked(at=evidence.total, found=drafts)

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 def find(evidence: Evidence) -> Looked:
     """Return keys older than the span without a call in it.
 
-    `keys` has `id`, `name`, `user_name`, `created_at`, `expires_at` (null: never), `may_call`, `used`: whether anybody's
-    call in the span was made with it.
+    `keys` has `id`, `name`, `user_name`, `created_at`, `expires_at` (null: never), `may_call`, `used`: whether
+    anybody's call in the span was made with it.
     """
     keys = evidence.keys
     if keys is None:
@@ -30,7 +30,8 @@ def find(evidence: Evidence) -> Looked:
         ends = "It never ends." if row["expires_at"] is None else f"It ends on {row['expires_at']:%Y-%m-%d}."
         drafts.append(
             Draft(
-                title=f"The key '{row['name'] or row['id']}' of {row['user_name'] or 'nobody'} may call and has not for "
+                title=f"The key '{row['name'] or row['id']}' of {row['user_name'] or 'nobody'} may call and "
+                f"has not for "
                 f"{days} days; it is {age} days old",
                 about_calls=False,
                 who={"key": row["id"], "user": row["user_name"]},

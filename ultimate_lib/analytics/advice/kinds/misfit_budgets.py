@@ -29,7 +29,7 @@ _OFTEN = 0.5
 def find(evidence: Evidence) -> Looked:
     """Return budgets that do not fit.
 
-    `budgets` has `id`, `name`, `subject`, `subject_id`, `unit`, `amount`, `period`, `hard`, `enabled` and `daily`, the
+    `budgets` has `id`, `name`, `subject`, `subject_id`, `unit`, `amount`, `period`, `hard`, `enabled`, `daily`: the
     spend of each whole day of the span, oldest first, from the first that had any.
     """
     budgets = evidence.budgets
@@ -60,15 +60,21 @@ def _draft(row: dict[str, Any], daily: NDArray[np.float64]) -> Draft | None:
 
     usual = f"a {row['period']} of these calls comes to {say(middle)} (90 %: {say(low)} to {say(high)})"
     if amount > _FAR_ABOVE * most:
-        title = f"The budget {name} of {say(amount)} a {row['period']} is {amount / most:.1f} times what 99 of 100 stay below"
-        how = [f"{usual[:1].upper()}{usual[1:]}: {say(_round(2 * most))} would leave room and still stop what runs away."]
+        what = f"The budget {name} of {say(amount)} a {row['period']}"
+        title = f"{what} is {amount / most:.1f} times what 99 of 100 {row['period']}s stay below"
+        how = [
+            f"{usual[:1].upper()}{usual[1:]}: {say(_round(2 * most))} would leave room and still stop what runs away."
+        ]
     elif exceeds >= _TOO_SMALL or capped:
         often = f"{exceeds:.0%} of {row['period']}s would exceed it"
         if capped:
             often = f"{float((daily >= _REACHED * amount).mean()):.0%} of the days reached {_REACHED:.0%} of it"
         title = f"The budget {name} of {say(amount)} a {row['period']} is too small for what is usual: {often}"
         means = "Calls are refused then." if row["hard"] else "It tells of nothing new then."
-        how = [f"{usual[:1].upper()}{usual[1:]}. {means}", f"{say(_round(1.2 * most))} would hold all but the unusual; or spend less."]
+        how = [
+            f"{usual[:1].upper()}{usual[1:]}. {means}",
+            f"{say(_round(1.2 * most))} would hold all but the unusual; or spend less.",
+        ]
     else:
         return None
     return Draft(
@@ -77,10 +83,13 @@ def _draft(row: dict[str, Any], daily: NDArray[np.float64]) -> Draft | None:
         who={"budget": row["id"], row["subject"]: row["subject_id"]},
         how=how,
         assumptions=[
-            f"Drawn from {len(daily)} days of spend; a trend is not looked at: the forecast of the budget tells that.",
+            (
+                f"Drawn from {len(daily)} days of spend; a trend is not looked at: the forecast of the budget "
+                f"tells that."
+            ),
             *(["A hard budget cuts off what would have been spent: the true need may be higher."] if capped else []),
         ],
-    )  # fmt: skip
+    )
 
 
 def _periods(daily: NDArray[np.float64], days: int) -> NDArray[np.float64]:

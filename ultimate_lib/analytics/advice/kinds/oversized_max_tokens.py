@@ -80,8 +80,10 @@ def _draft(evidence: Evidence, row: dict[str, Any], budgets: list[str]) -> Draft
         held_usd=now - then,
         who={"key": row["key_id"], "provider": row["provider"], "model": row["model"]},
         how=[
-            f"Set max_tokens to {better:,}: half as much again as the longest answer. A call then holds "
-            f"{words.usd(then)} for its answer instead of {words.usd(now)}.",
+            (
+                f"Set max_tokens to {better:,}: half as much again as the longest answer. A call then holds "
+                f"{words.usd(then)} for its answer instead of {words.usd(now)}."
+            ),
             f"Held by: {', '.join(budgets[:3])}{' and others' if len(budgets) > 3 else ''}.",  # noqa: PLR2004 - as it says
         ],
         snippet=f'{{"max_tokens": {better}}}',
@@ -89,4 +91,4 @@ def _draft(evidence: Evidence, row: dict[str, Any], budgets: list[str]) -> Draft
             "Nothing is saved: what is held comes back when the call ends. Until then other calls may be refused.",
             f"No answer of these {row['calls']:,} calls was cut off at its limit.",
         ],
-    )  # fmt: skip
+    )

@@ -24,7 +24,9 @@ _AUTOMATIC_READ = 0.5  # of what could be read; who reads more is well served
 _STEP = 128  # OpenAI caches prefixes in steps of so many tokens
 _MOST_PREFIXES = 40  # that a filter names
 _ASKS = "anthropic-messages"
-_ESTIMATE = "A prefix (tools and system) has as many tokens as its bytes over four: an estimate, never more than the input."
+_ESTIMATE = (
+    "A prefix (tools and system) has as many tokens as its bytes over four: an estimate, never more than the input."
+)
 _SNIPPET = """{
   "system": [
     {"type": "text", "text": "…what repeats…", "cache_control": {"type": "ephemeral"%s}}
@@ -90,8 +92,7 @@ def _asked(evidence: Evidence, calls: pl.DataFrame) -> list[Draft]:
         wins = pl.col(f"saved_{ttl}") >= pl.col("rival").fill_null(0)
         if ttl == "1h":
             wins = pl.col(f"saved_{ttl}") > pl.col("rival").fill_null(0)
-        for row in best.filter(wins).iter_rows(named=True):
-            drafts.append(_asked_draft(evidence, told, worth, row, ttl))
+        drafts += [_asked_draft(evidence, told, worth, row, ttl) for row in best.filter(wins).iter_rows(named=True)]
     return drafts
 
 
@@ -103,9 +104,7 @@ def _of(row: dict[str, Any]) -> pl.Expr:
     return pl.all_horizontal(pl.col(name).eq_missing(pl.lit(row[name])) for name in _GROUP)
 
 
-def _asked_draft(
-    evidence: Evidence, told: pl.DataFrame, worth: pl.DataFrame, row: dict[str, Any], ttl: str
-) -> Draft:
+def _asked_draft(evidence: Evidence, told: pl.DataFrame, worth: pl.DataFrame, row: dict[str, Any], ttl: str) -> Draft:
     hashes = worth.filter(_of(row)).sort(f"saved_{ttl}", descending=True)["prefix_hash"]
     own = told.filter(_of(row), pl.col("prefix_hash").is_in(hashes.implode()))
     read, tokens = int(own[f"hit_{ttl}"].sum()), own["prefix"].sum() / own.height
@@ -123,21 +122,32 @@ def _asked_draft(
         paid_nano=float(own["cost_nano_usd"].sum()),
         who=_who(row),
         how=[
-            f"Mark the end of tools or system with cache_control{'' if ttl == '5m' else ' and a ttl of 1h'}; "
-            "what changes from call to call belongs after it.",
-            f"A write costs {write} a million tokens instead of {plain}, a read {cheap}; the entry lives {life} after "
-            "each use.",
+            (
+                f"Mark the end of tools or system with cache_control{'' if ttl == '5m' else ' and a ttl of 1h'}; "
+                "what changes from call to call belongs after it."
+            ),
+            (
+                f"A write costs {write} a million tokens instead of {plain}, a read {cheap}; the entry "
+                f"lives {life} after "
+                "each use."
+            ),
             f"Of these {own.height:,} calls {read:,} would have read and {own.height - read:,} written.",
         ],
         snippet=_SNIPPET % ("" if ttl == "5m" else ', "ttl": "1h"'),
         assumptions=[
             _ESTIMATE,
-            "A prefix is in the cache from the first token of a call that carried it; only calls of the same key, "
-            "provider and model share it.",
-            "Prefixes that would not have paid are left out. What a conversation repeats beyond tools and system is "
-            "not known here: caching it too may save more.",
+            (
+                "A prefix is in the cache from the first token of a call that carried it; only calls of "
+                "the same key, "
+                "provider and model share it."
+            ),
+            (
+                "Prefixes that would not have paid are left out. What a conversation repeats beyond tools "
+                "and system is "
+                "not known here: caching it too may save more."
+            ),
         ],
-    )  # fmt: skip
+    )
 
 
 # -- caches that work by themselves --------------------------------------------------------------------------------
@@ -166,7 +176,8 @@ def _automatic_draft(evidence: Evidence, own: pl.DataFrame, row: dict[str, Any])
     first = own.row(0, named=True)
     plain, cheap = words.per_million(first["input"]), words.per_million(first["read"])
     return Draft(
-        title=f"{words.calls(missing.height)} of {row['model']} with {evidence.name_of(row['key_id'])} repeat a prefix "
+        title=f"{words.calls(missing.height)} of {row['model']} with {evidence.name_of(row['key_id'])} "
+        f"repeat a prefix "
         f"within 5 minutes, but the provider's cache gave {row['did'] / row['could']:.0%} of it",
         where=_where(row, hashes),
         affected=missing.height,
@@ -175,18 +186,27 @@ def _automatic_draft(evidence: Evidence, own: pl.DataFrame, row: dict[str, Any])
         paid_nano=float(missing["cost_nano_usd"].sum()),
         who=_who(row),
         how=[
-            "This provider caches by itself: put what repeats (system, tools, examples) at the very beginning, byte "
-            "for byte the same, and what changes (dates, ids, the question) at the end.",
-            "Where the provider takes one, send the same prompt_cache_key with calls that share a prefix, so that "
-            "they reach the same machine.",
+            (
+                "This provider caches by itself: put what repeats (system, tools, examples) at the very "
+                "beginning, byte "
+                "for byte the same, and what changes (dates, ids, the question) at the end."
+            ),
+            (
+                "Where the provider takes one, send the same prompt_cache_key with calls that share a "
+                "prefix, so that "
+                "they reach the same machine."
+            ),
             f"A token from the cache costs {cheap} a million instead of {plain}.",
         ],
         assumptions=[
             _ESTIMATE,
-            f"The cache keeps a prefix for 5 minutes after each use, in steps of {_STEP} tokens; providers promise "
-            "no hit.",
+            (
+                f"The cache keeps a prefix for 5 minutes after each use, in steps of {_STEP} tokens; "
+                f"providers promise "
+                "no hit."
+            ),
         ],
-    )  # fmt: skip
+    )
 
 
 def _where(row: dict[str, Any], hashes: pl.Series) -> dict[str, tuple[str | None, ...]]:

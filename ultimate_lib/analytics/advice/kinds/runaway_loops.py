@@ -1,8 +1,9 @@
 """Sessions, agents, cells or requests that repeat nearly the same call far more often than this user's others do.
 
-Calls of a unit are counted by the hour. The threshold is that of the user's own units: the middle of the logarithms of
-their hours plus six robust deviations (1.4826 times the median absolute deviation), at least four times the middle and
-30 calls; a call without a session is judged by its request, which nearly all are sent once: there it is 30. Of an hour above it, four of five calls must share model and prefix (without a prefix, the whole request).
+Calls of a unit are counted by the hour. The threshold is that of the user's own units: the middle of the logarithms
+of their hours plus six robust deviations (1.4826 times the median absolute deviation), at least four times the middle
+and 30 calls. A call without agent, session and cell is judged by its request, which nearly all are sent once: there
+it is 30. Of an hour above it four of five calls must share model and prefix (without a prefix, the whole request).
 """
 
 from __future__ import annotations
@@ -45,21 +46,28 @@ def find(evidence: Evidence) -> Looked:
         if wild.height:
             calls = _calls(evidence, sort).join(wild.lazy().select("whose", "hour"), on=["whose", "hour"], how="semi")
             ran = calls.collect(engine="streaming").sort("started_at")
-            drafts += [_draft(evidence, mine, sort, threshold) for _, mine in ran.group_by("key_id", maintain_order=True)]
+            drafts += [
+                _draft(evidence, mine, sort, threshold) for _, mine in ran.group_by("key_id", maintain_order=True)
+            ]
     few = f"{seen:,} sessions, agents and cells are too few to compare; {FEWEST_UNITS} are needed."
     return Looked(at=evidence.total, found=drafts, few="" if judged else few)
 
 
 def _calls(evidence: Evidence, sort: str) -> pl.LazyFrame:
-    """Return the calls of one sort of unit: the first of agent, session and cell that a call has, else its request."""
+    """Return the calls of one sort of unit: a call counts under the first of `_COLUMNS` that it has."""
     before = [pl.col(column).is_null() for name, column in list(_COLUMNS.items())[: list(_COLUMNS).index(sort)]]
     unit = pl.col(_COLUMNS[sort])
     return evidence.calls.filter(COUNTED, SPENT, unit.is_not_null(), *before).select(
-        "started_at", "key_id", MODEL, "cost_nano_usd", evidence.block_of, unit.cast(pl.String).alias("unit"),
+        "started_at",
+        "key_id",
+        MODEL,
+        "cost_nano_usd",
+        evidence.block_of,
+        unit.cast(pl.String).alias("unit"),
         (unit if sort == "request" else pl.coalesce("prefix_hash", "request_hash")).alias("alike"),
         pl.struct("key_id", unit).hash(1).alias("whose"),
         pl.col("started_at").dt.truncate("1h").alias("hour"),
-    )  # fmt: skip
+    )
 
 
 def _hours(calls: pl.LazyFrame) -> pl.DataFrame:
@@ -95,11 +103,12 @@ def _draft(evidence: Evidence, calls: pl.DataFrame, sort: str, threshold: int) -
     place = pl.int_range(pl.len()).over("whose")
     beyond = calls.filter(place >= threshold)
     middle = words.usd(float(calls["cost_nano_usd"].median() or 0) / words.NANO)  # type: ignore[arg-type] # of numbers
-    rate = int(calls.group_by("whose", "hour").len()["len"].max() or 0)  # type: ignore[call-overload] # of numbers
+    rate = calls.group_by("whose", "hour").len()["len"].to_list()
     name = _WORDS[sort]
     many = f"{len(units):,} {name}s" if len(units) > 1 else f"One {name}"
     return Draft(
-        title=f"{many} of {evidence.name_of(key)} made up to {rate:,} nearly equal calls in an hour, where yours stay "
+        title=f"{many} of {evidence.name_of(key)} made up to {max(rate):,} nearly equal calls in an hour, "
+        f"where yours stay "
         f"below {threshold:,}",
         where={"key": (key,), sort: tuple(units)},
         affected=beyond.height,
@@ -108,22 +117,30 @@ def _draft(evidence: Evidence, calls: pl.DataFrame, sort: str, threshold: int) -
         paid_nano=float(calls["cost_nano_usd"].sum()),
         who={"key": key, sort: units[0] if len(units) == 1 else None, "model": _only(calls["model"])},
         how=[
-            f"A limit on steps in the loop that makes these calls: none of your other {name}s needs more than "
-            f"{threshold:,} an hour.",
+            (
+                f"A limit on steps in the loop that makes these calls: none of your other {name}s needs more than "
+                f"{threshold:,} an hour."
+            ),
             "A rate limit or a hard budget on this key ends what the loop itself does not.",
             _rise(calls),
         ],
         assumptions=[
-            f"The saving is what the calls after the {threshold:,}th cost; if all of them were wanted, nothing is saved.",
-            f"A call of these costs {middle} in the middle. {threshold:,} an hour is far out by your own {name}s "
-            "(six robust deviations), not by a fixed rule.",
+            (
+                f"The saving is what the calls after the {threshold:,}th cost; if all of them were wanted, "
+                f"nothing is saved."
+            ),
+            (
+                f"A call of these costs {middle} in the middle. {threshold:,} an hour is far out by your own {name}s "
+                "(six robust deviations), not by a fixed rule."
+            ),
         ],
-    )  # fmt: skip
+    )
 
 
 def _rise(calls: pl.DataFrame) -> str:
     third = max(calls.height // 3, 1)
-    first, last = (float(part["cost_nano_usd"].mean() or 0) / words.NANO for part in (calls.head(third), calls.tail(third)))  # type: ignore[arg-type] # of numbers
+    costs = calls["cost_nano_usd"].to_numpy() / words.NANO
+    first, last = float(costs[:third].mean()), float(costs[-third:].mean())
     how = "rose" if last > first else "fell"
     return f"A call's cost {how} from {words.usd(first)} (first third) to {words.usd(last)} (last third) on average."
 

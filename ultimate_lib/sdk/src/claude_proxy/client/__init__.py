@@ -37,6 +37,7 @@ ROUTES: dict[str, str] = {
     "GET /api/predictive/thresholds": "get_smart_thresholds",
     "GET /api/predictive/patterns": "get_patterns",
     "GET /api/predictive/anomaly-history": "get_anomaly_history",
+    "GET /api/predictive/recommendations": "get_recommendations",
     "GET /api/calls/{id}": "call",
     "GET /api/live": "live",
     "GET /api/auth/verify": "verify",

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from claude_proxy.client.transport import Filter, Transport, filters
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from claude_proxy.answers import Answer
 
 
@@ -82,4 +84,22 @@ class Predictive(Transport):
         """
         told = {"metric": metric, "days": days, "grain": grain, "method": method, "filter": filters(filter)}
         answer: Answer = self.get("/api/predictive/anomaly-history", time_zone=time_zone, **told)
+        return answer
+
+    def get_recommendations(
+        self,
+        days: int = 30,
+        *,
+        kinds: Sequence[str] | None = None,
+        limit: int = 50,
+        filter: Filter | None = None,  # noqa: A002 - as the route calls it
+    ) -> Answer:
+        """Return what would save money or risk, the largest saving first; no language model writes it.
+
+        Each of `recommendations` has `title`, `saving_usd` for 30 days with `lower_usd` and `upper_usd` (null: none
+        can be computed), `calls` (count, ids, and the filters that show them), `how` and `assumptions`. `kinds` says
+        how each of the nine was looked for: found, nothing, too_few or not_asked.
+        """
+        told = {"days": days, "kinds": ",".join(kinds) if kinds else None, "limit": limit, "filter": filters(filter)}
+        answer: Answer = self.get("/api/predictive/recommendations", **told)
         return answer
