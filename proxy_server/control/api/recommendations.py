@@ -93,9 +93,10 @@ _kept: WeakKeyDictionary[Lake, OrderedDict[bytes, _Kept]] = WeakKeyDictionary()
 
 def recommendations(bench: Workbench, caller: Caller, asked: AskedRecommendations) -> Recommendations:
     """Return what would save money or risk. Raises `Invalid`, `Denied`."""
-    from ultimate_lib.lake import reader  # noqa: PLC0415 - the lake's libraries load with the first question
+    from ultimate_lib.lake import query, reader  # noqa: PLC0415 - the lake's libraries load with the first question
 
     wanted = where(caller, asked.filter)
+    query.check_where(wanted)
     now = bench.clock.now()
     keys, budgets, why_not = advised.keys_and_budgets(bench, caller, asked.filter, wanted, now, asked.days)
     question = _Question(

@@ -107,9 +107,8 @@ def _draft(evidence: Evidence, calls: pl.DataFrame, sort: str, threshold: int) -
     name = _WORDS[sort]
     many = f"{len(units):,} {name}s" if len(units) > 1 else f"One {name}"
     return Draft(
-        title=f"{many} of {evidence.name_of(key)} made up to {max(rate):,} nearly equal calls in an hour, "
-        f"where yours stay "
-        f"below {threshold:,}",
+        title=f"{many} of {evidence.name_of(key)} made up to {max(rate):,} nearly equal calls in an hour; "
+        f"{threshold:,} is already far out among yours",
         where={"key": (key,), sort: tuple(units)},
         affected=beyond.height,
         condition=pl.col("started_at") >= (beyond["started_at"].min() if beyond.height else evidence.until),
@@ -117,10 +116,7 @@ def _draft(evidence: Evidence, calls: pl.DataFrame, sort: str, threshold: int) -
         paid_nano=float(calls["cost_nano_usd"].sum()),
         who={"key": key, sort: units[0] if len(units) == 1 else None, "model": _only(calls["model"])},
         how=[
-            (
-                f"A limit on steps in the loop that makes these calls: none of your other {name}s needs more than "
-                f"{threshold:,} an hour."
-            ),
+            f"Put a limit on steps into the loop that makes these calls: {threshold:,} in an hour, say.",
             "A rate limit or a hard budget on this key ends what the loop itself does not.",
             _rise(calls),
         ],
