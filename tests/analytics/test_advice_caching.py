@@ -106,7 +106,7 @@ def test_a_repeated_prefix_is_found_to_the_cent_and_its_calls_are_shown() -> Non
     assert advice.calls is not None
     assert (advice.calls.count, advice.calls.affected, len(advice.calls.sample_ids)) == (240, 240, 20)
     assert set(advice.calls.filters) == {"key:key_a", f"model:{SONNET}", "provider:anthropic", "prefix:7"}
-    assert "$3.75 a million tokens instead of $3.00, a read $0.3" in advice.how[1]
+    assert "$3.75 a million tokens instead of $3.00, a read $0.30" in advice.how[1]
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,11 @@ _MILLION = 1_000_000
 
 
 def usd(value: float) -> str:
-    """Return dollars: cents where there are dollars, three significant digits below."""
+    """Return dollars: cents where there are dollars, below at least cents and three significant digits."""
     if value >= 1 or value == 0:
         return f"${value:,.2f}"
-    return f"${float(f'{value:.3g}'):.9f}".rstrip("0").rstrip(".")
+    whole, _, cents = f"{float(f'{value:.3g}'):.9f}".partition(".")
+    return f"${whole}.{cents[:2]}{cents[2:].rstrip('0')}"
 
 
 def calls(number: int) -> str:
