@@ -79,17 +79,18 @@ def test_copies_of_an_answered_request_cost_all_but_the_first() -> None:
     assert (advice.calls.count, advice.calls.affected) == (40, 39)
 
 
-@pytest.mark.parametrize(
-    ("apart", "told"), [(timedelta(hours=25), {}), (timedelta(hours=3), {"status": "error"})]
-)
+@pytest.mark.parametrize(("apart", "told"), [(timedelta(hours=25), {}), (timedelta(hours=3), {"status": "error"})])
 def test_what_comes_again_after_days_or_after_a_failure_is_no_duplicate(
-    apart: timedelta, told: dict[str, Any]
+    apart: timedelta,
+    told: dict[str, Any],
 ) -> None:
     silent([*usual(), *copies(12, apart, **told)], "duplicate_calls")
 
 
 def test_the_same_request_of_another_key_is_no_duplicate() -> None:
-    calls = [call(SINCE + timedelta(days=1, minutes=turn), request_hash=5, key_id=f"key_{turn}") for turn in range(20)]
+    calls = [
+        call(SINCE + timedelta(days=1, minutes=turn), request_hash=5, key_id=f"key_{turn}") for turn in range(20)
+    ]
     silent([*usual(), *calls], "duplicate_calls")
 
 
@@ -97,7 +98,9 @@ def lost(status: str, after: timedelta, **told: Any) -> list[CallRecord]:
     made = []
     for day in range(15):
         at = SINCE + timedelta(days=day, hours=11)
-        made.append(call(at, request_hash=500 + day, status=status, output_tokens=1000, error_type="client_left", **told))
+        made.append(
+            call(at, request_hash=500 + day, status=status, output_tokens=1000, error_type="client_left", **told),
+        )
         made.append(call(at + after, request_hash=500 + day, output_tokens=1000))
     return made
 
@@ -123,8 +126,10 @@ def test_failures_that_cost_nothing_or_are_not_sent_again_are_no_costly_retries(
 def sessions(**told: Any) -> list[CallRecord]:
     """Return 40 sessions of 6 to 13 calls."""
     return [
-        call(SINCE + timedelta(days=number % DAYS, hours=9, minutes=4 * turn), session_id=f"s{number}", prefix_hash=number,
-             **told)
+        call(
+            SINCE + timedelta(days=number % DAYS, hours=9, minutes=4 * turn), session_id=f"s{number}",
+            prefix_hash=number, **told,
+        )
         for number in range(40)
         for turn in range(6 + number % 8)
     ]  # fmt: skip
@@ -165,8 +170,8 @@ def test_a_request_that_is_sent_over_and_over_needs_no_session_to_be_a_loop() ->
 
 def budget(**told: Any) -> dict[str, Any]:
     plain = {
-        "id": "b1", "name": "all", "subject": "global", "subject_id": None, "unit": "nano_usd", "amount": 10_000_000_000,
-        "period": "day", "hard": True, "enabled": True, "daily": [],
+        "id": "b1", "name": "all", "subject": "global", "subject_id": None, "unit": "nano_usd",
+        "amount": 10_000_000_000, "period": "day", "hard": True, "enabled": True, "daily": [],
     }  # fmt: skip
     return {**plain, **told}
 
@@ -196,7 +201,8 @@ def test_max_tokens_far_above_every_answer_is_told_with_what_a_budget_holds() ->
     ],
 )
 def test_max_tokens_that_fit_or_are_needed_or_held_by_no_budget_are_not_told(
-    told: dict[str, Any], of: dict[str, Any]
+    told: dict[str, Any],
+    of: dict[str, Any],
 ) -> None:
     silent(usual(**told), "oversized_max_tokens", budgets=budgets(budget(**of)))
 
@@ -276,7 +282,10 @@ def test_no_calls_too_few_calls_and_nothing_found_are_told_apart() -> None:
     empty = found([])
     assert (empty.advice, empty.calls, empty.total_usd) == ([], 0, None)
     assert {kind.state for kind in empty.kinds if kind.kind not in WITHOUT_CALLS} == {"too_few"}
-    assert found([call(SINCE + timedelta(minutes=minute)) for minute in range(20)]).few == "There are 20 calls; 50 are needed."
+    assert (
+        found([call(SINCE + timedelta(minutes=minute)) for minute in range(20)]).few
+        == "There are 20 calls; 50 are needed."
+    )
     brief = advise(evidence([call(UNTIL - timedelta(minutes=minute + 1)) for minute in range(60)]))
     assert "24 are needed to tell a month" in brief.few
     told = found(usual())
@@ -287,8 +296,13 @@ def test_no_calls_too_few_calls_and_nothing_found_are_told_apart() -> None:
 
 
 def test_unpriced_calls_and_calls_without_values_break_nothing_and_are_not_counted() -> None:
-    blank = [CallRecord(call_id=f"x{number}", started_at=int((SINCE + timedelta(hours=number)).timestamp() * 1e6)) for number in range(60)]
-    unpriced = [call(SINCE + timedelta(hours=number), "unheard-of", prefix_hash=1, prefix_tokens=9000) for number in range(60)]
+    blank = [
+        CallRecord(call_id=f"x{number}", started_at=int((SINCE + timedelta(hours=number)).timestamp() * 1e6))
+        for number in range(60)
+    ]
+    unpriced = [
+        call(SINCE + timedelta(hours=number), "unheard-of", prefix_hash=1, prefix_tokens=9000) for number in range(60)
+    ]
     gone = usual(price_id="openai/gpt-0@listed", prefix_hash=1, prefix_tokens=9000)
     told = found([*blank, *unpriced, *gone], budgets=budgets(budget()), keys=keys())
     assert not told.advice
@@ -321,7 +335,11 @@ def test_a_kind_that_does_not_exist_is_refused() -> None:
 
 
 def test_first_calls_count_from_when_they_came() -> None:
-    late = [one_ for one_ in [*usual(), *nightly()] if one_.started_at >= int((SINCE + timedelta(days=10)).timestamp() * 1e6)]
+    late = [
+        one_
+        for one_ in [*usual(), *nightly()]
+        if one_.started_at >= int((SINCE + timedelta(days=10)).timestamp() * 1e6)
+    ]
     advice = one(late, "batchable_work")
     assert isinstance(advice.since, datetime)
     assert advice.saving_usd == pytest.approx((advice.saved_in_span_usd or 0) * 30 / (10 - 2 / 24), rel=1e-3)

@@ -59,10 +59,15 @@ TWENTY = (
 
 def made(worked: Worked) -> CallRecord:
     return call(
-        SINCE + timedelta(hours=10, minutes=worked.minute), worked.model, key_id=worked.key, prefix_hash=worked.prefix,
-        prefix_tokens=worked.tokens, input_tokens=worked.tokens + 300, cache_read_tokens=worked.cached,
+        SINCE + timedelta(hours=10, minutes=worked.minute),
+        worked.model,
+        key_id=worked.key,
+        prefix_hash=worked.prefix,
+        prefix_tokens=worked.tokens,
+        input_tokens=worked.tokens + 300,
+        cache_read_tokens=worked.cached,
         ttft_ms=worked.ttft_ms,
-    )  # fmt: skip
+    )
 
 
 def test_twenty_calls_save_what_a_person_adds_up() -> None:
@@ -79,10 +84,14 @@ def test_twenty_calls_save_what_a_person_adds_up() -> None:
 
 
 def test_the_cache_of_five_minutes_is_the_one_of_the_table() -> None:
-    calls = prompt_caching._calls(evidence([made(one_) for one_ in TWENTY]))  # noqa: SLF001 - what is simulated
+    calls = prompt_caching._calls(evidence([made(one_) for one_ in TWENTY]))
     plain = calls.filter(calls["cached"] == 0).sort("started_at")
     told = caching.hits(plain)
-    worked = [one_ for one_ in TWENTY if one_.tokens >= 1024 and not one_.cached and one_.key == "key_a" and one_.model == SONNET]
+    worked = [
+        one_
+        for one_ in TWENTY
+        if one_.tokens >= 1024 and not one_.cached and one_.key == "key_a" and one_.model == SONNET
+    ]
     assert told["hit_5m"].to_list() == [one_.saves_5m > 0 for one_ in worked]
     assert told["hit_1h"].to_list() == [one_.saves_1h > 0 for one_ in worked]
 
@@ -126,7 +135,10 @@ def test_nothing_is_told_where_caching_is_on_or_pays_nothing(told: dict[str, obj
 
 def test_prefixes_that_never_come_again_in_time_are_not_told() -> None:
     calls = [
-        call(SINCE + timedelta(days=day, hours=9, minutes=100 * turn), SONNET, prefix_hash=7, prefix_tokens=6000, input_tokens=6500)
+        call(
+            SINCE + timedelta(days=day, hours=9, minutes=100 * turn), SONNET, prefix_hash=7, prefix_tokens=6000,
+            input_tokens=6500,
+        )
         for day in range(20)
         for turn in range(5)
     ]  # fmt: skip

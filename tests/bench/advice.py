@@ -1,12 +1,12 @@
-"""What prompt caching would have saved on a public trace, twenty calls of it to add up by hand, and how long it takes.
+"""What prompt caching would have saved on a public trace, twenty calls to add up by hand, and how long it takes.
 
     python -m tests.bench.advice --data FOLDER          # FOLDER has mooncake_conversation.parquet
     python -m tests.bench.advice --data FOLDER --rows 10000000
 
-The trace tells which blocks of 512 tokens each prompt begins with. The product sees tools and system as the prefix of a
-call; here that is what a prompt has in common with other prompts from its first block on: the longest beginning that
-at least `--shared` prompts have. The bill is that of one key and one model of Anthropic's, at list price, whose calls
-ask for no cache; the trace says nothing of what its own calls did cost. `--rows` measures time and memory on calls
+The trace tells which blocks of 512 tokens each prompt begins with. The product sees tools and system as the prefix
+of a call; here that is what a prompt has in common with others from its first block on: the longest beginning that at
+least `--shared` prompts have. The bill is that of one key and one model of Anthropic at list price, whose calls ask
+for no cache; what the calls of the trace did cost is not in it. `--rows` measures time and memory on calls
 that are drawn from the trace's.
 """
 
@@ -63,7 +63,9 @@ def main() -> None:
 def prefixes(trace: pl.DataFrame, shared: int) -> tuple[list[int | None], list[int]]:
     """Return for each prompt the last block of its longest beginning that enough prompts share, and its tokens."""
     blocks = trace["block_hashes"].to_list()
-    times: Counter[int] = Counter(block for prompt in blocks for block in prompt)  # an id stands for all before it too
+    times: Counter[int] = Counter(
+        block for prompt in blocks for block in prompt
+    )  # an id stands for all before it too
     hashes, tokens = [], []
     for prompt, size in zip(blocks, trace["input_tokens"].to_list(), strict=True):
         deep = 0
@@ -106,8 +108,14 @@ def savings(calls: pl.DataFrame, table: PriceTable, shared: int) -> list[Figure]
     print(draft.title)
     print(*draft.how, sep="\n")
     told = by_hand(evidence)
-    print(f"\nTwenty calls of the most repeated prefix, cache of 5 minutes; ${told['saved'].sum():.6f} in all:")
-    with pl.Config(tbl_rows=_SHOWN, tbl_cols=12, tbl_width_chars=160, float_precision=6, tbl_hide_dataframe_shape=True):
+    print(f"\nTwenty calls of the most repeated prefixes, cache of 5 minutes; ${told['saved'].sum():.6f} in all:")
+    with pl.Config(
+        tbl_rows=_SHOWN,
+        tbl_cols=12,
+        tbl_width_chars=160,
+        float_precision=6,
+        tbl_hide_dataframe_shape=True,
+    ):
         print(told)
     how = f"{calls.height:,} calls of one hour as {MODEL}, prefixes shared by {shared} prompts"
     return [
@@ -119,16 +127,19 @@ def savings(calls: pl.DataFrame, table: PriceTable, shared: int) -> list[Figure]
 
 
 def by_hand(evidence: Evidence) -> pl.DataFrame:
-    """Return the first calls of the most repeated prefix with the parts of what they would have saved."""
-    calls = caching.hits(prompt_caching._calls(evidence))  # noqa: SLF001 - what is simulated
-    most = calls["prefix_hash"].value_counts(sort=True)["prefix_hash"][0]
-    own = calls.filter(pl.col("prefix_hash") == most).sort("started_at").head(_SHOWN)
+    """Return calls of the most repeated prefixes with the parts of what each would have saved."""
+    calls = caching.hits(prompt_caching._calls(evidence))
+    calls = calls.with_columns(pl.len().over("prefix_hash").alias("times"))
+    own = calls.sort(-pl.col("times"), "prefix_hash", "started_at").head(_SHOWN)
     rate = pl.when(pl.col("hit_5m")).then(pl.col("read")).otherwise(pl.col("write_5m"))
     million = 1000  # nano-dollars a token → dollars a million
     return own.select(
         pl.col("started_at").dt.strftime("%H:%M:%S%.3f").alias("at"),
-        (pl.col("started_at") - pl.col("started_at").shift()).dt.total_milliseconds().alias("ms since"),
-        "prefix",
+        (pl.col("started_at") - pl.col("started_at").shift().over("prefix_hash"))
+        .dt.total_milliseconds()
+        .alias("ms since"),
+        pl.col("prefix_hash").alias("which"),
+        pl.col("prefix").alias("tokens"),
         pl.when(pl.col("hit_5m")).then(pl.lit("read")).otherwise(pl.lit("write")).alias("does"),
         (pl.col("input") / million).alias("plain $/M"),
         (rate / million).alias("would $/M"),
@@ -145,13 +156,14 @@ def of(calls: pl.DataFrame | pl.LazyFrame, table: PriceTable, days: int = 1) -> 
 def measured(calls: pl.DataFrame, table: PriceTable, rows: int) -> list[Figure]:
     """Return how long all kinds take on so many calls of 30 days, with sessions and requests of their own."""
     dice = np.random.default_rng(1)
+    at = pl.Series(np.sort(dice.integers(0, 30 * 86_400_000_000, rows))).cast(pl.Duration("us"))
     drawn = calls[dice.integers(0, calls.height, rows)].with_columns(
         pl.Series("request_hash", dice.integers(0, 2**62, rows)),
         pl.Series("session_id", dice.integers(0, rows // 20, rows)).cast(pl.String),
         pl.Series("key_id", dice.integers(0, 50, rows)).cast(pl.String),
-        (pl.lit(START) + pl.Series("at", np.sort(dice.integers(0, 30 * 86_400_000_000, rows))).cast(pl.Duration("us"))).alias("started_at"),
+        (pl.lit(START) + at).alias("started_at"),
     )  # fmt: skip
-    path = Path(f"/tmp/bench-advice-{rows}.parquet")  # noqa: S108 - a scratch file of this run
+    path = Path(f"/tmp/bench-advice-{rows}.parquet")
     drawn.write_parquet(path)
     del drawn
     begun, cpu = time.perf_counter(), time.process_time()

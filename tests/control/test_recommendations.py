@@ -1,4 +1,4 @@
-"""Recommendations over REST and on their page: whose calls, keys and budgets they are about, and what they lead to."""
+"""Recommendations over REST and on their page: whose calls, keys and budgets they tell of."""
 
 from __future__ import annotations
 
@@ -62,7 +62,8 @@ def test_each_recommendation_leads_to_exactly_its_calls(control: Alone) -> None:
     for one in answer["recommendations"]:
         assert one["saved_in_span_usd"] == pytest.approx(49 * 0.005)
         query = urlencode(
-            {"filter": one["calls"]["filters"], "start": one["since"], "end": one["until"], "limit": 1000}, doseq=True
+            {"filter": one["calls"]["filters"], "start": one["since"], "end": one["until"], "limit": 1000},
+            doseq=True,
         )
         rows = control.get(f"/api/analytics/calls?{query}").json["rows"]
         assert len(rows) == one["calls"]["count"] == 50
@@ -92,7 +93,13 @@ def test_who_sees_its_own_calls_alone_is_told_of_its_own_calls_keys_and_budgets_
         for row in key_rows.listed(connection):
             key_rows.change(connection, row["id"], row["version"], {"created_at": NOW - timedelta(days=90)})
     for subject, name in (("user", "user_ann"), ("user", "user_bob"), ("global", None)):
-        wanted = {"subject": subject, "subject_id": name, "amount": 900_000_000_000, "period": "day", "name": f"of {name}"}
+        wanted = {
+            "subject": subject,
+            "subject_id": name,
+            "amount": 900_000_000_000,
+            "period": "day",
+            "name": f"of {name}",
+        }
         assert control.ask("POST", "/api/budgets", key=control.key, told=wanted).status == 201
     own = told(control, key=key)
     whose = {one["kind"]: one["who"] for one in own["recommendations"]}
@@ -162,13 +169,16 @@ def test_nothing_found_too_few_and_failed_look_different(control: Alone, monkeyp
     assert (wrong.status, "is no number of days" in unescape(wrong.text)) == (400, True)
 
     def broken(*_: object) -> None:
-        from ultimate_lib.errors import Unavailable  # noqa: PLC0415 - as a lake that is away
+        from ultimate_lib.errors import Unavailable
 
         raise Unavailable("The lake is away.")
 
     monkeypatch.setattr(recommendations, "_found", broken)
     failed = control.get("/recommendations?days=28")
-    assert (failed.status, "Recommendations cannot be made now. The lake is away." in unescape(failed.text)) == (503, True)
+    assert (failed.status, "Recommendations cannot be made now. The lake is away." in unescape(failed.text)) == (
+        503,
+        True,
+    )
     assert "Nothing to recommend" not in failed.text
 
 
@@ -177,5 +187,3 @@ def test_an_empty_lake_says_how_to_begin(tmp_path: Path) -> None:
         text = page(running)
         assert "There are 0 calls; 50 are needed." in text
         assert "how to connect a client" in text
-
-

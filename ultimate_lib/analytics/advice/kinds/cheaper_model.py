@@ -120,7 +120,7 @@ def _draft(evidence: Evidence, own: pl.DataFrame) -> Draft:
     known = (
         f"nine of ten of your own calls that {row['target']} answers are no longer"
         if row["from_history"]
-        else f"the shortest quarter of your calls of {row['model']} is ({row['target']} is configured, not yet called)"
+        else f"the shortest quarter of your calls of {row['model']} is ({row['target']} is only configured)"
     )
     return Draft(
         title=f"{words.calls(number)} of {row['model']} with {evidence.name_of(row['key_id'])} are short and simple: "
