@@ -207,6 +207,11 @@ def test_max_tokens_that_fit_or_are_needed_or_held_by_no_budget_are_not_told(
     silent(usual(**told), "oversized_max_tokens", budgets=budgets(budget(**of)))
 
 
+def test_without_a_hard_budget_max_tokens_hold_nothing_and_that_is_said() -> None:
+    (kind,) = found(usual(max_tokens=32_000), "oversized_max_tokens", budgets=budgets(budget(hard=False))).kinds
+    assert (kind.state, kind.reason) == ("nothing", "No hard budget in dollars holds worst cases.")
+
+
 def nightly(**told: Any) -> list[CallRecord]:
     return [
         call(SINCE + timedelta(days=day, hours=2, minutes=2 * turn), GPT, stream=False, app="eval", **told)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from html import unescape
 from typing import TYPE_CHECKING, Any
@@ -126,6 +128,22 @@ def test_what_was_found_is_kept_while_nothing_changes(control: Alone, monkeypatc
     assert len(made) == 1
     told(control, "days=26&kinds=duplicate_calls")
     assert len(made) == 2
+
+
+def test_who_asks_the_same_meanwhile_gets_the_same_answer(control: Alone, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    whole = recommendations.advise
+
+    def slow(*told: Any) -> Any:
+        made.append(1)
+        time.sleep(0.3)
+        return whole(*told)
+
+    monkeypatch.setattr(recommendations, "advise", slow)
+    with ThreadPoolExecutor(3) as askers:
+        answers = list(askers.map(lambda _: told(control, "days=24&kinds=duplicate_calls"), range(3)))
+    assert answers[0] == answers[1] == answers[2]
+    assert len(made) == 1
 
 
 def test_many_calls_are_looked_at_in_a_process_of_their_own(control: Alone, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -87,8 +87,25 @@ class _Kept(NamedTuple):
     found: Found
 
 
+class _Answers:
+    """Answers of one lake by question, the latest made last, and who makes one."""
+
+    def __init__(self) -> None:
+        self.kept: OrderedDict[bytes, _Kept] = OrderedDict()
+        self.making: dict[bytes, threading.Lock] = {}
+
+    def keep(self, key: bytes, made: _Kept) -> None:
+        """Keep an answer; the oldest goes where there are too many."""
+        self.kept[key] = made
+        self.kept.move_to_end(key)
+        while len(self.kept) > _KEPT:
+            self.kept.popitem(last=False)
+        if len(self.making) > 2 * _KEPT:
+            self.making = {name: lock for name, lock in self.making.items() if lock.locked() or name in self.kept}
+
+
 _guard = threading.Lock()
-_kept: WeakKeyDictionary[Lake, OrderedDict[bytes, _Kept]] = WeakKeyDictionary()
+_kept: WeakKeyDictionary[Lake, _Answers] = WeakKeyDictionary()
 
 
 def recommendations(bench: Workbench, caller: Caller, asked: AskedRecommendations) -> Recommendations:
@@ -136,20 +153,20 @@ def _answer(bench: Workbench, question: _Question, now: datetime) -> _Kept:
     from ultimate_lib.lake import plan  # noqa: PLC0415 - the lake's libraries load with the first question
 
     key = msgspec.msgpack.encode(question)
-    position, begun = plan.position(bench.lake), bench.clock.monotonic()
+    position = plan.position(bench.lake)
     with _guard:
-        own = _kept.setdefault(bench.lake, OrderedDict())
-        kept = own.get(key)
-        if kept is not None and _is_fresh(kept, position, begun):
-            own.move_to_end(key)
+        own = _kept.setdefault(bench.lake, _Answers())
+        making = own.making.setdefault(key, threading.Lock())
+    with making:  # who asks the same meanwhile waits for the answer
+        kept = own.kept.get(key)
+        if kept is not None and _is_fresh(kept, position, bench.clock.monotonic()):
             return kept
-    found = _found(bench, question, now)
-    ended = bench.clock.monotonic()
-    kept = _Kept(position, now, ended, ended - begun, found)
-    with _guard:
-        own[key] = kept
-        while len(own) > _KEPT:
-            own.popitem(last=False)
+        begun = bench.clock.monotonic()
+        found = _found(bench, question, now)
+        ended = bench.clock.monotonic()
+        kept = _Kept(position, now, ended, ended - begun, found)
+        with _guard:
+            own.keep(key, kept)
     return kept
 
 

@@ -12,6 +12,7 @@ from msgspec import Struct
 from proxy_server.control.answers import Answer, Page
 from proxy_server.control.api import recommendations as advice
 from proxy_server.control.pages import shown, whose
+from ultimate_lib.analytics.advice import words
 from ultimate_lib.errors import Invalid, UltimateError
 
 if TYPE_CHECKING:
@@ -34,7 +35,6 @@ KINDS = {
     "idle_keys": "Idle keys",
     "misfit_budgets": "Budgets that do not fit",
 }
-_STATES = {"found": "ok", "nothing": "off", "too_few": "off", "not_asked": "off"}
 _PLACES = {"idle_keys": "/admin/keys", "misfit_budgets": "/admin/budgets"}
 _OF = {"idle_keys": "key", "misfit_budgets": "budget"}
 
@@ -71,7 +71,6 @@ class Looked(NamedTuple):
     """How a kind was looked for."""
 
     kind: str
-    state: str
     words: str
 
 
@@ -112,8 +111,8 @@ def _shown(told: Recommendations) -> dict[str, Any]:
     return {
         "told": told,
         "cards": cards,
-        "total": shown.usd(told.total_usd) if told.total_usd is not None else "",
-        "surely": shown.usd(told.surely_usd) if told.surely_usd is not None else "",
+        "total": words.usd(told.total_usd) if told.total_usd is not None else "",
+        "surely": words.usd(told.surely_usd) if told.surely_usd is not None else "",
         "overlapping": told.surely_usd != told.total_usd,
         "few": told.too_few,
         "looked": [_looked(one) for one in told.kinds],
@@ -125,27 +124,27 @@ def _shown(told: Recommendations) -> dict[str, Any]:
 def _card(one: Advice, titles: dict[str, str]) -> Card:
     between = ""
     if one.saving_usd is not None and one.lower_usd is not None and one.upper_usd is not None:
-        between = f"in 30 days; 95 %: {shown.usd(max(one.lower_usd, 0.0))} to {shown.usd(one.upper_usd)}"
+        between = f"in 30 days; 95 %: {words.usd(max(one.lower_usd, 0.0))} to {words.usd(one.upper_usd)}"
     elif one.held_usd is not None:
         between = "held of a budget by each call"
-    saving = "" if one.saving_usd is None else shown.usd(one.saving_usd)
+    saving = "" if one.saving_usd is None else words.usd(one.saving_usd)
     if one.saving_usd is None and one.held_usd is not None:
-        saving = shown.usd(one.held_usd)
+        saving = words.usd(one.held_usd)
     link, says = _PLACES.get(one.kind, ""), f"Show the {_OF.get(one.kind, '')}s"
-    words = ""
+    behind = ""
     if one.calls is not None:
         told = {"start": one.since.isoformat(), "end": one.until.isoformat(), "filter": one.calls.filters}
         link = f"/calls?{urlencode(told, doseq=True)}"
         says = f"Show the {shown.count(one.calls.count)} call{'' if one.calls.count == 1 else 's'}"
         affected, number = shown.count(one.calls.affected), shown.count(one.calls.count)
-        words = f"Concerns {affected} of these {number} calls, {one.calls.share:.2%} of all"
+        behind = f"Concerns {affected} of these {number} calls, {one.calls.share:.2%} of all"
     return Card(
         id=one.id,
         kind=KINDS.get(one.kind, one.kind),
         title=one.title,
         saving=saving,
         between=between,
-        calls=words,
+        calls=behind,
         link=link,
         link_says=says,
         samples=[(call_id, call_id[:13]) for call_id in (one.calls.sample_ids if one.calls is not None else [])],
@@ -157,9 +156,9 @@ def _card(one: Advice, titles: dict[str, str]) -> Card:
 
 
 def _looked(one: Kind) -> Looked:
-    what = {"idle_keys": "keys", "misfit_budgets": "budgets"}.get(one.kind, "calls")
-    words = {
+    what = f"{_OF.get(one.kind, 'call')}{'' if one.looked_at == 1 else 's'}"
+    told = {
         "found": f"{one.found} found in {shown.count(one.looked_at)} {what}",
-        "nothing": f"nothing found in {shown.count(one.looked_at)} {what}",
+        "nothing": one.reason or f"nothing found in {shown.count(one.looked_at)} {what}",
     }.get(one.state, one.reason)
-    return Looked(KINDS.get(one.kind, one.kind), _STATES[one.state], words)
+    return Looked(KINDS.get(one.kind, one.kind), told)

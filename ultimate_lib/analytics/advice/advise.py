@@ -100,7 +100,7 @@ def _kind(evidence: Evidence, name: str, looked: Looked, found: int) -> Kind:
     elif looked.few:
         state, reason = "too_few", looked.few
     else:
-        state, reason = "nothing", ""
+        state, reason = "nothing", looked.why
     return Kind(kind=name, state=state, looked_at=looked.at, found=found, reason=reason)
 
 

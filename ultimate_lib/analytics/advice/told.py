@@ -81,8 +81,12 @@ class Draft:
 
 @dataclass(kw_only=True)
 class Looked:
-    """What a kind found among so many calls, keys or budgets; `few` says why it cannot judge."""
+    """What a kind found among so many calls, keys or budgets.
+
+    `few` says why it cannot judge, `why` why there is nothing where that is not plain.
+    """
 
     at: int
     found: list[Draft] = field(default_factory=list)
     few: str = ""
+    why: str = ""

@@ -124,7 +124,7 @@ def _draft(evidence: Evidence, own: pl.DataFrame) -> Draft:
     )
     return Draft(
         title=f"{words.calls(number)} of {row['model']} with {evidence.name_of(row['key_id'])} are short and simple: "
-        f"as {row['target']} they would have cost {1 - share:.0%}",
+        f"as {row['target']} they would have cost {1 - share:.0%} of what they did",
         where={"key": (row["key_id"],), "model": (row["model"],), "provider": (row["provider"],)},
         affected=number,
         condition=_SIMPLE & (pl.col("input_tokens") <= most_input) & (pl.col("output_tokens") <= most_output),

@@ -25,7 +25,7 @@ def find(evidence: Evidence) -> Looked:
         return Looked(at=0, few=evidence.why_not)
     hard = evidence.budgets.filter(pl.col("hard"), pl.col("enabled"), pl.col("unit") == "nano_usd")
     if not hard.height:
-        return Looked(at=evidence.total, few="No hard budget in dollars holds worst cases.")
+        return Looked(at=evidence.total, why="No hard budget in dollars holds worst cases.")
     held = (
         evidence.priced("max_tokens", "output_tokens", "status", "finish_reason", "user_id", "team", "project")
         .filter(_ANSWERED, pl.col("max_tokens") > 0, pl.col("made") > 0)

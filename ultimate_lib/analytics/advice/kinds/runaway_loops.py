@@ -137,6 +137,8 @@ def _rise(calls: pl.DataFrame) -> str:
     third = max(calls.height // 3, 1)
     costs = calls["cost_nano_usd"].to_numpy() / words.NANO
     first, last = float(costs[:third].mean()), float(costs[-third:].mean())
+    if words.usd(first) == words.usd(last):
+        return f"A call's cost stayed at {words.usd(last)} on average."
     how = "rose" if last > first else "fell"
     return f"A call's cost {how} from {words.usd(first)} (first third) to {words.usd(last)} (last third) on average."
 
