@@ -130,7 +130,7 @@ def by_hand(evidence: Evidence) -> pl.DataFrame:
     """Return calls of the most repeated prefixes with the parts of what each would have saved."""
     calls = caching.hits(prompt_caching._calls(evidence))
     calls = calls.with_columns(pl.len().over("prefix_hash").alias("times"))
-    own = calls.sort(-pl.col("times"), "prefix_hash", "started_at").head(_SHOWN)
+    own = calls.sort("times", "prefix_hash", "started_at", descending=[True, False, False]).head(_SHOWN)
     rate = pl.when(pl.col("hit_5m")).then(pl.col("read")).otherwise(pl.col("write_5m"))
     million = 1000  # nano-dollars a token → dollars a million
     return own.select(

@@ -205,3 +205,10 @@ def test_an_empty_lake_says_how_to_begin(tmp_path: Path) -> None:
         text = page(running)
         assert "There are 0 calls; 50 are needed." in text
         assert "how to connect a client" in text
+
+
+def test_of_days_that_are_not_kept_nothing_is_said(tmp_path: Path) -> None:
+    with alone.start(tmp_path, **{"record.keep_days": 10}) as running:
+        answer = told(running, "days=30")
+        since, until = (datetime.fromisoformat(answer[name]) for name in ("since", "until"))
+        assert until - since == timedelta(days=10)

@@ -115,13 +115,15 @@ def recommendations(bench: Workbench, caller: Caller, asked: AskedRecommendation
     wanted = where(caller, asked.filter)
     query.check_where(wanted)
     now = bench.clock.now()
-    keys, budgets, why_not = advised.keys_and_budgets(bench, caller, asked.filter, wanted, now, asked.days)
+    kept_days = bench.settings.record.keep_days
+    days = min(asked.days, kept_days or asked.days)  # of what is gone nobody can say that it was not used
+    keys, budgets, why_not = advised.keys_and_budgets(bench, caller, asked.filter, wanted, now, days)
     question = _Question(
-        where=wanted, days=asked.days, kinds=tuple(asked.kinds), limit=asked.limit, keys=keys, budgets=budgets,
+        where=wanted, days=days, kinds=tuple(asked.kinds), limit=asked.limit, keys=keys, budgets=budgets,
         routes=advised.routes(bench), why_not=why_not,
     )  # fmt: skip
     kept = _answer(bench, question, now)
-    since = kept.until - timedelta(days=asked.days)
+    since = kept.until - timedelta(days=days)
     lost = reader.missing(bench.lake, since, kept.until)
     found = kept.found
     return Recommendations(
