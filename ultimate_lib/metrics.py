@@ -58,17 +58,22 @@ class Metric:
 
 @dataclass(frozen=True, slots=True)
 class Dimension:
-    """What calls can be grouped and filtered by: the first known of `columns`; `multiple` when a call has several."""
+    """What calls can be grouped and filtered by: the first known of `columns`; `multiple` when a call has several.
+
+    Values are text; of what is `hashed` the columns hold numbers.
+    """
 
     name: str
     columns: tuple[str, ...]
     sentence: str
     multiple: bool = False
+    hashed: bool = False
 
     @property
     def value(self) -> pl.Expr:
-        """The dimension's value of a call, under the dimension's name."""
-        return pl.coalesce(self.columns).alias(self.name)
+        """The dimension's value of a call, as text (hashes are numbers), under the dimension's name."""
+        value = pl.coalesce(self.columns)
+        return (value.cast(pl.String) if self.hashed else value).alias(self.name)
 
 
 # -- dimensions and grains ----------------------------------------------------------------------------------------
@@ -91,6 +96,9 @@ DIMENSIONS: dict[str, Dimension] = {
         Dimension("cell_id", ("cell_id",), "Cell of the notebook."),
         Dimension("kernel", ("kernel_id",), "Kernel that ran the cell."),
         Dimension("session", ("session_id",), "Session of the client."),
+        Dimension("agent", ("agent_id",), "Agent within the session."),
+        Dimension("prefix", ("prefix_hash",), "Hash of tools and system.", hashed=True),
+        Dimension("request", ("request_hash",), "Hash of the whole request.", hashed=True),
         Dimension("endpoint", ("endpoint",), "Path of the request."),
         Dimension("status", ("status",), "ok, error, cut, refused or blocked."),
         Dimension("tag", ("tags",), 'One "key=value"; a call counts under each of its tags.', multiple=True),

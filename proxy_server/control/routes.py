@@ -22,14 +22,15 @@ from proxy_server.control.api import (
     budget_marks,
     calls,
     detect,
-    guard,
     drivers,
+    guard,
     keys,
     limits,
     live,
     patterns,
     predictive,
     providers,
+    recommendations,
     system,
     teams,
     thresholds,
@@ -41,6 +42,7 @@ from proxy_server.control.pages import account, admin, call, docs, home, login
 from proxy_server.control.pages import anomalies as anomalies_page
 from proxy_server.control.pages import calls as calls_page
 from proxy_server.control.pages import forecast as forecast_page
+from proxy_server.control.pages import recommendations as recommendations_page
 from proxy_server.control.pages.admin import audit as audit_page
 from proxy_server.control.pages.admin import budgets as budgets_page
 from proxy_server.control.pages.admin import guard as guard_page
@@ -116,6 +118,9 @@ TABLE: tuple[Route, ...] = (
     Route("GET", "/anomalies", anomalies_page.anomalies, "analytics:view",
           "A calendar of what was unusual, why, and the way to its calls.", "", takes=anomalies_page.Asked,
           page="anomalies", heavy=True),
+    Route("GET", "/recommendations", recommendations_page.recommendations, "analytics:view",
+          "What would save money or risk, and how.", "", takes=recommendations_page.Asked, page="recommendations",
+          heavy=True),
     Route("GET", "/docs", _docs, PUBLIC, "The reference of this interface.", "", page="docs"),
     Route("GET", "/login", login.sign_in, PUBLIC, "Sign in: the form, or the way by a link.", "?link=…",
           takes=login.SignIn, page="login", head=False),
@@ -203,6 +208,10 @@ TABLE: tuple[Route, ...] = (
           "An alert rule proposed from the history, and when it would have fired; nothing is made.",
           '{"metric": "cost_usd", "window": "day", "alerts_per_month": 2}', takes=alerting.AskedAlert,
           gives=alerting.AlertProposed, heavy=True, refuses=_TOO_LITTLE),
+    Route("GET", "/api/predictive/recommendations", recommendations.recommendations, "analytics:view",
+          "What would save money or risk: nine kinds, each with its calls, its saving and how to apply it.",
+          "?days=30&kinds=prompt_caching,duplicate_calls", takes=recommendations.AskedRecommendations,
+          gives=recommendations.Recommendations, heavy=True),
     Route("GET", "/api/calls/{id}", calls.call, "analytics:view",
           "One call: every column of its record, and why it costs what it does.", "",
           takes=calls.OneCall, gives=calls.CallTold, heavy=True),

@@ -54,7 +54,7 @@ def matching(where: Where) -> Callable[[CallRecord], bool]:
         for columns, multiple, wanted in asked:
             values = [value for value in (getattr(record, column) for column in columns) if value is not None]
             value = values[0] if values else None
-            held = (value or [None]) if multiple else [value]
+            held = (value or [None]) if multiple else [str(value) if isinstance(value, int) else value]
             if wanted.isdisjoint(held):
                 return False
         return True

@@ -64,6 +64,7 @@ class Asked(Struct, kw_only=True):
     cell: str = ""
     key: str = ""
     team: str = ""
+    filter: tuple[str, ...] = ()  # dimension:value as the interface takes them, of links from other pages
     q: str = ""  # the beginning of an id
     cursor: str = ""
     trail: str = ""  # cursors of the pages before, between commas; "-" for the first
@@ -81,7 +82,8 @@ def calls(bench: Workbench, caller: Caller, asked: Asked) -> Answer:
         "choices": choices,
         "filtered": bool(own) or bool(asked.q),
         "headline": choices.get(asked.whose) or choices.get("", "All calls"),
-        "pinned": [(name, value) for name in ("session", "cell", "key", "team") if (value := getattr(asked, name))],
+        "pinned": [(name, value) for name in ("session", "cell", "key", "team") if (value := getattr(asked, name))]
+        + [("filter", one) for one in asked.filter],
         "live": "/api/live",
         "may_follow": not (asked.q or asked.cursor or asked.start or asked.end),
         "suggested": {},
@@ -111,7 +113,7 @@ def calls(bench: Workbench, caller: Caller, asked: Asked) -> Answer:
 def filters_of(asked: Asked) -> list[str]:
     """Return the filters as the interface takes them."""
     told = [(dimension, getattr(asked, name).strip()) for name, dimension in _DIMENSIONS.items()]
-    return [f"{dimension}:{value}" for dimension, value in told if value]
+    return [*(f"{dimension}:{value}" for dimension, value in told if value), *asked.filter]
 
 
 def _whose(who: Principal, asked: Asked) -> list[str]:
@@ -170,7 +172,7 @@ def _newer(asked: Asked) -> str:
 def _link(asked: Asked, **changed: str) -> str:
     told = structs.asdict(structs.replace(asked, **changed))
     return "/calls?" + urlencode(
-        {name: value for name, value in told.items() if value and (name, value) != ("span", "24h")}
+        {name: value for name, value in told.items() if value and (name, value) != ("span", "24h")}, doseq=True
     )
 
 

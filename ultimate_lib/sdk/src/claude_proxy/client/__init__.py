@@ -45,6 +45,7 @@ ROUTES: dict[str, str] = {
     "GET /api/predictive/analyze-cost": "analyze_cost",
     "GET /api/predictive/trend-analysis": "get_trend",
     "POST /api/predictive/smart-alert": "propose_alert",
+    "GET /api/predictive/recommendations": "get_recommendations",
     "GET /api/calls/{id}": "call",
     "GET /api/live": "live",
     "GET /api/auth/verify": "verify",

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 from claude_proxy.client.transport import Filter, Transport, filters
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from claude_proxy.answers import Answer
 
 
@@ -167,4 +169,22 @@ class Predictive(Transport):
         }  # fmt: skip
         body = {name: value for name, value in told.items() if value is not None}
         answer: Answer = self.post("/api/predictive/detect-anomaly", body)
+        return answer
+
+    def get_recommendations(
+        self,
+        days: int = 30,
+        *,
+        kinds: Sequence[str] | None = None,
+        limit: int = 50,
+        filter: Filter | None = None,  # noqa: A002 - as the route calls it
+    ) -> Answer:
+        """Return what would save money or risk, the largest saving first; no language model writes it.
+
+        Each of `recommendations` has `title`, `saving_usd` for 30 days with `lower_usd` and `upper_usd` (null: none
+        can be computed), `calls` (count, ids, and the filters that show them), `how` and `assumptions`. `kinds` says
+        how each of the nine was looked for: found, nothing, too_few or not_asked.
+        """
+        told = {"days": days, "kinds": ",".join(kinds) if kinds else None, "limit": limit, "filter": filters(filter)}
+        answer: Answer = self.get("/api/predictive/recommendations", **told)
         return answer
