@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from ultimate_lib.access import keys
 from ultimate_lib.access.key_cache import KeyCache
 from ultimate_lib.clock import SystemClock
 from ultimate_lib.guard import known
-from ultimate_lib.guard.known import Known
+from ultimate_lib.guard.known import WEEK_H, Known, Rate
 
 CLOCK = SystemClock()
 USUAL_OUTPUT, RUNAWAY_OUTPUT = 100, 1_000_000  # $0.000063 and $0.60 at gpt-4o-mini's price
@@ -46,11 +47,17 @@ def usual(key_id: str, *, model: str = GPT, cost: float = 63e-6, tokens: float =
     )  # fmt: skip
 
 
-def teach(folder: Path, *rows: Known) -> int:
+def teach(folder: Path, *rows: Known, rates: Sequence[Rate] = ()) -> int:
     """Write what the worker would have learnt, and return when it was made."""
     made_us = CLOCK.now_us()
-    known.write(folder / "run", known.About(made_us=made_us, after_days=14, after_calls=500), rows)
+    known.write(folder / "run", known.About(made_us=made_us, after_days=14, after_calls=500), rows, rates)
     return made_us
+
+
+def rate(key_id: str, *, minute: float | None = None, day: float | None = None, ripe: bool = True) -> Rate:
+    """Return how quickly a key usually spends."""
+    ripe_us = CLOCK.now_us() - DAY_US if ripe else None
+    return Rate(key_id=key_id, usual_usd=(minute, None, day), shares=[1.0] * WEEK_H, ripe_us=ripe_us)
 
 
 def told(gateway: Gateway) -> dict[str, Any]:
@@ -59,9 +66,9 @@ def told(gateway: Gateway) -> dict[str, Any]:
     return next((one for one in shots if one["pid"] == gateway.pid), {})
 
 
-def taught(gateway: Gateway, *rows: Known) -> None:
+def taught(gateway: Gateway, *rows: Known, rates: Sequence[Rate] = ()) -> None:
     """Write it, and wait until the gateway goes by it."""
-    made_us = teach(gateway.folder, *rows)
+    made_us = teach(gateway.folder, *rows, rates=rates)
     wait_until(lambda: told(gateway).get("baselines_us") == made_us, 8)
 
 
