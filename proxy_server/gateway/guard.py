@@ -45,6 +45,7 @@ _FREE = "count_tokens"
 _TRY_LATER_S = 60.0
 _MOST_UNWRITTEN = 1000
 _HOUR_US = 3_600_000_000
+_DAY_US = 24 * _HOUR_US
 _THURSDAY_H = 72  # 1970 began on one; the hours of a week are counted from Monday
 _KEEP_S = 10.0
 
@@ -75,6 +76,7 @@ class Guard:
         self._spend_capped = any(self._most_usd)
         self._caps = bool(told.max_input_tokens or told.max_call_usd or self._spend_capped)
         self._rates: dict[str, Rate] = {}
+        self._let_go: dict[str, int] = {}  # when somebody last ended a cool-down of a key
         self._known: dict[tuple[str, str], Known] = {}
         self._folds: dict[tuple[str, str], Fold] = {}
         self._log = EventLog(settings.run_dir)
@@ -144,9 +146,12 @@ class Guard:
         if not spent[-1] > self._rule.floor_nano_usd or not rule.ripe(rate.ripe_us, now_us):
             return None
         share = rate.shares[(now_us // _HOUR_US + _THURSDAY_H) % known.WEEK_H]
+        let_go = self._let_go.get(rate.key_id, 0)
         for window, usual, nano in zip(WINDOWS, rate.usual_usd, spent, strict=True):
             if usual is None or nano <= self._rule.floor_nano_usd:
                 continue
+            if now_us - let_go <= window.part_us * (window.parts + 1):
+                continue  # what led to the cool-down that was ended is in it
             most = usual if window is WINDOWS[-1] else usual * share
             if nano >= most * 1e9:
                 return words.spend(window.name, nano / 1e9, most, window.part_us / 1e6)
@@ -321,6 +326,8 @@ class Guard:
     def _fold(self, one: Event) -> None:
         pair = (one.key_id, one.model)
         self._folds[pair] = events.fold(self._rule, self._folds.get(pair, Fold()), one)
+        if one.by:
+            self._let_go[one.key_id] = max(one.at_us, self._let_go.get(one.key_id, 0))
 
     def _forget(self) -> None:
         """Forget what no longer matters, so that memory does not grow with keys that have ended."""
@@ -332,6 +339,9 @@ class Guard:
         ]
         for pair in old:
             del self._folds[pair]
+        oldest = self._clock.now_us() - 2 * _DAY_US
+        for key_id in [key_id for key_id, at_us in self._let_go.items() if at_us < oldest]:
+            del self._let_go[key_id]
 
     def _fail(self, code: str, told: str) -> None:
         if code != self.failure:  # told once, not each second

@@ -12,11 +12,12 @@ from tests.gateway.gateways import GPT, OPENAI, Answer, Gateway, ask
 from tests.gateway.limited import open_store
 from tests.harness import wait_until
 from ultimate_lib import baseline
-from ultimate_lib.access import keys
+from ultimate_lib.access import cooldowns, keys
 from ultimate_lib.access.key_cache import KeyCache
 from ultimate_lib.clock import SystemClock
 from ultimate_lib.guard import known
 from ultimate_lib.guard.known import WEEK_H, Known, Rate
+from ultimate_lib.settings import load
 
 CLOCK = SystemClock()
 USUAL_OUTPUT, RUNAWAY_OUTPUT = 100, 1_000_000  # $0.000063 and $0.60 at gpt-4o-mini's price
@@ -88,6 +89,15 @@ def set_guard(folder: Path, owner: str, key_id: str, action: str | None) -> None
         admin = KeyCache(store, CLOCK).lookup(owner)
         assert admin is not None
         keys.set_guard(store, CLOCK, admin, key_id, action)
+
+
+def end(gateway: Gateway, key_id: str, model: str = GPT) -> None:
+    """End a cool-down as an administrator does."""
+    settings = load(environ={}, overrides={"data.folder": str(gateway.folder)})
+    with open_store(gateway.folder) as store:
+        admin = KeyCache(store, CLOCK).lookup(gateway.key)
+        assert admin is not None
+        cooldowns.end(store, CLOCK, settings, admin, cooldowns.id_of(key_id, model))
 
 
 def send(gateway: Gateway, secret: str, headers: dict[str, str] | None = None, **members: Any) -> Answer:

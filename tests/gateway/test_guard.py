@@ -19,6 +19,7 @@ from tests.gateway.guarded import (
     RUNAWAY_OUTPUT,
     USUAL_OUTPUT,
     completion,
+    end,
     make_key,
     rate,
     send,
@@ -375,3 +376,18 @@ def test_what_was_spent_outlives_the_process(start: Start, upstream: Scripted, s
     kept.write_bytes(b"garbage")
     gateway = start("max_usd_per_day = 0.5")
     assert send(gateway, gateway.key).status == 200
+
+
+def test_who_ends_a_cool_down_lets_the_key_go_on_though_it_has_spent_much(start: Start, upstream: Scripted) -> None:
+    gateway = start()
+    secret, key_id = make_key(gateway.folder, gateway.key)
+    taught(gateway, usual(key_id), rates=[rate(key_id, day=1.5)])
+    cost(upstream, RUNAWAY_OUTPUT)
+    assert [send(gateway, secret).status for _ in range(4)] == [200, 200, 200, 429]
+    end(gateway, key_id)
+    cost(upstream, USUAL_OUTPUT)
+    wait_until(lambda: send(gateway, secret).status == 200, 8)
+    os.kill(gateway.pid, signal.SIGKILL)
+    gateway.process.wait(15)
+    gateway = start()
+    assert send(gateway, secret).status == 200
