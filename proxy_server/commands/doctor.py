@@ -185,6 +185,29 @@ def _journal(settings: Settings) -> Iterator[tuple[str, str]]:
         )
 
 
+def _guard(settings: Settings) -> Iterator[tuple[str, str]]:
+    from proxy_server import snapshot  # noqa: PLC0415 - see above
+    from ultimate_lib.errors import Corrupt  # noqa: PLC0415
+    from ultimate_lib.guard import known  # noqa: PLC0415
+
+    if not settings.guard.enabled:
+        yield "ok", "off (guard.enabled)"
+        return
+    told = snapshot.read_all(settings.run_dir, since_us=int((time.time() - _FRESH_S) * 1e6))
+    failure = next((one.guard_failure for one in told if one.guard_failure), None)
+    try:
+        learnt = known.read(settings.run_dir)
+    except (Corrupt, OSError) as error:
+        yield "warn", f"{error} Gateways go by what they knew before."
+        return
+    if failure:
+        yield "warn", f"A gateway goes by what it knew before ({failure}): look at the run folder and its log."
+    elif learnt is None:
+        yield "ok", "nothing learnt yet; the worker does it within a minute of its start"
+    else:
+        yield "ok", f"knows what is usual of {len(learnt.known)} keys and models"
+
+
 def _lake(settings: Settings) -> Iterator[tuple[str, str]]:
     from ultimate_lib.clock import SystemClock  # noqa: PLC0415 - the frame libraries are not needed before this line
     from ultimate_lib.lake import Lake  # noqa: PLC0415
@@ -219,6 +242,7 @@ LOOKS: dict[str, Look] = {
     "store": _store,
     "journal": _journal,
     "lake": _lake,
+    "guard": _guard,
     "providers": _providers,
 }
 """What is looked at, in this order; each yields (state, text)."""

@@ -67,6 +67,8 @@ def _processes(seen: Seen) -> Iterator[Metric]:
     yield _counter("ultimate_journal_sync_failures", "Syncs of the journal that failed.", total.journal_sync_failures)
     failing = sum(shot.journal_failure is not None for shot in fresh)
     yield _gauge("ultimate_journal_failing", "Gateways whose journal fails now.", failing)
+    behind = sum(shot.guard_failure is not None for shot in fresh)
+    yield _gauge("ultimate_guard_failing", "Gateways whose guard goes by what it knew before.", behind)
 
 
 def _lake(health: Health) -> Iterator[Metric]:

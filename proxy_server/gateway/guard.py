@@ -10,21 +10,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
 
 from ultimate_lib.baseline import ANOMALOUS, score
 from ultimate_lib.errors import Corrupt
 from ultimate_lib.guard import events, known, rule, words
 from ultimate_lib.guard.events import Event, EventLog, Fold
-from ultimate_lib.guard.spend import WINDOWS, Spend
+from ultimate_lib.guard.spend import WINDOWS, Kept, Spend
 from ultimate_lib.pricing.ceiling import UNSAID_OUTPUT, most_output
 from ultimate_lib.records import Usage
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from proxy_server.gateway.exchange import Exchange
     from proxy_server.gateway.state import State
     from proxy_server.gateway.surfaces import Surface
-    from ultimate_lib.guard.known import Known
+    from ultimate_lib.guard.known import Known, Rate
     from ultimate_lib.guard.words import Reason
     from ultimate_lib.pricing import PriceBook
     from ultimate_lib.protocols import RequestFacts
@@ -39,6 +44,10 @@ _BEAT_S = 1.0
 _FREE = "count_tokens"
 _TRY_LATER_S = 60.0
 _MOST_UNWRITTEN = 1000
+_HOUR_US = 3_600_000_000
+_DAY_US = 24 * _HOUR_US
+_THURSDAY_H = 72  # 1970 began on one; the hours of a week are counted from Monday
+_KEEP_S = 10.0
 
 
 class _Found(NamedTuple):
@@ -63,8 +72,11 @@ class Guard:
         self._run_dir = settings.run_dir
         self._rule = rule.Rule.of(told)
         self._most_usd = (told.max_usd_per_minute, told.max_usd_per_hour, told.max_usd_per_day)
-        self._spend = Spend() if any(self._most_usd) else None
-        self._caps = bool(told.max_input_tokens or told.max_call_usd or self._spend is not None)
+        self._spend = Spend()
+        self._spend_capped = any(self._most_usd)
+        self._caps = bool(told.max_input_tokens or told.max_call_usd or self._spend_capped)
+        self._rates: dict[str, Rate] = {}
+        self._let_go: dict[str, int] = {}  # when somebody last ended a cool-down of a key
         self._known: dict[tuple[str, str], Known] = {}
         self._folds: dict[tuple[str, str], Fold] = {}
         self._log = EventLog(settings.run_dir)
@@ -76,8 +88,12 @@ class Guard:
         """When what is usual was learnt; None: it never was."""
         self.failure = ""
         """The code of why it goes by what it knew before; empty: it does not."""
+        self._kept = self._run_dir / f"guard-spend-{state.slot}.json"
+        self._keep_at = self._clock.monotonic() + _KEEP_S
+        self._unkept = False
         if told.enabled:
             self._take(self._look())
+            self._spend.take(_read_kept(self._kept), self._clock.now_us())
 
     # -- before a call goes out ---------------------------------------------------------------------------------
 
@@ -111,6 +127,9 @@ class Guard:
             found = self._folds.get(pair)
             if found is not None and rule.cooling(found.standing, now_us):
                 return words.cooldown(pair[1], found.standing.until_us, now_us, found.last)
+        rate = self._rates.get(pair[0])
+        if rate is not None and (reason := self._quick(rate, now_us)) is not None:
+            return reason
         usual = self._known.get(pair)
         if usual is None or usual.usual_tokens is None or facts.input_estimate < usual.usual_tokens:
             return None
@@ -121,13 +140,30 @@ class Guard:
             return None
         return words.large_input(facts.input_estimate, usual.usual_tokens)
 
+    def _quick(self, rate: Rate, now_us: int) -> Reason | None:
+        """Return why a key spends too quickly for this hour of the week, if it does."""
+        spent = self._spend.within(rate.key_id, now_us)
+        if not spent[-1] > self._rule.floor_nano_usd or not rule.ripe(rate.ripe_us, now_us):
+            return None
+        share = rate.shares[(now_us // _HOUR_US + _THURSDAY_H) % known.WEEK_H]
+        let_go = self._let_go.get(rate.key_id, 0)
+        for window, usual, nano in zip(WINDOWS, rate.usual_usd, spent, strict=True):
+            if usual is None or nano <= self._rule.floor_nano_usd:
+                continue
+            if now_us - let_go <= window.part_us * (window.parts + 1):
+                continue  # what led to the cool-down that was ended is in it
+            most = usual if window is WINDOWS[-1] else usual * share
+            if nano >= most * 1e9:
+                return words.spend(window.name, nano / 1e9, most, window.part_us / 1e6)
+        return None
+
     def _capped(self, surface: Surface, facts: RequestFacts, route: Route, record: CallRecord) -> Reason | None:
         told = self._told
         if 0 < told.max_input_tokens < facts.input_estimate:
             return words.cap("max_input_tokens", f"about {facts.input_estimate} tokens", str(told.max_input_tokens))
         if told.max_call_usd and (reason := self._dear(surface, facts, route, record)) is not None:
             return reason
-        if self._spend is not None and record.key_id is not None:
+        if self._spend_capped and record.key_id is not None:
             spent = self._spend.within(record.key_id, self._clock.now_us())
             for window, most, nano in zip(WINDOWS, self._most_usd, spent, strict=True):
                 if most and nano >= most * 1e9:
@@ -155,7 +191,7 @@ class Guard:
         cost = record.cost_nano_usd
         if cost is None or record.key_id is None:
             return
-        if self._spend is not None:
+        if self._spend_capped or record.key_id in self._rates:
             self._spend.add(record.key_id, self._clock.now_us(), cost)
         pair = _pair(record)
         usual = self._known.get(pair)
@@ -216,9 +252,29 @@ class Guard:
                     self._write(told)
                 self._take(await asyncio.to_thread(self._look))
                 self._forget()
+                if self._clock.monotonic() >= self._keep_at and not self._state.draining:
+                    await asyncio.to_thread(self.keep)
             except Exception:
                 log.exception("The guard could not look at its files; it is tried again.")
                 self.failure = "internal"
+
+    def keep(self) -> None:
+        """Write what keys have spent lately, so that a successor goes on from there; in any thread."""
+        self._keep_at = self._clock.monotonic() + _KEEP_S
+        told = self._spend.kept()
+        if not told:
+            return
+        making = self._kept.with_suffix(f".{os.getpid()}")
+        try:
+            with os.fdopen(os.open(making, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+                file.write(msgspec.json.encode(told))
+            making.replace(self._kept)
+        except OSError as error:
+            if not self._unkept:  # told once
+                log.warning("What keys have spent cannot be kept: %s", error)
+            self._unkept = True
+        else:
+            self._unkept = False
 
     def _look(self) -> _Found:
         """Read what has changed. In any thread, one at a time."""
@@ -251,6 +307,9 @@ class Guard:
         self._mark = found.mark
         if found.baselines is not None:
             self._known = found.baselines.known
+            self._rates = {
+                name: one for name, one in found.baselines.rates.items() if len(one.shares) == known.WEEK_H
+            }
             self.learnt_us = found.baselines.about.made_us
         if found.anew:
             self._folds = {}
@@ -258,15 +317,17 @@ class Guard:
                 self._fold(one)
         for one in found.events:
             self._fold(one)
-        self.idle = not (self._known or self._folds or self._caps)
+        self.idle = not (self._known or self._rates or self._folds or self._caps)
         if found.failure:
             self._fail(found.failure, found.told)
         elif not self._unwritten:
-            self.failure = ""
+            self.failure = "guard_spend" if self._unkept else ""
 
     def _fold(self, one: Event) -> None:
         pair = (one.key_id, one.model)
         self._folds[pair] = events.fold(self._rule, self._folds.get(pair, Fold()), one)
+        if one.by:
+            self._let_go[one.key_id] = max(one.at_us, self._let_go.get(one.key_id, 0))
 
     def _forget(self) -> None:
         """Forget what no longer matters, so that memory does not grow with keys that have ended."""
@@ -278,11 +339,24 @@ class Guard:
         ]
         for pair in old:
             del self._folds[pair]
+        oldest = self._clock.now_us() - 2 * _DAY_US
+        for key_id in [key_id for key_id, at_us in self._let_go.items() if at_us < oldest]:
+            del self._let_go[key_id]
 
     def _fail(self, code: str, told: str) -> None:
         if code != self.failure:  # told once, not each second
             log.warning("The guard goes by what it knew before: %s", told)
         self.failure = code
+
+
+def _read_kept(path: Path) -> Kept:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Kept)
+    except FileNotFoundError:
+        return {}
+    except (OSError, msgspec.DecodeError) as error:  # sums of a day at most: they begin anew
+        log.warning("What keys have spent lately cannot be read, and begins at zero: %s", error)
+        return {}
 
 
 def _action(exchange: Exchange, told: GuardSettings) -> str:

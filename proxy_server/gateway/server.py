@@ -138,6 +138,8 @@ async def run(child: Child) -> None:
     for task in tasks:
         task.cancel()
     await forwarder.close()
+    if not child.retired:  # or its successor has gone on from what it kept
+        state.guard.keep()
     await state.close()
     snapshot.leave(settings.run_dir, snapshot.take(state, 0))
 

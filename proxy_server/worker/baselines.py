@@ -10,6 +10,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from ultimate_lib.baseline import expected_high
 from ultimate_lib.clock import to_datetime
 from ultimate_lib.errors import Corrupt
@@ -72,7 +74,7 @@ class Learning:
         return about is not None and (about.after_days, about.after_calls) == (rule.after_days, rule.after_calls)
 
     def _learn(self, lake: Lake, now_us: int) -> None:
-        from ultimate_lib.lake import baselines  # noqa: PLC0415 - loads polars
+        from ultimate_lib.lake import baselines, rates  # noqa: PLC0415 - loads polars
 
         with lake.calls.lock:
             version = lake.calls.snapshot().version  # first: what is committed meanwhile is learnt next time
@@ -84,8 +86,16 @@ class Learning:
         about = About(
             made_us=now_us, version=version, after_days=self._rule.after_days, after_calls=self._rule.after_calls
         )
-        known.write(self._settings.run_dir, about, rows)
-        self._last = known.Baselines(about, {(one.key_id, one.model): one for one in rows})
+        ripe: dict[str, int] = {}
+        for one in rows:
+            if one.ripe_us is not None:
+                ripe[one.key_id] = min(one.ripe_us, ripe.get(one.key_id, one.ripe_us))
+        spent = [
+            msgspec.structs.replace(rate, ripe_us=ripe.get(rate.key_id))
+            for rate in rates.rates_of(lake, to_datetime(now_us))
+        ]
+        known.write(self._settings.run_dir, about, rows, spent)
+        self._last = known.Baselines(about, {(one.key_id, one.model): one for one in rows}, {})
 
 
 def _before(settings: Settings) -> Baselines | None:

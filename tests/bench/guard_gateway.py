@@ -37,7 +37,7 @@ _FACTS = RequestFacts(model="m", input_estimate=20)
 def guard_of(folder: Path, **overrides: object) -> Guard:
     """Return a guard over what a folder knows."""
     told = load(environ={}, overrides={"data.folder": str(folder), **overrides})
-    state: Any = SimpleNamespace(settings=told, clock=SystemClock(), book=None)
+    state: Any = SimpleNamespace(settings=told, clock=SystemClock(), book=None, slot=0)
     return Guard(state)
 
 

@@ -188,3 +188,11 @@ def test_the_page_says_it_in_words_and_asks_before_it_blocks(guarded: Guarded) -
     assert "/api/predictive/guard/" not in others
     assert guarded.own not in others
     assert "No key and model matches." in shown(guarded.control, "/guard?q=zebra")
+
+
+def test_the_page_of_keys_offers_the_guard_to_who_manages_settings(guarded: Guarded) -> None:
+    assert 'name="guard"' in guarded.control.get("/admin/keys").text
+    assert 'name="guard"' not in guarded.control.get("/admin/keys", key=guarded.ann).text
+    told = {"name": "blocked", "scopes": ["proxy:call"], "guard": "block"}
+    assert guarded.control.ask("POST", "/api/keys", key=guarded.control.key, told=told).status == 201
+    assert "guard: block" in guarded.control.get("/admin/keys").text

@@ -86,6 +86,11 @@ def test_ready_only_when_all_parts_work(control: Alone) -> None:
     assert reasons(control) == ["The journal of gateway 0 fails: a write failed: No space left on device."]
     gateway(control, limits_failure="limits_slow")
     assert reasons(control) == ["Gateway 0 goes by the limits that it knew before (limits_slow)."]
+    gateway(control, guard_failure="baselines")  # it serves, and goes by the last good ones
+    assert reasons(control) == []
+    (told,) = control.get("/api/system/status").json["gateways"]
+    assert told["guard_failure"] == "baselines"
+    assert "ultimate_guard_failing 1" in control.get("/metrics").text
     gateway(control, draining=True)
     assert reasons(control) == ["All gateways are leaving."]
     gateway(control, slot=1, token="t1")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,12 @@ from tests.gateway.gateways import GPT, OPENAI, Answer, Gateway, ask
 from tests.gateway.limited import open_store
 from tests.harness import wait_until
 from ultimate_lib import baseline
-from ultimate_lib.access import keys
+from ultimate_lib.access import cooldowns, keys
 from ultimate_lib.access.key_cache import KeyCache
 from ultimate_lib.clock import SystemClock
 from ultimate_lib.guard import known
-from ultimate_lib.guard.known import Known
+from ultimate_lib.guard.known import WEEK_H, Known, Rate
+from ultimate_lib.settings import load
 
 CLOCK = SystemClock()
 USUAL_OUTPUT, RUNAWAY_OUTPUT = 100, 1_000_000  # $0.000063 and $0.60 at gpt-4o-mini's price
@@ -46,11 +48,17 @@ def usual(key_id: str, *, model: str = GPT, cost: float = 63e-6, tokens: float =
     )  # fmt: skip
 
 
-def teach(folder: Path, *rows: Known) -> int:
+def teach(folder: Path, *rows: Known, rates: Sequence[Rate] = ()) -> int:
     """Write what the worker would have learnt, and return when it was made."""
     made_us = CLOCK.now_us()
-    known.write(folder / "run", known.About(made_us=made_us, after_days=14, after_calls=500), rows)
+    known.write(folder / "run", known.About(made_us=made_us, after_days=14, after_calls=500), rows, rates)
     return made_us
+
+
+def rate(key_id: str, *, minute: float | None = None, day: float | None = None, ripe: bool = True) -> Rate:
+    """Return how quickly a key usually spends."""
+    ripe_us = CLOCK.now_us() - DAY_US if ripe else None
+    return Rate(key_id=key_id, usual_usd=(minute, None, day), shares=[1.0] * WEEK_H, ripe_us=ripe_us)
 
 
 def told(gateway: Gateway) -> dict[str, Any]:
@@ -59,9 +67,9 @@ def told(gateway: Gateway) -> dict[str, Any]:
     return next((one for one in shots if one["pid"] == gateway.pid), {})
 
 
-def taught(gateway: Gateway, *rows: Known) -> None:
+def taught(gateway: Gateway, *rows: Known, rates: Sequence[Rate] = ()) -> None:
     """Write it, and wait until the gateway goes by it."""
-    made_us = teach(gateway.folder, *rows)
+    made_us = teach(gateway.folder, *rows, rates=rates)
     wait_until(lambda: told(gateway).get("baselines_us") == made_us, 8)
 
 
@@ -81,6 +89,15 @@ def set_guard(folder: Path, owner: str, key_id: str, action: str | None) -> None
         admin = KeyCache(store, CLOCK).lookup(owner)
         assert admin is not None
         keys.set_guard(store, CLOCK, admin, key_id, action)
+
+
+def end(gateway: Gateway, key_id: str, model: str = GPT) -> None:
+    """End a cool-down as an administrator does."""
+    settings = load(environ={}, overrides={"data.folder": str(gateway.folder)})
+    with open_store(gateway.folder) as store:
+        admin = KeyCache(store, CLOCK).lookup(gateway.key)
+        assert admin is not None
+        cooldowns.end(store, CLOCK, settings, admin, cooldowns.id_of(key_id, model))
 
 
 def send(gateway: Gateway, secret: str, headers: dict[str, str] | None = None, **members: Any) -> Answer:

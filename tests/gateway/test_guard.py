@@ -19,7 +19,9 @@ from tests.gateway.guarded import (
     RUNAWAY_OUTPUT,
     USUAL_OUTPUT,
     completion,
+    end,
     make_key,
+    rate,
     send,
     set_guard,
     taught,
@@ -321,3 +323,71 @@ def test_a_log_with_foreign_lines_still_tells_the_others(start: Start, upstream:
     wait_until(lambda: told(gateway).get("guard_failure") == "guard_log", 8)
     gateway = start()
     assert send(gateway, secret).status == 429
+
+
+def test_a_key_that_spends_too_quickly_for_its_hour_is_refused_until_that_rolls_off(
+    start: Start, upstream: Scripted
+) -> None:
+    gateway = start()
+    secret, key_id = make_key(gateway.folder, gateway.key)
+    watched, watched_id = make_key(gateway.folder, gateway.key, guard="observe")
+    young, young_id = make_key(gateway.folder, gateway.key)
+    small, small_id = make_key(gateway.folder, gateway.key)
+    taught(
+        gateway,
+        rates=[
+            rate(key_id, minute=1.0),
+            rate(watched_id, day=1.0),
+            rate(young_id, minute=1.0, ripe=False),
+            rate(small_id, minute=0.000001),
+        ],
+    )
+    cost(upstream, RUNAWAY_OUTPUT)  # $0.60
+    assert [send(gateway, secret).status for _ in range(3)] == [200, 200, 429]
+    refused = send(gateway, secret, model="gpt-4o")
+    assert (
+        "$1.20 spent in the last minute; usual at this hour of the week is at most $1.00"
+        in (refused.json["error"]["message"])
+    )
+    assert refused.headers["retry-after"] == "5"
+    assert [send(gateway, one).status for one in (watched, young) for _ in range(3)] == [200] * 6
+    cost(upstream, USUAL_OUTPUT)
+    assert [send(gateway, small).status for _ in range(3)] == [200] * 3  # below the floor
+    marked = [row.anomaly_action for row in gateway.rows() if row.key_id == watched_id]
+    assert sorted(map(str, marked)) == ["None", "None", "block"]
+    assert {row.anomaly_action for row in gateway.rows() if row.key_id == young_id} == {None}
+
+
+@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGKILL])
+def test_what_was_spent_outlives_the_process(start: Start, upstream: Scripted, sign: int) -> None:
+    gateway = start("max_usd_per_day = 0.5")
+    cost(upstream, RUNAWAY_OUTPUT)
+    assert send(gateway, gateway.key).status == 200
+    kept = gateway.folder / "run" / "guard-spend-0.json"
+    if sign == signal.SIGKILL:
+        wait_until(kept.exists, 15)  # it is kept every ten seconds
+    os.kill(gateway.pid, sign)
+    gateway.process.wait(15)
+    assert kept.stat().st_mode & 0o777 == 0o600
+    gateway = start("max_usd_per_day = 0.5")
+    assert send(gateway, gateway.key).status == 429
+    os.kill(gateway.pid, signal.SIGKILL)
+    gateway.process.wait(15)
+    kept.write_bytes(b"garbage")
+    gateway = start("max_usd_per_day = 0.5")
+    assert send(gateway, gateway.key).status == 200
+
+
+def test_who_ends_a_cool_down_lets_the_key_go_on_though_it_has_spent_much(start: Start, upstream: Scripted) -> None:
+    gateway = start()
+    secret, key_id = make_key(gateway.folder, gateway.key)
+    taught(gateway, usual(key_id), rates=[rate(key_id, day=1.5)])
+    cost(upstream, RUNAWAY_OUTPUT)
+    assert [send(gateway, secret).status for _ in range(4)] == [200, 200, 200, 429]
+    end(gateway, key_id)
+    cost(upstream, USUAL_OUTPUT)
+    wait_until(lambda: send(gateway, secret).status == 200, 8)
+    os.kill(gateway.pid, signal.SIGKILL)
+    gateway.process.wait(15)
+    gateway = start()
+    assert send(gateway, secret).status == 200

@@ -104,7 +104,7 @@ class Live:
     def __init__(self, folder: Path, action: str, start_us: int) -> None:
         told = load(environ={}, overrides={"data.folder": str(folder), "guard.anomalies": 2})
         self.clock = SteppedClock(to_datetime(start_us))
-        self.state: Any = SimpleNamespace(settings=told, clock=self.clock, book=None)
+        self.state: Any = SimpleNamespace(settings=told, clock=self.clock, book=None, slot=0)
         self.principal: Any = SimpleNamespace(guard=action, permissions=frozenset())
         self.guard = Guard(self.state)
 

@@ -76,6 +76,10 @@ def test_what_is_learnt_is_ripe_after_both_days_and_calls(world: World) -> None:
     assert one.usual_usd is not None
     assert 0.02 < one.usual_usd < 2
     assert one.usual_tokens is not None
+    told = known.read(world.settings.run_dir)
+    assert told is not None
+    assert told.rates["k"].ripe_us == one.ripe_us
+    assert told.rates["k"].usual_usd[1] is not None
     assert known.path(world.settings.run_dir).stat().st_mode & 0o777 == 0o600
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+WEEK_H = 168
 FORMAT: Literal["ultimate-baselines-1"] = "ultimate-baselines-1"
 MOST = 20_000
 """How many pairs of key and model are kept, those called last; a gateway holds about a kilobyte of each."""
@@ -41,6 +42,18 @@ class Known(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     usual_tokens: float | None
 
 
+class Rate(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
+    """The most that a key usually spends in a minute, an hour and a day; null: too little is known.
+
+    Of minutes and hours it is meant for an hour of the week with the share 1, the first being Monday, 0 h UTC.
+    """
+
+    key_id: str
+    usual_usd: tuple[float | None, float | None, float | None]
+    shares: list[float]  # of the 168 hours
+    ripe_us: int | None = None  # from when on it can be blocked
+
+
 class About(msgspec.Struct, frozen=True, kw_only=True):
     """The first line."""
 
@@ -50,6 +63,7 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
     after_days: int  # what the worker went by
     after_calls: int
     rows: int = 0
+    rates: int = 0  # further lines
     crc: int = 0  # of all that follows
 
 
@@ -58,10 +72,12 @@ class Baselines(NamedTuple):
 
     about: About
     known: dict[tuple[str, str], Known]  # by key's id and model
+    rates: dict[str, Rate]  # by key's id
 
 
 _about = msgspec.json.Decoder(About)
 _known = msgspec.json.Decoder(Known)
+_rate = msgspec.json.Decoder(Rate)
 
 
 def path(run_dir: Path) -> Path:
@@ -69,11 +85,12 @@ def path(run_dir: Path) -> Path:
     return run_dir / "baselines.jsonl"
 
 
-def write(run_dir: Path, about: About, known: Iterable[Known]) -> None:
+def write(run_dir: Path, about: About, known: Iterable[Known], rates: Iterable[Rate] = ()) -> None:
     """Put a file in the place of the last one; for this user's eyes alone. Raises OSError."""
     lines = [msgspec.json.encode(one) + b"\n" for one in known]
-    body = b"".join(lines)
-    head = msgspec.structs.replace(about, rows=len(lines), crc=zlib.crc32(body))
+    more = [msgspec.json.encode(one) + b"\n" for one in rates]
+    body = b"".join((*lines, *more))
+    head = msgspec.structs.replace(about, rows=len(lines), rates=len(more), crc=zlib.crc32(body))
     run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     making = run_dir / f".baselines.{secrets.token_hex(4)}"
     fd = os.open(making, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -97,13 +114,15 @@ def read(run_dir: Path) -> Baselines | None:
     head, _, body = data.partition(b"\n")
     try:
         about = _about.decode(head)
-        rows = [_known.decode(line) for line in body.split(b"\n") if line]
-        if len(rows) != about.rows or zlib.crc32(body) != about.crc:
+        lines = body.split(b"\n")[:-1]
+        if len(lines) != about.rows + about.rates or zlib.crc32(body) != about.crc:
             raise ValueError("it is not whole")  # noqa: TRY301 - told as all else that is wrong with it
+        rows = [_known.decode(line) for line in lines[: about.rows]]
+        rates = [_rate.decode(line) for line in lines[about.rows :]]
     except (msgspec.DecodeError, ValueError, OverflowError) as error:  # a ValidationError is a DecodeError
         raise Corrupt(
             f"baselines.jsonl of the run folder cannot be read ({error}).",
             hint="The worker makes another within a minute or two; `ultimate-proxy doctor` tells whether it runs.",
             code="baselines",
         ) from error
-    return Baselines(about, {(one.key_id, one.model): one for one in rows})
+    return Baselines(about, {(one.key_id, one.model): one for one in rows}, {one.key_id: one for one in rates})

@@ -2,87 +2,118 @@
 
 from __future__ import annotations
 
-from array import array
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 _SECOND_US = 1_000_000
 
 
 class Window(NamedTuple):
-    """A span that ends now, cut into parts of equal length."""
+    """A span that ends now, cut into parts of equal length. A part of one window is whole parts of the one before."""
 
     name: str
     part_us: int
     parts: int
 
-    @property
-    def seconds(self) -> float:
-        """The span's length."""
-        return self.part_us * self.parts / _SECOND_US
 
-
-MINUTE = Window("minute", 5 * _SECOND_US, 12)
-HOUR = Window("hour", 300 * _SECOND_US, 12)
-DAY = Window("day", 3600 * _SECOND_US, 24)
-WINDOWS = (MINUTE, HOUR, DAY)
+WINDOWS = (
+    Window("minute", 5 * _SECOND_US, 12),
+    Window("hour", 300 * _SECOND_US, 12),
+    Window("day", 3600 * _SECOND_US, 24),
+)
+Kept = dict[str, list[tuple[int, int, int]]]
+"""Key → (window, part, nano-dollars), as it is kept over a restart."""
+_FINEST_US = WINDOWS[0].part_us
 _MOST_KEYS = 20_000
 
 
 class _Rolling:
-    """The sum of a window; one part more than it has, so that never too little is counted."""
+    """One key's sums: a part more than each window has, so that never too little is counted."""
 
-    __slots__ = ("_last", "_parts", "_window", "total")
+    __slots__ = ("last", "parts", "totals")
 
-    def __init__(self, window: Window) -> None:
-        self._window = window
-        self._parts = array("q", bytes(8 * (window.parts + 1)))
-        self._last = 0
-        self.total = 0
+    def __init__(self, place: int) -> None:
+        self.last = place  # in parts of the finest window
+        self.parts = [[0] * (window.parts + 1) for window in WINDOWS]
+        self.totals = [0] * len(WINDOWS)
 
-    def roll(self, now_us: int) -> None:
-        place = now_us // self._window.part_us
-        steps = place - self._last
-        if steps <= 0:
-            return
-        size = len(self._parts)
-        for step in range(min(steps, size)):
-            at = (place - step) % size
-            self.total -= self._parts[at]
-            self._parts[at] = 0
-        self._last = place
+    def roll(self, place: int) -> None:
+        """Leave out what is too old at a later place."""
+        for number, window in enumerate(WINDOWS):
+            parts = self.parts[number]
+            before, now = (at * _FINEST_US // window.part_us for at in (self.last, place))
+            for at in range(max(before + 1, now - len(parts) + 1), now + 1):
+                self.totals[number] -= parts[at % len(parts)]
+                parts[at % len(parts)] = 0
+        self.last = place
 
-    def add(self, now_us: int, amount: int) -> None:
-        self.roll(now_us)
-        at = now_us // self._window.part_us
-        if at > self._last - len(self._parts):  # a clock that has gone back far adds to the present part
-            self._parts[at % len(self._parts)] += amount
-        else:
-            self._parts[self._last % len(self._parts)] += amount
-        self.total += amount
+    def put(self, number: int, at: int, amount: int) -> None:
+        parts = self.parts[number]
+        parts[at % len(parts)] += amount
+        self.totals[number] += amount
 
 
 class Spend:
-    """What each key has spent lately, in nano-dollars; keys that have not called longest are forgotten first."""
+    """What each key has spent lately, in nano-dollars; keys that have not spent longest are forgotten first."""
 
     def __init__(self) -> None:
-        self._keys: dict[str, tuple[_Rolling, ...]] = {}
+        self._keys: dict[str, _Rolling] = {}
 
     def add(self, key_id: str, now_us: int, amount: int) -> None:
         """Add what a call has cost."""
-        rolling = self._keys.pop(key_id, None)
-        if rolling is None:
-            rolling = tuple(_Rolling(window) for window in WINDOWS)
-            if len(self._keys) >= _MOST_KEYS:
-                del self._keys[next(iter(self._keys))]
-        self._keys[key_id] = rolling  # the last one now
-        for one in rolling:
-            one.add(now_us, amount)
+        rolling = self._of(key_id, now_us // _FINEST_US)
+        for number, window in enumerate(WINDOWS):
+            rolling.put(number, rolling.last * _FINEST_US // window.part_us, amount)
 
-    def within(self, key_id: str, now_us: int) -> tuple[int, ...]:
+    def within(self, key_id: str, now_us: int) -> Sequence[int]:
         """Return what a key has spent in each of `WINDOWS`."""
         rolling = self._keys.get(key_id)
         if rolling is None:
             return (0,) * len(WINDOWS)
-        for one in rolling:
-            one.roll(now_us)
-        return tuple(one.total for one in rolling)
+        if now_us // _FINEST_US > rolling.last:
+            rolling.roll(now_us // _FINEST_US)
+        return rolling.totals
+
+    def _of(self, key_id: str, place: int) -> _Rolling:
+        rolling = self._keys.get(key_id)
+        if rolling is not None and place <= rolling.last:  # a clock that has gone back adds to the present part
+            return rolling
+        if rolling is None:
+            rolling = _Rolling(place)
+            if len(self._keys) >= _MOST_KEYS:
+                del self._keys[next(iter(self._keys))]
+        else:
+            rolling.roll(place)
+            del self._keys[key_id]
+        self._keys[key_id] = rolling  # the last one now
+        return rolling
+
+    def kept(self) -> Kept:
+        """Return all sums, to be kept over a restart."""
+        found: Kept = {}
+        for key_id, rolling in list(self._keys.items()):
+            rows = []
+            for number, window in enumerate(WINDOWS):
+                parts, now = rolling.parts[number], rolling.last * _FINEST_US // window.part_us
+                rows += [
+                    (number, at, parts[at % len(parts)])
+                    for at in range(now - window.parts, now + 1)
+                    if parts[at % len(parts)]
+                ]
+            if rows:
+                found[key_id] = rows
+        return found
+
+    def take(self, kept: Mapping[str, Sequence[tuple[int, int, int]]], now_us: int) -> None:
+        """Add sums that were kept; what is too old by now is left out."""
+        for key_id, rows in kept.items():
+            rolling = self._of(key_id, now_us // _FINEST_US)
+            for number, at, amount in rows:
+                if not 0 <= number < len(WINDOWS):
+                    continue
+                window = WINDOWS[number]
+                now = rolling.last * _FINEST_US // window.part_us
+                if now - window.parts <= at <= now:
+                    rolling.put(number, at, amount)

@@ -57,6 +57,17 @@ def large_input(tokens: int, usual: float) -> Reason:
     )
 
 
+def spend(window: str, spent_usd: float, usual: float, after_s: float) -> Reason:
+    """Return why a call of a key that spends too quickly is refused."""
+    value = f"{usd(spent_usd)} spent in the last {window}"
+    return Reason(
+        f"{value}, usual at most {usd(usual)}",
+        f"This key has {value}; usual at this hour of the week is at most {usd(usual)}. "
+        "It goes on as that rolls off.",
+        after_s,
+    )
+
+
 def cap(name: str, value: str, most: str, after_s: float | None = None) -> Reason:
     """Return why a call beyond one of the settings' caps is refused."""
     return Reason(

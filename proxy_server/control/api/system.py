@@ -39,6 +39,7 @@ class Gateway(Struct, kw_only=True):
     connections: int
     draining: bool
     journal_failure: str | None
+    guard_failure: str | None  # why the guard goes by what it knew before
 
 
 class Status(Struct, kw_only=True):
@@ -107,6 +108,7 @@ def status(bench: Workbench, _caller: Caller, _: Nothing) -> Status:
                 connections=shot.connections,
                 draining=shot.draining,
                 journal_failure=shot.journal_failure,
+                guard_failure=shot.guard_failure,
             )
             for shot in health.seen.fresh
         ],

@@ -173,6 +173,9 @@ def _question(key: api.GuardedKey, pairs: list[api.GuardedPair], rule: api.Guard
         if ripe
         else f"No model of '{key.name}' is known well enough yet: nothing is refused until then."
     )
+    marked = sum(one.marked for one in pairs)
+    if marked:
+        had += f" {shown.count(marked)} calls were marked at the time as to be refused, for cost, input or spend."
     cooling = any(one.cooldown is not None for one in pairs)
     now = " A cool-down is under way: calls are refused from now on." if cooling else ""
     return (

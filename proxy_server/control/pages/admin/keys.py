@@ -71,6 +71,7 @@ def keys(bench: Workbench, caller: Caller, asked: Asked) -> Page:
         },
         "teams": who.teams,
         "manages": "keys:manage" in who.permissions,
+        "may_guard": "settings:manage" in who.permissions,
         "own_id": who.user_id,
         "anthropic_url": base,
         "openai_url": f"{base}/v1",
