@@ -36,6 +36,7 @@ _MOST_GAPS = 1 / 3
 _CYCLES = {"hour": (24, 168), "day": (7,)}
 _FEWEST_CYCLES = 3
 _AROUND, _FAR_OFF = 4, 8.0
+_ENOUGH_ORIGINS = 4
 _FREEDOM = 4.0  # of Student's distribution, from which paths take their size: origins are few
 
 
@@ -167,7 +168,7 @@ def _product(volume: Forecast, tokens: Floats, costs: Floats, step: families.Ste
         lower={level: np.maximum(low, 0) for level, (low, _) in edges.items()},
         upper={level: high for level, (_, high) in edges.items()},
         naive=np.resize(series[-_SEASON[step] :], len(point)),
-        paths=np.maximum(intervals.paths(point, missed, count=PATHS, freedom=_FREEDOM), 0),
+        paths=np.maximum(_paths(point, missed, series), 0),
         method=f"tokens at the recent cost of a token; tokens: {volume.method}",
         members=volume.members,
         accuracy=_accuracy(series, missed, origins, tuple(volume.lower)),
@@ -177,19 +178,32 @@ def _product(volume: Forecast, tokens: Floats, costs: Floats, step: families.Ste
 
 
 def _plan(length: int, horizon: int, step: families.Step) -> tuple[int, list[int]] | None:
-    """Return the backtest's horizon and origins, or None when there is too little for any."""
-    wanted = min(horizon, _BACKTESTED[step])
+    """Return the backtest's horizon and origins, or None when there is too little for any.
+
+    Where the history is long enough the origins are whole seasons before now: at the same hour, or on the same weekday,
+    so that what a step missed before is what that hour or weekday is missed by.
+    """
+    season, wanted = _SEASON[step], min(horizon, _BACKTESTED[step])
     if step == "hour":
         rich = length - 5 * families.DAY - families.FEWEST_HOURS
         if rich >= families.DAY:
             wanted = min(wanted, rich)
-            return wanted, backtest.origins(length, wanted, families.DAY, families.FEWEST_HOURS)
-        wanted, spacing, least = min(wanted, max(length // 4, families.DAY)), families.DAY // 2, 3 * families.DAY
+            return wanted, backtest.origins(length, wanted, families.DAY, families.FEWEST_HOURS, season=season)
+        wanted, spacing, least = min(wanted, max(length // 4, families.DAY)), families.DAY // 2, [families.FEWEST_HOURS, 3 * families.DAY]
     else:
         wanted = min(wanted, max(length // 6, _FEWEST_BACKTESTED[step]))
-        spacing, least = max(wanted // 4, 1), 2 * _SEASON[step]
-    origins = backtest.origins(length, wanted, spacing, least)
+        spacing, least = max(wanted // 4, 1), list(families.FEWEST_DAYS)
+    for enough in least:
+        origins = backtest.origins(length, wanted, _whole(spacing, season), enough, season=season)
+        if len(origins) >= _ENOUGH_ORIGINS:
+            return wanted, origins
+    origins = backtest.origins(length, wanted, spacing, least[-1])
     return (wanted, origins) if len(origins) > 1 else None
+
+
+def _whole(steps: int, season: int) -> int:
+    """Return the next number of steps that is whole seasons."""
+    return -(-steps // season) * season
 
 
 def _by_family(
@@ -210,11 +224,10 @@ def _by_family(
         lower={level: low for level, (low, _) in edges.items()},
         upper={level: high for level, (_, high) in edges.items()},
         naive=np.resize(series[-family.season :], horizon),
-        paths=intervals.paths(
+        paths=_paths(
             together.ahead,
             missed._replace(actual=np.array([usual[origin : origin + tested] for origin in origins])),
-            count=PATHS,
-            freedom=_FREEDOM,
+            usual,
         ),
         method=f"{how} of {len(names)} methods, weighted by their backtest ({family.name})",
         members=tuple((names[at], float(together.weights[at])) for at in order),
@@ -222,6 +235,11 @@ def _by_family(
         notes=(f"{_count(odd, step)} far from the usual value: left out of the learning.",) if odd else (),
         missed=missed,
     )
+
+
+def _paths(ahead: Floats, missed: intervals.Missed, series: Floats) -> Floats:
+    total = intervals.of_totals(series, missed, min(len(ahead), missed.actual.shape[1]))
+    return intervals.paths(ahead, missed, total=total, count=PATHS, freedom=_FREEDOM)
 
 
 def _accuracy(series: Floats, missed: intervals.Missed, origins: list[int], levels: Sequence[float]) -> Accuracy:

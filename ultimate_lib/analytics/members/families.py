@@ -29,6 +29,8 @@ DAY, WEEK = 24, 168
 YEAR_DAYS = 364
 FEWEST_HOURS = 2 * WEEK + DAY
 """What weekly differences and the lags of a week need before an origin."""
+FEWEST_DAYS = (YEAR_DAYS + 28, 63, 14)
+"""What the families of days need before an origin, the richest first."""
 
 _HOUR_GRID = Grid((0.05, 0.2, 0.5, 0.9), (0.0, 0.1), (0.05, 0.2, 0.5), (0.8, 0.98))
 _DAY_GRID = Grid((0.02, 0.05, 0.1, 0.2, 0.4), (0.0, 0.05), (0.02, 0.1, 0.2), (0.9, 0.99))
@@ -60,9 +62,8 @@ def of(step: Step, first: int) -> Family:
     """Return the family for a series whose first backtest origin is at `first`."""
     if step == "hour":
         return _HOURLY if first >= FEWEST_HOURS else _FEW_HOURS
-    if first >= YEAR_DAYS + 28:
-        return _DAILY_WITH_YEAR
-    return _DAILY if first >= 63 else _FEW_DAYS  # noqa: PLR2004 - nine weeks, the longest lag and some to learn from
+    year, weeks, _ = FEWEST_DAYS
+    return _DAILY_WITH_YEAR if first >= year else _DAILY if first >= weeks else _FEW_DAYS
 
 
 def scaled(
@@ -241,7 +242,7 @@ _FEW_HOURS = Family(
     season=DAY,
     power=3.0,
     mean=False,
-    calibration=Calibration(1.4, 1.8, 0.0),
+    calibration=Calibration(1.4, 1.8, 0.0, 1.4),
     scale="log",
     each={
         "regression on lags": _ridge(Terms((1, 2, 3, 24, 25)), 1.0),
