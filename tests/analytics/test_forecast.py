@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ultimate_lib.analytics import backtest, intervals, prices
-from ultimate_lib.analytics.forecast import FEWEST, LEVELS, forecast, of_cost
+from ultimate_lib.analytics.cleaning import FEWEST
+from ultimate_lib.analytics.forecast import LEVELS, forecast, of_cost
 from ultimate_lib.analytics.members import families, linear, smoothing
 from ultimate_lib.errors import Invalid, NotEnoughData, UltimateError
 
@@ -134,7 +135,7 @@ def test_infinite_values_are_refused() -> None:
 
 
 def test_with_little_history_the_level_is_told_and_that_nothing_was_tested() -> None:
-    found = forecast(days(8), 7, step="day")
+    found = forecast(days(6), 7, step="day")
     assert found.accuracy is None
     assert found.method == "level of the last values"
     assert "too few to test" in " ".join(found.notes)

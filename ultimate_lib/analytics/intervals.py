@@ -171,7 +171,10 @@ def _repeated(series: Floats, season: int, steps: int) -> tuple[Floats, NDArray[
     if not depths or len(origins) < _FEWEST_TOTALS:
         return np.empty((0, steps)), np.empty(0, dtype=np.intp)
     back = origins[:, None] + ahead % season
-    came, cycles = series[origins[:, None] + ahead], (series[back - season * turn] for turn in range(1, depths[-1] + 1))
+    came, cycles = (
+        series[origins[:, None] + ahead],
+        (series[back - season * turn] for turn in range(1, depths[-1] + 1)),
+    )
     sums = np.cumsum(np.array(list(cycles)), axis=0)
     missed = [came - sums[depth - 1] / depth for depth in depths]
     return min(missed, key=lambda one: float((one.sum(axis=1) ** 2).mean())), origins

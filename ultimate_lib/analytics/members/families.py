@@ -29,8 +29,8 @@ DAY, WEEK = 24, 168
 YEAR_DAYS = 364
 FEWEST_HOURS = 2 * WEEK + DAY
 """What weekly differences and the lags of a week need before an origin."""
-FEWEST_DAYS = (YEAR_DAYS + 28, 63, 14)
-"""What the families of days need before an origin, the richest first."""
+FEWEST: dict[Step, tuple[int, ...]] = {"hour": (FEWEST_HOURS, 3 * DAY, DAY), "day": (YEAR_DAYS + 28, 63, 14, 7)}
+"""What the families need before an origin, the richest first."""
 
 _HOUR_GRID = Grid((0.05, 0.2, 0.5, 0.9), (0.0, 0.1), (0.05, 0.2, 0.5), (0.8, 0.98))
 _DAY_GRID = Grid((0.02, 0.05, 0.1, 0.2, 0.4), (0.0, 0.05), (0.02, 0.1, 0.2), (0.9, 0.99))
@@ -60,10 +60,8 @@ class Family(NamedTuple):
 
 def of(step: Step, first: int) -> Family:
     """Return the family for a series whose first backtest origin is at `first`."""
-    if step == "hour":
-        return _HOURLY if first >= FEWEST_HOURS else _FEW_HOURS
-    year, weeks, _ = FEWEST_DAYS
-    return _DAILY_WITH_YEAR if first >= year else _DAILY if first >= weeks else _FEW_DAYS
+    by_need = {"hour": (_HOURLY, _FEW_HOURS, _FIRST_HOURS), "day": (_DAILY_WITH_YEAR, _DAILY, _FEW_DAYS, _FIRST_DAYS)}
+    return next(family for family, least in zip(by_need[step], FEWEST[step], strict=True) if first >= least)
 
 
 def scaled(
@@ -342,3 +340,26 @@ _FEW_DAYS = Family(
         "mean of the weeks": _mean(7, 4, 0.7),
     },
 )
+
+
+def _first(name: str, season: int) -> Family:
+    """Return what is tried when there has been a cycle and little more: its repetition, and the level."""
+    cycle = {DAY: "day", 7: "week"}[season]
+    return Family(
+        name=name,
+        season=season,
+        power=2.0,
+        mean=False,
+        calibration=Calibration(1.4, 1.8, 0.0, 1.4),
+        scale="root",
+        each={f"profile of the {cycle}": _profile(season, 2, season, median=False, damping=0.95)},
+        both={},
+        plain={
+            f"last {cycle} again": _naive(season),
+            f"mean of the {cycle}s": _mean(season, 2, 1.0),
+            "mean of the last values": _mean(1, season, 0.95),
+        },
+    )
+
+
+_FIRST_HOURS, _FIRST_DAYS = _first("first hours", DAY), _first("first days", 7)
