@@ -86,7 +86,7 @@ def forecast(
     """Forecast `horizon` steps of a series with one value a step, oldest first; NaN marks a gap.
 
     `floor` is what no value falls below (None: nothing). `prior` is what the days of the week are like in other
-    traffic, seven numbers from the weekday of `values[0]` on: heeded by days that have had less than two weeks. Raises
+    traffic, seven numbers from the weekday of `values[0]` on: heeded while days have had less than two weeks. Raises
     `NotEnoughData` when there is too little to learn from, and `Invalid` for infinite values or a horizon out of
     reason.
     """
@@ -118,12 +118,17 @@ def forecast(
 
 
 def of_cost(
-    tokens: Sequence[float] | Floats, costs: Sequence[float] | Floats, horizon: int, *, step: families.Step
+    tokens: Sequence[float] | Floats,
+    costs: Sequence[float] | Floats,
+    horizon: int,
+    *,
+    step: families.Step,
+    prior: Floats | None = None,
 ) -> Forecast:
     """Forecast cost: by itself, or as tokens times the recent cost of a token, whichever the backtest says is better.
 
     Both series have one value a step. Where the cost of a token has changed for good, what came before is counted at
-    the cost of today, and told in `notes`. Raises as `forecast`.
+    the cost of today, and told in `notes`. `prior` as in `forecast`, which also says what is raised.
     """
     costs, tokens = np.asarray(costs, dtype=float), np.asarray(tokens, dtype=float)
     if len(costs) != len(tokens):
@@ -134,9 +139,9 @@ def of_cost(
         "what came before counts at the cost of today."
         for at, ratio in changes
     )
-    alone = forecast(costs, horizon, step=step)
+    alone = forecast(costs, horizon, step=step, prior=prior)
     try:
-        made = _product(forecast(tokens, horizon, step=step), tokens, costs, step)
+        made = _product(forecast(tokens, horizon, step=step, prior=prior), tokens, costs, step)
     except NotEnoughData:
         made = None
     if made is None or made.accuracy is None or alone.accuracy is None:
@@ -183,8 +188,8 @@ def _product(volume: Forecast, tokens: Floats, costs: Floats, step: families.Ste
 def _plan(length: int, horizon: int, step: families.Step) -> tuple[int, list[int]] | None:
     """Return the backtest's horizon and origins, or None when there is too little for any.
 
-    Where the history is long enough the origins are whole seasons before now: at the same hour or on the same weekday,
-    for an hour or a weekday errs like itself.
+    Where the history is long enough the origins are whole seasons before now, at the same hour or weekday:
+    those err alike.
     """
     season, longest = _SEASON[step], min(horizon, _BACKTESTED[step])
     if step == "hour":

@@ -24,6 +24,7 @@ _ROOM = 2.5  # times the cycles that are repeated must have been
 _FEWEST_TOTALS = 2
 _PRIOR_TOTALS = 6.0  # as many as a backtest has: both count the same
 _MOST_FACTOR = 3.0
+_FEWEST_ADAPTED = 2  # origins that give an interval for the next
 
 
 class Calibration(NamedTuple):
@@ -31,6 +32,8 @@ class Calibration(NamedTuple):
 
     `near` and `far` widen the 80 % and the 95 % interval: few, overlapping origins tell too little of the future.
     `whole` widens totals, whose errors `of_totals` tells from the whole history where there is one.
+    `later` is how errors grow with the steps beyond what the backtest shows, whose origins overlap: each saw part of
+    what the one before had to forecast. `adapts` is how much a width moves with the share of values that it missed.
     `robust` is how far a quantile leans on the median residual, as a normal's would: single odd days then widen less.
     """
 
@@ -38,6 +41,8 @@ class Calibration(NamedTuple):
     far: float
     robust: float
     whole: float = 1.0
+    later: float = 0.0
+    adapts: float = 0.0
 
     def widening(self, level: float) -> float:
         """Return the factor for a level: on a line through both, by the normal quantile."""
@@ -67,17 +72,18 @@ class Spread(NamedTuple):
     standard: Floats  # (origins, backtest's steps)
 
 
-def measured(residuals: Floats, season: int, horizon: int) -> Spread:
+def measured(residuals: Floats, season: int, horizon: int, *, later: float = 0.0) -> Spread:
     """Return the spread of residuals (origins, steps), oldest origin first, drawn on to `horizon` steps.
 
-    The scale is smoothed over neighbouring steps and the same step of other seasons.
+    The scale is smoothed over neighbouring steps and the same step of other seasons; `later` as in `Calibration`.
     """
     heed = _heed(len(residuals))
     size = heed @ np.abs(residuals)
     scale = _smooth(size, season)
     scale = (1 - _LEVELLED) * scale + _LEVELLED * scale.mean()
     scale = np.maximum(scale, 1e-9 * (np.abs(residuals).max() or 1.0) + 1e-300)
-    return Spread(_drawn_on(scale, season, horizon), residuals / scale)
+    growth = (np.arange(len(scale)) + season / 2) ** later
+    return Spread(_drawn_on(scale * growth / growth.mean(), season, horizon), residuals / scale)
 
 
 def half_width(spread: Spread, level: float, calibration: Calibration) -> Floats:
@@ -98,10 +104,38 @@ def bounds(ahead: Floats, missed: Missed, levels: Sequence[float]) -> dict[float
 
     Where all values are positive the bounds are the mean of those by differences and those by ratios.
     """
+    moved = _adapted(missed, levels)
+    return {
+        level: (ahead - moved[level] * (ahead - low), ahead + moved[level] * (high - ahead))
+        for level, (low, high) in _conformal(ahead, missed, levels).items()
+    }
+
+
+def _adapted(missed: Missed, levels: Sequence[float]) -> dict[float, float]:
+    """Return a factor by level: how each origin's values fell into the interval that those before it gave.
+
+    This is adaptive conformal inference (Gibbs and Candes, 2021) on the logarithm of the width, replayed from the
+    history: more missed than meant widens, fewer narrow.
+    """
+    moved = dict.fromkeys(levels, 0.0)
+    if not missed.calibration.adapts:
+        return dict.fromkeys(levels, 1.0)
+    for at in range(_FEWEST_ADAPTED, len(missed.actual)):
+        before = missed._replace(held_out=missed.held_out[:at], actual=missed.actual[:at])
+        said, came = missed.held_out[at], missed.actual[at]
+        for level, (low, high) in _conformal(said, before, levels).items():
+            wide = np.exp(moved[level])
+            outside = np.mean((came < said - wide * (said - low)) | (came > said + wide * (high - said)))
+            step = missed.calibration.adapts * (float(outside) / (1 - level) - 1) * min(1.0, 5 * (1 - level))
+            moved[level] = float(np.clip(moved[level] + step, -1, 1))
+    return {level: float(np.exp(by)) for level, by in moved.items()}
+
+
+def _conformal(ahead: Floats, missed: Missed, levels: Sequence[float]) -> dict[float, tuple[Floats, Floats]]:
     held_out, actual, season, calibration = missed
-    plain = measured(actual - held_out, season, len(ahead))
+    plain = measured(actual - held_out, season, len(ahead), later=calibration.later)
     positive = min(ahead.min(), held_out.min(), actual.min()) > 0
-    ratios = measured(np.log(actual / held_out), season, len(ahead)) if positive else None
+    ratios = measured(np.log(actual / held_out), season, len(ahead), later=calibration.later) if positive else None
     found = {}
     for level in levels:
         wide = half_width(plain, level, calibration)
@@ -147,20 +181,21 @@ def of_totals(series: Floats, missed: Missed, steps: int) -> float:
     mere repetition of the last cycle, or of the last few, would have missed all along the history: its totals' errors
     over its steps', at the size of what the backtest missed in a step. Both count by how many totals they rest on.
     """
-    residuals = (missed.actual - missed.held_out)[:, :steps]
-    heed = _heed(len(residuals))
+    residuals, calibration = (missed.actual - missed.held_out)[:, :steps], missed.calibration
+    overlapping = max((steps + missed.season / 2) / (1.5 * missed.season), 1.0) ** calibration.later
+    widen, heed = calibration.whole * overlapping, _heed(len(residuals))
     own, single = float(heed @ residuals.sum(axis=1) ** 2), steps * float(heed @ (residuals**2).mean(axis=1))
     plain, origins = _repeated(series, missed.season, steps)
     apart = steps * float((plain**2).mean()) if len(origins) else 0.0
     if not apart:
-        return missed.calibration.whole * float(np.sqrt(own))
+        return widen * float(np.sqrt(own))
     together = float((plain.sum(axis=1) ** 2).mean()) / apart
     latest = plain[origins >= len(series) - steps - len(residuals) * missed.season]
     lately = steps * float((latest**2).mean()) if len(latest) else 0.0
     usual = np.sqrt(apart / lately) if lately else 1.0  # how restless the history was beside the backtest's stretch
     counts = float(np.clip(len(origins) * missed.season / (2 * steps), 1, _PRIOR_TOTALS))
     pooled = (len(residuals) * own + counts * single * together * usual) / (len(residuals) + counts)
-    return missed.calibration.whole * float(np.sqrt(pooled))
+    return widen * float(np.sqrt(pooled))
 
 
 def _repeated(series: Floats, season: int, steps: int) -> tuple[Floats, NDArray[np.intp]]:
@@ -190,7 +225,7 @@ def paths(ahead: Floats, missed: Missed, *, total: float, count: int, freedom: f
     """
     dice = np.random.default_rng(0)
     horizon = len(ahead)
-    spread = measured(missed.actual - missed.held_out, missed.season, horizon)
+    spread = measured(missed.actual - missed.held_out, missed.season, horizon, later=missed.calibration.later)
     most = np.quantile(np.abs(spread.standard), _USUAL)  # one odd hour in the backtest is not to come in every path
     standard = np.clip(spread.standard, -most, most)
     standard -= standard.mean(axis=1, keepdims=True)

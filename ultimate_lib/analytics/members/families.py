@@ -199,7 +199,7 @@ _HOURLY = Family(
     season=DAY,
     power=3.0,
     mean=False,
-    calibration=Calibration(1.13, 1.28, 0.0),
+    calibration=Calibration(1.13, 1.28, 0.0, whole=0.85, later=0.3),
     scale="log",
     each={
         "regression on lags and waves": _ridge(Terms(_WEEK_LAGS, ((24.0, 4), (168.0, 6))), 1.0),
@@ -240,7 +240,7 @@ _FEW_HOURS = Family(
     season=DAY,
     power=3.0,
     mean=False,
-    calibration=Calibration(1.4, 1.8, 0.0, 1.4),
+    calibration=Calibration(1.4, 1.8, 0.0, whole=1.4, later=0.3),
     scale="log",
     each={
         "regression on lags": _ridge(Terms((1, 2, 3, 24, 25)), 1.0),
@@ -289,7 +289,7 @@ _DAILY = Family(
     season=7,
     power=4.0,
     mean=True,
-    calibration=Calibration(0.92, 1.0, 0.6),
+    calibration=Calibration(0.95, 1.0, 0.6, whole=1.1, adapts=0.1),
     scale="root",
     each=_DAILY_EACH,
     both={"Holt-Winters by week": _winters(7, _DAY_GRID)},
@@ -300,7 +300,7 @@ _DAILY_WITH_YEAR = Family(
     season=7,
     power=4.0,
     mean=True,
-    calibration=Calibration(0.92, 1.0, 0.6),
+    calibration=Calibration(0.95, 1.0, 0.6, whole=1.1, adapts=0.1),
     scale="root",
     each=_DAILY_EACH
     | {
@@ -322,7 +322,7 @@ _FEW_DAYS = Family(
     season=7,
     power=1.0,
     mean=False,
-    calibration=Calibration(1.15, 1.6, 0.0),
+    calibration=Calibration(1.15, 1.6, 0.0, whole=1.1),
     scale="root",
     each={
         "profile of the week": _profile(7, 8, 7),
@@ -350,7 +350,7 @@ def _first(name: str, season: int) -> Family:
         season=season,
         power=2.0,
         mean=False,
-        calibration=Calibration(1.4, 1.8, 0.0, 1.4),
+        calibration=Calibration(1.4, 1.8, 0.0, whole=1.4),
         scale="root",
         each={f"profile of the {cycle}": _profile(season, 2, season, median=False, damping=0.95)},
         both={},

@@ -14,7 +14,22 @@ if TYPE_CHECKING:
 
     Floats: TypeAlias = NDArray[np.float64]
 
+_DAYS, _WEEKS = 7, 8
 _WORTH = 2.0  # own cycles that others' shape counts for
+
+
+def week_of(own: Floats, whole: Floats) -> Floats | None:
+    """Return what the days of the week are like in the rest of `whole`, from the weekday of `own[0]` on.
+
+    Both end on the same day. None when the rest has had less than two weeks, or is not known.
+    """
+    rest = whole.copy()
+    rest[len(whole) - len(own) :] -= own
+    rest = rest[-_WEEKS * _DAYS :]
+    if len(rest) < 2 * _DAYS or np.isnan(rest).any() or rest.sum() <= 0:
+        return None
+    weekday = (np.arange(len(rest)) - (len(rest) - len(own))) % _DAYS
+    return np.array([rest[weekday == day].mean() for day in range(_DAYS)])
 
 
 def forecasts(
