@@ -4,9 +4,9 @@
 
 FOLDER is that of `tests.bench.forecast`. At many moments of each series, at the start of a period and within it, the
 very functions that the product calls say what 10 % and 1 % of futures will exceed; then the total comes.
-Days are forecast by their hours; for weeks M4's and ServeGen's are added up to days, as NN5's come. Bounds are 95 % of
-a bootstrap over whole series, and over whole dates where the series share a calendar: what moves all series at once, as
-Christmas does NN5's, is one event and not as many as there are series.
+Days are forecast by their hours; for weeks M4's and ServeGen's are added up to days, as NN5's come. Bounds are 95 %
+of a bootstrap over whole series, and over whole dates where the series share a calendar: what moves all series at
+once, as Christmas does NN5's, is one event and not as many as there are series.
 """
 
 from __future__ import annotations

@@ -188,14 +188,14 @@ def of_totals(series: Floats, missed: Missed, steps: int) -> float:
     plain, origins = _repeated(series, missed.season, steps)
     apart = steps * float((plain**2).mean()) if len(origins) else 0.0
     if not apart:
-        return widen * float(np.sqrt(own))
+        return float(widen * np.sqrt(own))
     together = float((plain.sum(axis=1) ** 2).mean()) / apart
     latest = plain[origins >= len(series) - steps - len(residuals) * missed.season]
     lately = steps * float((latest**2).mean()) if len(latest) else 0.0
     usual = np.sqrt(apart / lately) if lately else 1.0  # how restless the history was beside the backtest's stretch
     counts = float(np.clip(len(origins) * missed.season / (2 * steps), 1, _PRIOR_TOTALS))
     pooled = (len(residuals) * own + counts * single * together * usual) / (len(residuals) + counts)
-    return widen * float(np.sqrt(pooled))
+    return float(widen * np.sqrt(pooled))
 
 
 def _repeated(series: Floats, season: int, steps: int) -> tuple[Floats, NDArray[np.intp]]:
