@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ultimate_lib.analytics import backtest, intervals, prices
-from ultimate_lib.analytics.forecast import FEWEST, LEVELS, forecast, of_cost
-from ultimate_lib.analytics.members import families, linear, smoothing
+from ultimate_lib.analytics.cleaning import FEWEST
+from ultimate_lib.analytics.forecast import LEVELS, forecast, of_cost
+from ultimate_lib.analytics.members import families, linear, pooled, smoothing
 from ultimate_lib.errors import Invalid, NotEnoughData, UltimateError
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ def test_infinite_values_are_refused() -> None:
 
 
 def test_with_little_history_the_level_is_told_and_that_nothing_was_tested() -> None:
-    found = forecast(days(8), 7, step="day")
+    found = forecast(days(6), 7, step="day")
     assert found.accuracy is None
     assert found.method == "level of the last values"
     assert "too few to test" in " ".join(found.notes)
@@ -311,3 +312,112 @@ def test_smoothing_continues_a_cycle_and_a_trend() -> None:
 def test_the_fewest_values_are_enough() -> None:
     for step, fewest in FEWEST.items():
         assert len(forecast(np.arange(1.0, fewest + 1), 3, step=step).point) == 3  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("hours", "season"), [(36, 24), (48, 24), (84, 24)])
+def test_after_a_day_the_days_shape_is_forecast_and_not_a_level(hours: int, season: int) -> None:
+    time = np.arange(hours + season)
+    series = (10 + 8 * np.sin(2 * np.pi * time / season)) * (
+        1 + 0.03 * np.random.default_rng(2).standard_normal(len(time))
+    )
+    found = forecast(series[:hours], season, step="hour")
+    assert np.abs(found.point - series[hours:]).mean() < 1.5  # a level would miss by 5
+    assert found.accuracy is not None
+    assert found.accuracy.origins > 1
+
+
+def test_backtests_begin_at_the_same_hour_and_weekday() -> None:
+    for step, length, horizon, season in (("hour", 900, 12, 24), ("hour", 200, 30, 24), ("day", 300, 4, 7)):
+        series = weekly(length) if step == "hour" else days(length)
+        found = forecast(series, horizon, step=step)  # type: ignore[arg-type] # one of two words
+        assert found.missed is not None
+        begins = [
+            next(at for at in range(length) if np.array_equal(series[at : at + len(row)], row))
+            for row in found.missed.actual
+        ]
+        assert {(length - at) % season for at in begins} == {0}
+
+
+def test_totals_err_as_far_as_they_did_all_along_the_history() -> None:
+    """Two series with the same steps' errors: in one they last for a week, in the other they are each day's own."""
+    widths = []
+    for lasting in (True, False):
+        dice = np.random.default_rng(3)
+        each = dice.standard_normal(420)
+        away = np.repeat(dice.standard_normal(60), 7) if lasting else each
+        found = forecast(20 + 2 * away, 7, step="day")
+        low, high = np.quantile(found.paths.sum(axis=1), [0.1, 0.9])
+        widths.append(high - low)
+    assert widths[0] > 1.5 * widths[1]
+
+
+def test_a_path_twice_as_high_is_as_likely_as_one_half_as_high() -> None:
+    dice = np.random.default_rng(4)
+    series = 100 * np.exp(np.repeat(0.5 * dice.standard_normal(60), 7))
+    found = forecast(series, 7, step="day")
+    low, middle, high = np.quantile(found.paths.sum(axis=1), [0.1, 0.5, 0.9])
+    assert high - middle > 1.15 * (middle - low)
+
+
+def test_others_week_shapes_days_that_have_had_none() -> None:
+    shape = np.array([5.0, 5, 5, 5, 5, 1, 1])
+    own = np.array([50.0, 51, 49, 50, 50])  # Monday to Friday
+    alone, leaning = (forecast(own, 7, step="day", prior=prior).point for prior in (None, shape))
+    assert alone == pytest.approx(np.full(7, 50.0), rel=0.05)
+    assert leaning == pytest.approx(np.r_[10.0, 10, np.full(5, 50.0)], rel=0.05)
+    late = forecast(np.r_[np.nan, np.nan, own], 7, step="day", prior=np.roll(shape, 2)).point
+    assert late == pytest.approx(leaning)
+    nine = np.r_[own, 9.0, 11.0, 50.0, 50.0]
+    assert any("others" in name for name, _ in forecast(nine, 7, step="day", prior=shape).members)
+    weeks = days(60)
+    assert np.array_equal(forecast(weeks, 7, step="day", prior=shape).point, forecast(weeks, 7, step="day").point)
+
+
+def test_a_prior_that_is_no_week_is_refused_and_one_of_nothing_is_not_heeded() -> None:
+    own = np.array([50.0, 51, 49, 50, 50])
+    assert np.array_equal(forecast(own, 7, step="day", prior=np.zeros(7)).point, forecast(own, 7, step="day").point)
+    with pytest.raises(Invalid, match="no week of days"):
+        forecast(own, 7, step="day", prior=np.ones(6))
+    with pytest.raises(Invalid, match="no week of days"):
+        forecast(weekly(100), 7, step="hour", prior=np.ones(7))
+
+
+def test_the_others_week_is_what_the_whole_has_beside_the_own() -> None:
+    shape = np.array([5.0, 5, 5, 5, 5, 1, 1])
+    whole = np.tile(shape, 5)
+    own = np.array([3.0, 2.0, 1.0])  # the last three days: Friday to Sunday
+    whole[-3:] += own
+    assert pooled.week_of(own, whole) == pytest.approx(np.roll(shape, -4))
+    assert pooled.week_of(own, whole[-10:]) is None
+    assert pooled.week_of(own, np.r_[np.zeros(20), own]) is None
+    assert pooled.week_of(own, np.r_[np.full(20, np.nan), own]) is None
+
+
+@pytest.mark.parametrize(("change", "least", "most"), [(4.0, 1.2, 9.0), (0.2, 0.3, 0.98)])
+def test_widths_follow_noise_that_changed(change: float, least: float, most: float) -> None:
+    held_out = np.full((6, 14), 50.0)
+    away = np.random.default_rng(6).standard_normal((6, 14)) * np.r_[1, 1, 1, 1, change, change][:, None]
+    still, adapted = (
+        intervals.bounds(held_out[0], intervals.Missed(held_out, held_out + away, 7, calibration), (0.8,))[0.8]
+        for calibration in (intervals.Calibration(1.0, 1.0, 0.0), intervals.Calibration(1.0, 1.0, 0.0, adapts=0.25))
+    )
+    assert least < (adapted[1] - adapted[0]).mean() / (still[1] - still[0]).mean() < most
+
+
+def test_far_steps_are_as_much_wider_as_the_overlap_of_origins_hides() -> None:
+    held_out = np.full((6, 48), 50.0)
+    away = np.random.default_rng(6).standard_normal((6, 48))
+    near, far = (intervals.measured(away, 24, 48, later=later).scale for later in (0.0, 0.3))
+    assert far.mean() == pytest.approx(near.mean(), rel=0.02)
+    assert (far / near)[-1] > 1.3 * (far / near)[0]
+    totals = [
+        intervals.of_totals(
+            50 + np.random.default_rng(7).standard_normal(480),
+            intervals.Missed(held_out, held_out + away, 24, intervals.Calibration(1.0, 1.0, 0.0, later=later)),
+            steps,
+        )
+        for steps in (24, 48)
+        for later in (0.0, 0.3)
+    ]
+    assert totals[0] == totals[1]
+    assert totals[3] > 1.1 * totals[2]

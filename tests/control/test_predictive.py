@@ -42,6 +42,11 @@ def control(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Alone]:
             for number in range(cost(day))
         ]  # fmt: skip
         made += [call(TODAY - timedelta(days=day) + timedelta(hours=1), user_id="user_bob") for day in (1, 2, 3)]
+        made += [
+            call(TODAY - timedelta(days=day) + timedelta(hours=1), user_id="user_ann", project="young")
+            for day in range(1, 7)
+            for number in range(2 * cost(day))
+        ]
         calls.write(running.bench.settings, *made)
         run_once(running.bench.lake)
         yield running
@@ -102,6 +107,15 @@ def test_a_budget_says_when_it_will_be_spent(control: Alone) -> None:
     assert TODAY + timedelta(days=1) < last <= TODAY + timedelta(days=8)
     assert one["earliest_80"] <= one["exhausted_at"] <= one["latest_80"]
     assert forecast(control, "days=7")["budgets"] == []  # it counts fewer calls than those
+
+
+def test_a_young_filter_takes_the_week_of_the_other_calls(control: Alone) -> None:
+    told = forecast(control, "metric=requests&days=7&filter=project:young")
+    assert told["method"] == "others' week at the level so far"
+    assert [row["value"] for row in told["rows"]] == pytest.approx([2 * cost(-day % 7) for day in range(7)], rel=0.15)
+    weekly = control.get("/api/predictive/thresholds?metric=requests&period=week&filter=project:young")
+    assert weekly.json["method"] == "others' week at the level so far"
+    assert "others" not in forecast(control, "metric=requests&days=7&filter=project:search")["method"]
 
 
 @pytest.mark.parametrize(

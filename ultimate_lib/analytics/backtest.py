@@ -29,9 +29,13 @@ class Combined(NamedTuple):
     weights: Floats
 
 
-def origins(length: int, horizon: int, spacing: int, least: int) -> list[int]:
-    """Return up to six earlier origins, oldest first, each with a whole horizon to come and `least` values before."""
-    found = [length - horizon - spacing * back for back in range(ORIGINS)]
+def origins(length: int, horizon: int, spacing: int, least: int, *, season: int = 1) -> list[int]:
+    """Return up to six earlier origins, oldest first, each with a whole horizon to come and `least` values before.
+
+    The latest is whole seasons before the end.
+    """
+    latest = length - -(-horizon // season) * season
+    found = [latest - spacing * back for back in range(ORIGINS)]
     return sorted(origin for origin in found if origin >= least)
 
 

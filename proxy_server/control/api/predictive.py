@@ -33,6 +33,7 @@ HISTORY = {"minute": timedelta(days=4), "hour": timedelta(days=60), "day": timed
 _SHOWN = {"hour": 14 * 24, "day": 90}
 _LONGEST_BUDGET = {"hour": 31 * 24, "day": 31}  # how far ahead a budget's end is looked for
 _NANO = 1e9
+_OWN_DAYS = 14  # from then on others' week is not asked
 
 
 class AskedForecast(Struct, kw_only=True):
@@ -159,8 +160,9 @@ def forecast(bench: Workbench, caller: Caller, asked: AskedForecast) -> Forecast
     budgets = _concerned(bench, caller, asked, name)
     ahead = max([steps, *(steps_until(one, now, asked.grain) for one in budgets)])
     values, tokens = past.values.tobytes(), past.tokens.tobytes()
-    made = made_of(values, tokens, steps, asked.grain, name == "cost_usd")
-    further = made_of(values, tokens, ahead, asked.grain, name == "cost_usd") if budgets else made
+    prior = others_week(bench, caller, asked.filter, name, asked.grain, now, past)
+    made = made_of(values, tokens, steps, asked.grain, name == "cost_usd", prior)
+    further = made_of(values, tokens, ahead, asked.grain, name == "cost_usd", prior) if budgets else made
     later = later_of(now, zone, asked.grain, ahead)
     outlooks = [budget_outlook(one, further, later, now) for one in budgets]
     risk, reason = _risk(outlooks, past, made, steps) if counted else ("unknown", "A risk is told of what adds up.")
@@ -260,16 +262,32 @@ def series_of(frame: pl.DataFrame, name: str, answer: Answer) -> History | None:
 
 
 @lru_cache(maxsize=64)
-def made_of(values: bytes, tokens: bytes, steps: int, grain: Literal["hour", "day"], cost: bool) -> Forecast:
+def made_of(  # noqa: PLR0917 - what a forecast is kept by
+    values: bytes, tokens: bytes, steps: int, grain: Literal["hour", "day"], cost: bool, prior: bytes = b""
+) -> Forecast:
     """Forecast; kept until the history moves on by a step."""
     import numpy as np  # noqa: PLC0415 - the lake's libraries load with the first question
 
     from ultimate_lib.analytics import forecast as forecasting  # noqa: PLC0415 - see above
 
     series: NDArray[np.float64] = np.frombuffer(values)
+    others: NDArray[np.float64] | None = np.frombuffer(prior) if prior else None
     if cost:
-        return forecasting.of_cost(np.frombuffer(tokens), series, steps, step=grain)
-    return forecasting.forecast(series, steps, step=grain)
+        return forecasting.of_cost(np.frombuffer(tokens), series, steps, step=grain, prior=others)
+    return forecasting.forecast(series, steps, step=grain, prior=others)
+
+
+def others_week(  # noqa: PLR0917 - the parts of a question
+    bench: Workbench, caller: Caller, filters: Sequence[str], name: str, grain: str, now: datetime, past: History
+) -> bytes:
+    """Return the week of the caller's other calls, for days of a filter that has had less than two; else nothing."""
+    from ultimate_lib.analytics.members import pooled  # noqa: PLC0415 - the lake's libraries load with the first question
+    from ultimate_lib.metrics import METRICS  # noqa: PLC0415 - see above
+
+    if not filters or grain != "day" or len(past.values) >= _OWN_DAYS or not METRICS[name].adds:
+        return b""
+    week = pooled.week_of(past.values, history(bench, caller, (), name, grain, now).values)
+    return b"" if week is None else week.tobytes()
 
 
 def _concerned(bench: Workbench, caller: Caller, asked: AskedForecast, name: str) -> list[BudgetState]:

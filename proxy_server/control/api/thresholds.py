@@ -17,6 +17,7 @@ from proxy_server.control.api.predictive import (
     left_of,
     made_of,
     metric_of,
+    others_week,
 )
 from proxy_server.control.api.span import zone_of
 from ultimate_lib.clock import to_datetime
@@ -71,7 +72,8 @@ def thresholds(bench: Workbench, caller: Caller, asked: AskedThresholds) -> Thre
     now = bench.clock.now().astimezone(zone_of(billing.time_zone))
     past = history(bench, caller, asked.filter, name, grain, now)
     steps = sum(at < end for at in later_of(floor(now, grain), now.tzinfo, grain, 31))  # type: ignore[arg-type] # a ZoneInfo
-    made = made_of(past.values.tobytes(), past.tokens.tobytes(), steps, grain, name == "cost_usd")
+    prior = others_week(bench, caller, asked.filter, name, grain, now, past)
+    made = made_of(past.values.tobytes(), past.tokens.tobytes(), steps, grain, name == "cost_usd", prior)
     edges = later_of(floor(now, grain), now.tzinfo, grain, 1)  # type: ignore[arg-type] # a ZoneInfo
     left = left_of(edges, now)
     point, paths = made.point.copy(), made.paths.copy()

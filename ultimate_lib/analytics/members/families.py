@@ -29,6 +29,8 @@ DAY, WEEK = 24, 168
 YEAR_DAYS = 364
 FEWEST_HOURS = 2 * WEEK + DAY
 """What weekly differences and the lags of a week need before an origin."""
+FEWEST: dict[Step, tuple[int, ...]] = {"hour": (FEWEST_HOURS, 3 * DAY, DAY), "day": (YEAR_DAYS + 28, 63, 14, 7)}
+"""What the families need before an origin, the richest first."""
 
 _HOUR_GRID = Grid((0.05, 0.2, 0.5, 0.9), (0.0, 0.1), (0.05, 0.2, 0.5), (0.8, 0.98))
 _DAY_GRID = Grid((0.02, 0.05, 0.1, 0.2, 0.4), (0.0, 0.05), (0.02, 0.1, 0.2), (0.9, 0.99))
@@ -58,11 +60,8 @@ class Family(NamedTuple):
 
 def of(step: Step, first: int) -> Family:
     """Return the family for a series whose first backtest origin is at `first`."""
-    if step == "hour":
-        return _HOURLY if first >= FEWEST_HOURS else _FEW_HOURS
-    if first >= YEAR_DAYS + 28:
-        return _DAILY_WITH_YEAR
-    return _DAILY if first >= 63 else _FEW_DAYS  # noqa: PLR2004 - nine weeks, the longest lag and some to learn from
+    by_need = {"hour": (_HOURLY, _FEW_HOURS, _FIRST_HOURS), "day": (_DAILY_WITH_YEAR, _DAILY, _FEW_DAYS, _FIRST_DAYS)}
+    return next(family for family, least in zip(by_need[step], FEWEST[step], strict=True) if first >= least)
 
 
 def scaled(
@@ -200,7 +199,7 @@ _HOURLY = Family(
     season=DAY,
     power=3.0,
     mean=False,
-    calibration=Calibration(1.13, 1.28, 0.0),
+    calibration=Calibration(1.13, 1.28, 0.0, whole=0.85, later=0.3),
     scale="log",
     each={
         "regression on lags and waves": _ridge(Terms(_WEEK_LAGS, ((24.0, 4), (168.0, 6))), 1.0),
@@ -241,7 +240,7 @@ _FEW_HOURS = Family(
     season=DAY,
     power=3.0,
     mean=False,
-    calibration=Calibration(1.4, 1.8, 0.0),
+    calibration=Calibration(1.4, 1.8, 0.0, whole=1.4, later=0.3),
     scale="log",
     each={
         "regression on lags": _ridge(Terms((1, 2, 3, 24, 25)), 1.0),
@@ -290,7 +289,7 @@ _DAILY = Family(
     season=7,
     power=4.0,
     mean=True,
-    calibration=Calibration(0.92, 1.0, 0.6),
+    calibration=Calibration(0.95, 1.0, 0.6, whole=1.1, adapts=0.1),
     scale="root",
     each=_DAILY_EACH,
     both={"Holt-Winters by week": _winters(7, _DAY_GRID)},
@@ -301,7 +300,7 @@ _DAILY_WITH_YEAR = Family(
     season=7,
     power=4.0,
     mean=True,
-    calibration=Calibration(0.92, 1.0, 0.6),
+    calibration=Calibration(0.95, 1.0, 0.6, whole=1.1, adapts=0.1),
     scale="root",
     each=_DAILY_EACH
     | {
@@ -323,7 +322,7 @@ _FEW_DAYS = Family(
     season=7,
     power=1.0,
     mean=False,
-    calibration=Calibration(1.15, 1.6, 0.0),
+    calibration=Calibration(1.15, 1.6, 0.0, whole=1.1),
     scale="root",
     each={
         "profile of the week": _profile(7, 8, 7),
@@ -341,3 +340,26 @@ _FEW_DAYS = Family(
         "mean of the weeks": _mean(7, 4, 0.7),
     },
 )
+
+
+def _first(name: str, season: int) -> Family:
+    """Return what is tried when there has been a cycle and little more: its repetition, and the level."""
+    cycle = {DAY: "day", 7: "week"}[season]
+    return Family(
+        name=name,
+        season=season,
+        power=2.0,
+        mean=False,
+        calibration=Calibration(1.4, 1.8, 0.0, whole=1.4),
+        scale="root",
+        each={f"profile of the {cycle}": _profile(season, 2, season, median=False, damping=0.95)},
+        both={},
+        plain={
+            f"last {cycle} again": _naive(season),
+            f"mean of the {cycle}s": _mean(season, 2, 1.0),
+            "mean of the last values": _mean(1, season, 0.95),
+        },
+    )
+
+
+_FIRST_HOURS, _FIRST_DAYS = _first("first hours", DAY), _first("first days", 7)
