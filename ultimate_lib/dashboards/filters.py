@@ -21,9 +21,9 @@ _LONGEST_TOLD = 200
 class Filters:
     """One list a dimension. `told` are values from an address; what is named there stays, also when there is none."""
 
-    def __init__(self, told: Mapping[str, str]) -> None:
+    def __init__(self, told: Mapping[str, str], width_px: int = 150) -> None:
         self.selects = {
-            name: pick(GROUPS[name], _options(name, (), _told(told.get(name))), _told(told.get(name)))
+            name: pick(GROUPS[name], _options(name, (), _told(told.get(name))), _told(told.get(name)), width_px)
             for name in FILTERS
         }
 
@@ -45,10 +45,10 @@ class Filters:
             select.options = options
 
 
-def pick(label: str, options: dict[str, str], value: str) -> Any:
+def pick(label: str, options: dict[str, str], value: str, width_px: int = 150) -> Any:
     """Return a list to choose one value from."""
     return pn.widgets.Select(
-        label=label, options=options, value=value, stylesheets=[style("control")], width=150, margin=0
+        label=label, options=options, value=value, stylesheets=[style("control")], width=width_px, margin=0
     )
 
 

@@ -127,6 +127,8 @@ class Forecasting(Asking):
 
     def _known(self, about: About | Failure) -> None:
         wanted = self.controls.wanted
+        if self.address.value != self.controls.query:  # not sooner: Panel's change would come before the page has it
+            self.address.value = self.controls.query
         if isinstance(about, Failure):
             self._failed = True
             self._title.html = f"<h1>Forecasting</h1>{_failure(about)}"
@@ -236,8 +238,6 @@ class Forecasting(Asking):
         if state or wanted.days == 1:
             told = told.replace("1 days", "1 day")
         self._title.html = f'<h1>Forecasting{demo}</h1><p class="up-quiet" role="status">{escape(told)}</p>'
-        if self.address.value != self.controls.query:
-            self.address.value = self.controls.query
 
 
 _SERVER = 500

@@ -25,8 +25,9 @@ METRICS = {
 """Name of a metric → what a person reads."""
 _DAYS = ("1", "7", "14", "30", "90")
 _GRAINS = {"Days": "day", "Hours": "hour"}
-_CALENDARS = {"30 days by hour": "hour:30", "14 days by hour": "hour:14", "13 weeks by day": "day:91"}
+_CALENDARS = {"30 days, hours": "hour:30", "14 days, hours": "hour:14", "13 weeks, days": "day:91"}
 _DEFAULTS = {"metric": "cost_usd", "days": "7", "grain": "day", "calendar": "hour:30"}
+_WIDTHS_PX = {"metric": 125, "days": 95, "grain": 85, "calendar": 145, "filter": 140}  # all in a row
 _PAUSE_S = 0.25
 
 
@@ -58,10 +59,10 @@ class ForecastingControls:
             "calendar": ("Calendar", _CALENDARS),
         }
         self.picks: dict[str, Any] = {
-            name: pick(label, options, _known(told.get(name), options, _DEFAULTS[name]))
+            name: pick(label, options, _known(told.get(name), options, _DEFAULTS[name]), _WIDTHS_PX[name])
             for name, (label, options) in offered.items()
         }
-        self._filters = Filters(told)
+        self._filters = Filters(told, _WIDTHS_PX["filter"])
         self.filters = self._filters.selects
         self.again = pn.widgets.Button(label="Refresh", stylesheets=[style("control")], margin=0)
         self.again.on_click(self._on)

@@ -28,6 +28,7 @@ WHY = {
 """What a detector's reason means."""
 _TONES = {"low": "good", "high": "bad"}
 _MOST_MEMBERS = 8
+_CYCLES, _FEWEST_PAST = 4, {"day": 28, "hour": 72}  # what is drawn of the history: what comes should not be a sliver
 _NANO = 1e9
 
 
@@ -40,7 +41,8 @@ def fan(told: Answer) -> Fan:
         )
         for row in told["rows"]
     )  # fmt: skip
-    past = tuple((_at(row["step_at"]), row["value"]) for row in told["history"])
+    many = max(_CYCLES * len(ahead), _FEWEST_PAST[told["grain"]])
+    past = tuple((_at(row["step_at"]), row["value"]) for row in told["history"][-many:])
     picture = Fan(told["unit"], told["grain"], past, ahead, told["time_zone"], _sentence(told))
     return Fan(picture.unit, picture.grain, past, ahead, picture.zone, picture.words, " ".join(_notes(told, picture)))
 
@@ -93,7 +95,7 @@ def figures(told: Answer) -> Figures:
                 words=units.UNKNOWN if test["ratio_to_naive"] is None else f"{test['ratio_to_naive']:.2f} times",
             ),
             Figure(
-                "Held by the 80 % band", test["coverage_80"], "ratio",
+                "Inside the 80 % band", test["coverage_80"], "ratio",
                 note=f"95 % band: {test['coverage_95']:.1%} of what came",
             ),
         ),
@@ -115,7 +117,7 @@ def tested(told: Answer) -> Grid | None:
         ("Inside the 80 % band", f"{test['coverage_80']:.1%}", ""),
         ("Inside the 95 % band", f"{test['coverage_95']:.1%}", ""),
     )
-    note = "MASE: the error in units of what repeating the last cycle missed in the history; so does the naive."
+    note = "MASE: the mean error over that of repeating each cycle within the history. Naive: the last cycle again."
     return Grid(("Backtest", "Forecast", "Naive"), rows, frozenset({1, 2}), note)
 
 
