@@ -29,7 +29,7 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """Eleven weeks of made-up calls with a planted spike, and a budget of all of them."""
     with start_proxy(tmp_path_factory.mktemp("demo"), arguments=("--demo", "--demo-data")) as running:
         wait_until(lambda: _is_filled(running), 60, running)
-        budget = {"subject": "global", "amount": 3_000_000_000_000, "period": "total", "name": "the pilot"}
+        budget = {"subject": "global", "amount": 400_000_000_000, "period": "total", "name": "the pilot"}
         ask(running, "POST", "/api/budgets", {**budget, "hard": False})
         yield running
 
@@ -62,7 +62,10 @@ def use(page: Page, proxy: Running) -> None:
     assert "demo data" in page.locator("h1", has_text="Forecasting").last.inner_text()
     figures = page.locator(".up-is-figures")
     expect(figures).to_contain_text(total(proxy, days=7))
+    (budget,) = proxy.get("/api/predictive/forecast?days=7")["budgets"]
+    spent_on = datetime.fromisoformat(budget["exhausted_at"])
     expect(page.locator(".up-is-budgets")).to_contain_text("the pilot")
+    expect(page.locator(".up-is-budgets")).to_contain_text(f"{spent_on:%b} {spent_on.day}, {spent_on.year}")
     page.get_by_label("How far").select_option(label="14 days")
     expect(figures).to_contain_text(total(proxy, days=14))
     page.get_by_label("What").select_option(label="Calls")
@@ -119,7 +122,8 @@ def test_jupyterlab(browser: Browser, proxy: Running, tmp_path: Path) -> None:
             page.locator(".lm-Menu-item", has_text="Theme").first.click()
             page.locator(".lm-Menu-item").get_by_text(f"JupyterLab {theme}", exact=True).click()
             expect(page.locator("body")).to_have_attribute("data-jp-theme-name", f"JupyterLab {theme}")
-            page.wait_for_timeout(1500)
+            page.set_viewport_size({"width": 1500, "height": 2700})
+            page.wait_for_timeout(2000)
             seen.picture(tmp_path, f"forecasting-lab-{theme}")
 
 
@@ -130,4 +134,5 @@ def test_voila(browser: Browser, proxy: Running, tmp_path: Path) -> None:
             with watched(browser, url) as seen:
                 seen.page.goto(f"{url}/?theme={theme}", timeout=90_000)
                 use(seen.page, proxy)
+                seen.page.set_viewport_size({"width": 1280, "height": 3300})
                 seen.picture(tmp_path, f"forecasting-voila-{theme}")

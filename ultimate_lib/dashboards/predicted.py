@@ -136,7 +136,7 @@ def budgets(told: Answer) -> Grid | None:
     if not told["budgets"]:
         return None
     header = ("Budget", "Spent", "Of", "Likely to be spent", "By", "Spent on", "80 % between", "Risk")
-    return Grid(header, tuple(_budget(one) for one in told["budgets"]), frozenset({1, 2, 3}))
+    return Grid(header, tuple(_budget(one) for one in told["budgets"]), frozenset({1, 2}))
 
 
 def _budget(one: Answer) -> tuple[str, ...]:
@@ -178,10 +178,11 @@ def _found(odd: list[Cell], told: Answer, judged: int) -> str:
     step = told["grain"]
     if not judged:
         return f"None of these {step}s could be judged yet: {told['learnt']:,} {step}s are only learnt from."
+    among = f"among {judged:,} {step}{'s' if judged > 1 else ''}"
     if not odd:
-        return f"Nothing unusual among {judged:,} {step}s."
+        return f"Nothing unusual {among}."
     newest, unit = odd[-1], told["unit"]
-    count = f"{len(odd)} anomal{'ies' if len(odd) > 1 else 'y'} among {judged:,} {step}s"
+    count = f"{len(odd)} anomal{'ies' if len(odd) > 1 else 'y'} {among}"
     value = units.short(newest.value, unit)
     return f"{count}, the newest on {step_name(newest.at, step)}: {value}, expected {newest.expected}."
 
