@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import panel as pn
 import pytest
 from bokeh.document import Document
 from bokeh.models.css import ImportedStyleSheet
@@ -19,7 +20,7 @@ from proxy_server.control.dashboard_source import PredictingLocalSource
 from tests.control import calls
 from tests.control.calls import call
 from ultimate_lib.access.principal import Principal
-from ultimate_lib.dashboards import RemoteSource, predicted, shapes
+from ultimate_lib.dashboards import RemoteSource, places, predicted, shapes
 from ultimate_lib.dashboards.asking import Pause
 from ultimate_lib.dashboards.cells_figure import CellsFigure
 from ultimate_lib.dashboards.fan_figure import FanFigure
@@ -116,11 +117,13 @@ def test_no_data_no_match_and_not_enough_are_three_different_things(page: Callab
     few.controls.offer("project", ["a", "gone"])
     few.controls.filters["project"].value = "gone"
     assert "No call matches these filters." in body(few, "fan")
+    assert "No call matches these filters." in body(few, "calendar")
 
 
 def test_without_any_call_it_says_so(page: Callable[..., Forecasting]) -> None:
     none = page()
     assert "No data yet." in body(none, "fan")
+    assert "No data yet." in body(none, "calendar")
     assert "up-failed" not in body(none, "fan")
 
 
@@ -215,6 +218,25 @@ def test_what_is_asked_several_times_within_a_moment_is_done_once() -> None:
 
     asyncio.run(ask())
     assert done == [1]
+
+
+def test_what_a_front_end_sends_back_late_undoes_nothing(page: Callable[..., Forecasting]) -> None:
+    places._keep_echoes_out()
+    shown = page(*days_of_calls(8))
+    widget = pn.ipywidget(shown.panel)
+    models = widget._model.references()
+    card = next(model for model in models if "up-is-fan" in (getattr(model, "css_classes", None) or ()))
+    days = next(model for model in models if getattr(model, "title", None) == "How far")
+
+    def sent(model: Any, attr: str, new: Any) -> None:
+        told = {"event": "jsevent", "kind": "ModelChanged", "model": {"id": model.id}, "attr": attr, "new": new}
+        widget._handle_custom_msg(told, [])
+
+    before = list(card.css_classes)
+    sent(card, "css_classes", [*before, "up-loading"])
+    assert list(card.css_classes) == before
+    sent(days, "value", days.options[2])
+    assert "Next 14 days" in body(shown, "figures")
 
 
 # -- pictures -----------------------------------------------------------------------------------------------------

@@ -77,7 +77,7 @@ class CellsFigure:
             line_width=1,
         )  # fmt: skip
         told = line("value", "@value")
-        why = line("expected", "@expected") + line("why", "@why") + line("mostly by", "@who")
+        why = line("expected", "@expected") + line("why", "@why") + line("mostly\u00a0by", "@who")
         for renderer, words in ((usual, told + line("", "@judged")), (odd, told + why)):
             made.add_tools(HoverTool(renderers=[renderer], tooltips=tip(words), visible=False))
 

@@ -171,9 +171,12 @@ class Forecasting(Asking):
 
     def _calendar(self, wanted: Wanted, about: About) -> tuple[Cells, Drawn | None]:
         """Return the calendar; the values are those the anomalies were looked for in."""
-        told = self._source.anomalies(
-            metric=wanted.metric, days=wanted.calendar_days, grain=wanted.calendar_grain, where=wanted.where
-        )
+        try:
+            told = self._source.anomalies(
+                metric=wanted.metric, days=wanted.calendar_days, grain=wanted.calendar_grain, where=wanted.where
+            )
+        except NotEnoughData as error:
+            raise self._too_little(error, wanted, about) from error
         start, end = _span(wanted, datetime.now(ZoneInfo(about.zone)))
         frame = self._source.timeseries(
             metrics=tuple(dict.fromkeys((wanted.metric, "requests"))), start=start, end=end,

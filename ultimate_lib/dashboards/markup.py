@@ -81,6 +81,8 @@ def grid(picture: Grid, caption: str) -> str:
 
 
 def _n(picture: Grid, index: int) -> str:
+    if index in picture.long:
+        return ' class="up-long"'
     return ' class="up-n"' if index in picture.numbers else ""
 
 

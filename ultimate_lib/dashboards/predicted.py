@@ -91,7 +91,7 @@ def figures(told: Answer) -> Figures:
             risk,
             Figure(
                 "Error beside the naive", None, "ratio",
-                note=f"of repeating the last cycle, from {test['origins']} earlier moments",
+                note=f"that of repeating the last cycle, from {test['origins']} earlier moments",
                 words=units.UNKNOWN if test["ratio_to_naive"] is None else f"{test['ratio_to_naive']:.2f} times",
             ),
             Figure(

@@ -164,6 +164,7 @@ class Grid:
     rows: tuple[tuple[str, ...], ...]
     numbers: frozenset[int] = field(default_factory=frozenset)
     note: str = ""
+    long: frozenset[int] = field(default_factory=frozenset)  # columns whose texts may take several lines
 
 
 Picture = Steps | Fan | Cells | Bars | Figures | Grid
@@ -216,7 +217,7 @@ def _anomalies(picture: Cells) -> Grid:
         (step_name(one.at, picture.grain), units.exact(one.value, picture.unit), one.expected, one.why, one.who)
         for one in picture.anomalies
     )
-    return Grid(header, rows, frozenset({1, 2}), picture.note)
+    return Grid(header, rows, frozenset({1, 2}), picture.note, frozenset({4}))
 
 
 def step_name(at: datetime, grain: str) -> str:
