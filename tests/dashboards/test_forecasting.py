@@ -235,7 +235,7 @@ def test_what_a_front_end_sends_back_late_undoes_nothing(page: Callable[..., For
     before = list(card.css_classes)
     sent(card, "css_classes", [*before, "up-loading"])
     assert list(card.css_classes) == before
-    sent(days, "value", days.options[2])
+    sent(days, "value", days.options[2][0])
     assert "Next 14 days" in body(shown, "figures")
 
 
