@@ -126,6 +126,7 @@ def run_child(child: Child, *, life_fd: int | None) -> int:
     """Run one role until it is drained or its supervisor is gone; return the exit status."""
     logs.configure(child.settings.log, process=f"{child.role}-{child.slot}")
     os.environ.setdefault("POLARS_MAX_THREADS", "2")
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # small matrices: threads cost up to ten times the work
     try:
         import uvloop  # noqa: PLC0415 - each child has its own loop
 

@@ -228,7 +228,8 @@ class _Child:
     """One spawned process and the socket it is spoken to through."""
 
     _START = (
-        "import json, os, sys; os.environ['POLARS_MAX_THREADS'] = '1'; sys.path[:] = json.loads(sys.argv[2]);"
+        "import json, os, sys; os.environ.update(POLARS_MAX_THREADS='1', OPENBLAS_NUM_THREADS='1');"
+        "sys.path[:] = json.loads(sys.argv[2]);"
         "from ultimate_lib.compute import serve; serve(int(sys.argv[1]))"
     )
 

@@ -4,8 +4,8 @@
 
 FOLDER holds m4_hourly_odd.parquet (or any m4_hourly*.parquet), nn5*.parquet (columns id, part, step, value) and
 servegen_hourly.parquet (client, hour, requests); see `docs/predictive-api.md` for where they come from. Each series'
-last part is forecast from the part before by the very function that the product calls. `--peers` needs statsforecast
-(`pip install statsforecast`) and takes minutes.
+last part is forecast from the part before by the very function that the product calls. `--peers` puts other libraries
+beside it (`pip install 'ultimate-proxy[bench]'`) and takes minutes.
 """
 
 from __future__ import annotations
@@ -168,46 +168,11 @@ def totals_inside(corpus: Corpus, made: list[Forecast]) -> float:
     return float(np.mean(inside))
 
 
-def peers(corpus: Corpus) -> dict[str, Scores]:
-    """Return what statsforecast's models score on the same series."""
-    try:
-        from statsforecast import StatsForecast
-        from statsforecast.models import MSTL, AutoCES, AutoETS, AutoTheta, SeasonalNaive
-    except ImportError:
-        raise SystemExit("--peers needs statsforecast: pip install statsforecast") from None
-    length = (
-        [corpus.season, 168] if corpus.step == "hour" and len(corpus.series[0].train) > 2 * 168 else corpus.season
-    )
-    models = [
-        AutoETS(corpus.season),
-        AutoTheta(corpus.season),
-        AutoCES(corpus.season),
-        MSTL(length),
-        SeasonalNaive(corpus.season),
-    ]
-    rows = [
-        pl.DataFrame({"unique_id": number, "ds": np.arange(len(one.train)), "y": filled(one.train, corpus.season)})
-        for number, one in enumerate(corpus.series)
-    ]
-    told = (
-        StatsForecast(models=models, freq=1, n_jobs=1)
-        .forecast(df=pl.concat(rows), h=len(corpus.series[0].test), level=[95])
-        .sort("unique_id", "ds")
-    )
-    found = {}
-    for name in [column for column in told.columns if f"{column}-lo-95" in told.columns]:
-        made = []
-        for (_,), rows_of in told.group_by("unique_id", maintain_order=True):
-            made.append(tuple(rows_of[column].to_numpy() for column in (name, f"{name}-lo-95", f"{name}-hi-95")))
-        found[name] = score(corpus, made)  # type: ignore[arg-type] # three arrays each
-    return found
-
-
 def measure(corpus: Corpus, *, more: bool) -> list[Figure]:
     """Return a corpus's figures."""
     made, cpu_s = own(corpus)
     ours = score(corpus, [(f.point, f.lower[0.95], f.upper[0.95]) for f in made])
-    others = peers(corpus) if more else {}
+    others = _others(corpus) if more else {}
     size = f"{len(corpus.series)} series, {len(corpus.series[0].test)} {corpus.step}s ahead"
     how = f"{size}; {datetime.now(UTC):%Y-%m-%d}"
     figures = []
@@ -243,6 +208,15 @@ def measure(corpus: Corpus, *, more: bool) -> list[Figure]:
     return figures
 
 
+def _others(corpus: Corpus) -> dict[str, Scores]:
+    from tests.bench import forecast_peers
+
+    length = len(corpus.series[0].test)
+    trains = [filled(one.train, corpus.season) for one in corpus.series]
+    made = forecast_peers.predicted(trains, length, corpus.step, corpus.season)
+    return {name: score(corpus, told) for name, told in made.items()}
+
+
 def _peer(others: Mapping[str, Scores], value: Callable[[Scores], float]) -> dict[str, float]:
     return {name: value(scores) for name, scores in others.items()}
 
@@ -252,7 +226,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--quick", action="store_true", help="every fifth series")
-    parser.add_argument("--peers", action="store_true", help="statsforecast's models beside ours")
+    parser.add_argument("--peers", action="store_true", help="statsforecast's models and Prophet beside ours")
     arguments = parser.parse_args()
     figures = []
     for corpus in corpora(arguments.data):
