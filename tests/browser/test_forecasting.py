@@ -66,18 +66,16 @@ def use(page: Page, proxy: Running) -> None:
     spent_on = datetime.fromisoformat(budget["exhausted_at"])
     expect(page.locator(".up-is-budgets")).to_contain_text("the pilot")
     expect(page.locator(".up-is-budgets")).to_contain_text(f"{spent_on:%b} {spent_on.day}, {spent_on.year}")
-    page.get_by_label("How far").select_option(label="14 days")
-    expect(figures).to_contain_text(total(proxy, days=14))
-    page.get_by_label("What").select_option(label="Calls")
-    expect(figures).to_contain_text(total(proxy, days=14, metric="requests"))
-    page.get_by_label("What").select_option(label="Cost")
-    expect(figures).to_contain_text(total(proxy, days=14))
     calendar = page.locator(".up-is-calendar")
     calendar.get_by_role("checkbox", name="Show as table").check()
     row = calendar.get_by_role("row").filter(has_text=planted_day(proxy)).first
     expect(row).to_contain_text("claude-opus-5")
     calendar.get_by_role("checkbox", name="Show as table").uncheck()
     expect(calendar.locator("canvas").first).to_be_visible()
+    page.get_by_label("What").select_option(label="Calls")
+    expect(figures).to_contain_text(total(proxy, days=7, metric="requests"))
+    page.get_by_label("How far").select_option(label="14 days")
+    expect(figures).to_contain_text(total(proxy, days=14, metric="requests"))
 
 
 def test_the_page(browser: Browser, proxy: Running, tmp_path: Path) -> None:
@@ -88,20 +86,20 @@ def test_the_page(browser: Browser, proxy: Running, tmp_path: Path) -> None:
         page.get_by_role("link", name="Dashboards").click()
         page.get_by_role("link", name="Forecasting").click()
         use(page, proxy)
-        page.wait_for_function("() => location.search === '?days=14'")
+        page.wait_for_function("() => location.search === '?metric=requests&days=14'")
         for scheme in ("dark", "light"):
             page.emulate_media(color_scheme=scheme)
             page.reload()  # a canvas takes its colours when it is drawn
-            expect(page.locator(".up-is-figures")).to_contain_text(total(proxy, days=14))
+            expect(page.locator(".up-is-figures")).to_contain_text(total(proxy, days=14, metric="requests"))
             expect(page.locator(".up-loading")).to_have_count(0)
             check_axe(page)
             seen.picture(tmp_path, f"forecasting-page-{scheme}")
         page.set_viewport_size({"width": 800, "height": 900})
         assert page.evaluate("document.documentElement.scrollWidth") <= 800
         page.get_by_label("What").focus()
-        page.keyboard.press("ArrowDown")
-        page.keyboard.press("ArrowDown")
-        expect(page.locator(".up-is-figures")).to_contain_text(total(proxy, days=14, metric="requests"))
+        page.keyboard.press("ArrowUp")
+        page.keyboard.press("ArrowUp")
+        expect(page.locator(".up-is-figures")).to_contain_text(total(proxy, days=14))
         seen.picture(tmp_path, "forecasting-800")
 
 

@@ -27,7 +27,7 @@ _DAYS = ("1", "7", "14", "30", "90")
 _GRAINS = {"Days": "day", "Hours": "hour"}
 _CALENDARS = {"30 days, hours": "hour:30", "14 days, hours": "hour:14", "13 weeks, days": "day:91"}
 _DEFAULTS = {"metric": "cost_usd", "days": "7", "grain": "day", "calendar": "hour:30"}
-_WIDTHS_PX = {"metric": 120, "days": 104, "grain": 90, "calendar": 160, "filter": 138}  # all in a row
+_WIDTHS_PX = {"metric": 120, "days": 110, "grain": 90, "calendar": 155, "filter": 138}  # all in a row
 _PAUSE_S = 0.25
 
 
