@@ -91,6 +91,13 @@ def test_post_api_predictive_detect_anomaly(proxy: Running) -> None:
     assert found["score"] > found["limit"]
 
 
+def test_get_api_predictive_recommendations(proxy: Running) -> None:
+    told = proxy.get("/api/predictive/recommendations")
+    assert {one["state"] for one in told["kinds"]} <= {"found", "nothing", "too_few", "not_asked"}
+    assert len(told["kinds"]) == 9
+    assert told["calls"] > 0
+
+
 # -- CLI -----------------------------------------------------------------------------------------------------------
 
 

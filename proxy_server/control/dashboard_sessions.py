@@ -32,14 +32,16 @@ from panel.io.server import WSHandler
 from panel.io.state import set_curdoc
 from tornado.ioloop import IOLoop
 
+from proxy_server.control.dashboard_source import PredictingLocalSource
 from proxy_server.control.routes import permit
-from ultimate_lib.dashboards import overview
+from ultimate_lib.dashboards import forecasting, overview
 from ultimate_lib.dashboards.source import LocalSource
 from ultimate_lib.errors import UltimateError, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
     from concurrent.futures import Future
+    from typing import TypeAlias
 
     from bokeh.document import Document
     from tornado.httputil import HTTPMessageDelegate, HTTPServerRequest
@@ -47,6 +49,8 @@ if TYPE_CHECKING:
     from proxy_server.control.base import Control
     from proxy_server.control.routes import Route
     from ultimate_lib.access.principal import Principal
+
+    Dashboard: TypeAlias = overview.Overview | forecasting.Forecasting
 
 log = logging.getLogger(__name__)
 
@@ -72,9 +76,8 @@ class Sessions:
 
     every_s = LocalSource.every_s
 
-    def __init__(self, control: Control, route: Route) -> None:
+    def __init__(self, control: Control, routes: Sequence[Route]) -> None:
         self.control = control
-        self.route = route
         self.sockets: set[Socket] = set()
         self.owners: dict[str, Principal] = {}
         self._secret = secrets.token_bytes(32)
@@ -82,10 +85,11 @@ class Sessions:
         for name, level in _LEVELS.items():
             logging.getLogger(name).setLevel(level)
         root = control.bench.settings.server.root_path
-        folder, _, name = route.path.rpartition("/")
+        folder = routes[0].path.rpartition("/")[0]
+        self.routes = {route.path.rpartition("/")[2]: route for route in routes}
         self._styles = f"{root}{folder}/static/extensions/panel/"
         self._app = BokehTornado(
-            {f"/{name}": Application(FunctionHandler(self._fill))},
+            {f"/{name}": Application(FunctionHandler(functools.partial(self._fill, name))) for name in self.routes},
             prefix=f"{root}{folder}",
             secret_key=self._secret,
             sign_sessions=True,
@@ -100,7 +104,7 @@ class Sessions:
         )
         self._app.initialize(IOLoop.current())
         self._app.start()
-        self._context = self._app.applications[f"/{name}"]
+        self._contexts = {name: self._app.applications[f"/{name}"] for name in self.routes}
         self._watch = asyncio.get_running_loop().create_task(self._watching())
 
     def token(self, who: Principal) -> str:
@@ -143,12 +147,18 @@ class Sessions:
         try:
             await making()
         finally:
-            if session not in {there.id for there in self._context.sessions}:
+            if session not in {there.id for one in self._contexts.values() for there in one.sessions}:
                 self.owners.pop(session, None)
 
     def delegate(self, request: HTTPServerRequest) -> HTTPMessageDelegate:
         """Return who takes a websocket's request."""
-        told = {"application_context": self._context, "bokeh_websocket_path": request.path, "sessions": self}
+        name = request.path.split("/")[-2]
+        told = {
+            "application_context": self._contexts[name],
+            "bokeh_websocket_path": request.path,
+            "sessions": self,
+            "route": self.routes[name],
+        }
         return self._app.get_handler_delegate(request, Socket, told)
 
     def close(self) -> None:
@@ -159,7 +169,7 @@ class Sessions:
         self._app.stop()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _fill(self, doc: Document) -> None:
+    def _fill(self, name: str, doc: Document) -> None:
         """Begin a session's document: nearly empty, until its page has it.
 
         A dashboard of a hundred components takes 0.4 s to make, which would hold up every other request. So it is
@@ -173,20 +183,29 @@ class Sessions:
         doc.on_session_destroyed(self._forget)
         waiting = Div(text="", visible=False)
         doc.add_root(waiting)
-        make = functools.partial(self._make, doc, LocalSource(self.control.bench, owner), told)
+        make = functools.partial(self._make, doc, self._page(name, owner), told)
 
         def begin(_event: Any) -> None:
             self._pool.submit(make).add_done_callback(functools.partial(self._made, doc, waiting))
 
         doc.on_event("document_ready", begin)
 
-    def _make(self, doc: Document, source: LocalSource, told: dict[str, str]) -> tuple[overview.Overview, Any]:
+    def _page(self, name: str, owner: Principal) -> Callable[..., Dashboard]:
+        """Return what makes a page's dashboard, for one who may see it."""
+        if name == "forecasting":
+            return functools.partial(
+                forecasting.Forecasting, PredictingLocalSource(self.control.bench, owner), pool=self._pool
+            )
+        return functools.partial(overview.Overview, LocalSource(self.control.bench, owner), pool=self._pool)
+
+    @staticmethod
+    def _make(doc: Document, page: Callable[..., Dashboard], told: dict[str, str]) -> tuple[Dashboard, Any]:
         """Make a dashboard and its models; in a thread."""
         with set_curdoc(doc):
-            made = overview.Overview(source, told=told, pool=self._pool, document=doc)
+            made = page(told=told, document=doc)
             return made, made.panel.get_root(doc)
 
-    def _made(self, doc: Document, waiting: Any, done: Future[tuple[overview.Overview, Any]]) -> None:
+    def _made(self, doc: Document, waiting: Any, done: Future[tuple[Dashboard, Any]]) -> None:
         """Bring a dashboard from its thread to its page."""
 
         def show() -> None:
@@ -242,10 +261,12 @@ class Socket(WSHandler):
         application_context: Any,  # noqa: ARG002 - Bokeh's constructor has taken it
         bokeh_websocket_path: Any,  # noqa: ARG002 - likewise
         sessions: Sessions | None = None,
+        route: Route | None = None,
     ) -> None:
-        """Take what is shared."""
+        """Take what is shared, and the route of the page."""
         assert sessions is not None  # noqa: S101 - `Sessions.delegate` gives it
-        self._sessions = sessions
+        assert route is not None  # noqa: S101 - likewise
+        self._sessions, self._route = sessions, route
         self._who: Principal | None = None
         self._origins: set[str] = set()
         self.heard_at = time.monotonic()
@@ -312,7 +333,7 @@ class Socket(WSHandler):
         control = self._sessions.control
         look = functools.partial(control.identify.caller, self.request)
         caller = await asyncio.get_running_loop().run_in_executor(control.threads, look)
-        permit(self._sessions.route, caller)
+        permit(self._route, caller)
         public = urlsplit(control.bench.settings.server.public_url)
         self._origins = {caller.origin.lower(), f"{public.scheme}://{public.netloc}".lower()}
         return caller.known

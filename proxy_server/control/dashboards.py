@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-PATH = "/dashboards/overview"
+PATH, FORECASTING = "/dashboards/overview", "/dashboards/forecasting"
+_TITLES = {PATH: "Overview", FORECASTING: "Forecasting"}
 INSTALL = "pip install 'ultimate-proxy[lab]'"
 _PATIENCE_S = 0.2
 _FILES = "/dashboards/static"
@@ -62,6 +63,18 @@ class Shown(Struct, kw_only=True, rename={"first": "from", "last": "to"}):
     live: str = ""  # off: no news until they are asked for
 
 
+class ShownForecast(Struct, kw_only=True):
+    """The state of the controls, as the page itself writes it into its address."""
+
+    metric: str = ""  # cost_usd, total_tokens, requests, errors or latency_p95_ms
+    days: str = ""  # ahead: 1, 7, 14, 30 or 90
+    grain: str = ""  # day or hour
+    calendar: str = ""  # of anomalies: hour:30, hour:14 or day:91
+    model: str = ""
+    provider: str = ""
+    project: str = ""
+
+
 class Opened(Struct):
     """What a page needs to open its websocket."""
 
@@ -78,18 +91,28 @@ class Dashboards:
         self._root = control.bench.settings.server.root_path
         self._loop = asyncio.get_running_loop()
         self.sessions: Sessions | None = None
-        self.socket_path = f"{self._root}{PATH}/ws"
+        self.socket_paths = {f"{self._root}{path}/ws" for path in _TITLES}
         self._guard = threading.Lock()
         self._closed = False
-        self.page_route = Route(
-            "GET", PATH, self._page, "dashboards:view", "What calls cost and how they do.", "?span=7d",
-            takes=Shown, page="overview",
+        self.page_routes = (
+            Route(
+                "GET", PATH, functools.partial(self._page, PATH), "dashboards:view",
+                "What calls cost and how they do.", "?span=7d", takes=Shown, page="overview",
+            ),
+            Route(
+                "GET", FORECASTING, functools.partial(self._page, FORECASTING), "dashboards:view",
+                "What comes, when budgets end, what was unusual.", "?days=14", takes=ShownForecast,
+                page="forecasting",
+            ),
         )  # fmt: skip
         self.rows = (
-            self.page_route,
-            Route(
-                "GET", f"{PATH}/session", self._open, "dashboards:view", "What a dashboard's page begins with.", "",
-                gives=Opened,
+            *self.page_routes,
+            *(
+                Route(
+                    "GET", f"{path}/session", self._open, "dashboards:view", "What a dashboard's page begins with.",
+                    "", gives=Opened,
+                )
+                for path in _TITLES
             ),
         )  # fmt: skip
 
@@ -122,16 +145,17 @@ class Dashboards:
 
     # -- routes -------------------------------------------------------------------------------------------------
 
-    def _page(self, bench: Workbench, caller: Caller, _: Shown) -> Page:
+    def _page(self, path: str, bench: Workbench, caller: Caller, _: Shown | ShownForecast) -> Page:
         """Return the page; its script does the rest."""
         if not self.installed:
             return Page("no_dashboards.html", "Dashboards", {"command": INSTALL}, current="dashboards")
         values = {
-            "sources": [f"{self._root}{_FILES}/{path}?v={_version(name)}" for name, path in _SCRIPTS],
-            "base": f"{caller.root}{PATH}",
+            "sources": [f"{self._root}{_FILES}/{file}?v={_version(name)}" for name, file in _SCRIPTS],
+            "base": f"{caller.root}{path}",
+            "others": list(_TITLES.items()),
             "demo": bench.settings.data.demo,
         }
-        return Page("overview.html", "Overview", values, current="dashboards", script="overview.js", drawn=True)
+        return Page("dashboard.html", _TITLES[path], values, current="dashboards", script="dashboard.js", drawn=True)
 
     def _open(self, _bench: Workbench, caller: Caller, _: Nothing) -> Opened:
         """Return a token for one session of the caller's."""
@@ -163,7 +187,7 @@ class Dashboards:
 
         def make() -> None:
             try:
-                made.set_result(kind(self._control, self.page_route))
+                made.set_result(kind(self._control, self.page_routes))
             except Exception as error:  # noqa: BLE001 - raised where it is waited for
                 made.set_exception(error)
 
@@ -192,7 +216,7 @@ class Sockets(Router):
         sessions = self._dashboards.sessions
         return (
             sessions.delegate(request)
-            if sessions is not None and request.path == self._dashboards.socket_path
+            if sessions is not None and request.path in self._dashboards.socket_paths
             else None
         )
 

@@ -19,8 +19,8 @@ TEMPLATES = ROOT / "ultimate_lib" / "dashboards"  # holds voila/templates/, as s
 
 
 @contextlib.contextmanager
-def voila(proxy: Running, folder: Path) -> Iterator[str]:
-    """Run Voila on the notebook for the time of a block; gives its address."""
+def voila(proxy: Running, folder: Path, notebook: str = "overview.ipynb") -> Iterator[str]:
+    """Run Voila on a notebook for the time of a block; gives its address."""
     with socket.create_server(("127.0.0.1", 0)) as found:
         port = found.getsockname()[1]
     told = {
@@ -28,7 +28,7 @@ def voila(proxy: Running, folder: Path) -> Iterator[str]:
         "CLAUDE_PROXY_API_KEY": proxy.key,
         "JUPYTER_PATH": str(TEMPLATES),
     }
-    command = [sys.executable, "-m", "voila", str(ROOT / "notebooks" / "overview.ipynb"), "--no-browser"]
+    command = [sys.executable, "-m", "voila", str(ROOT / "notebooks" / notebook), "--no-browser"]
     command += [f"--port={port}", "--Voila.ip=127.0.0.1"]
     log = folder / "voila.log"
     with log.open("wb") as out:

@@ -58,9 +58,9 @@ def token(control: Alone, cookie: str) -> str:
 
 @contextlib.asynccontextmanager
 async def connected(
-    control: Alone, token: str, *, root: str = "", **headers: str
+    control: Alone, token: str, *, root: str = "", page: str = f"{PAGE}/ws?span=7d", **headers: str
 ) -> AsyncIterator[WebSocketClientConnection]:
-    request = HTTPRequest(f"ws://{control.host}{root}{PAGE}/ws?span=7d", headers=headers, request_timeout=10)
+    request = HTTPRequest(f"ws://{control.host}{root}{page}", headers=headers, request_timeout=10)
     connection = await websocket_connect(request, subprotocols=["bokeh", token])
     try:
         yield connection
@@ -337,6 +337,30 @@ async def say_ready(connection: WebSocketClientConnection) -> None:
     told = {"events": [{"kind": "MessageSent", "msg_type": "bokeh_event", "msg_data": event}]}
     for part in ({"msgid": "1", "msgtype": "PATCH-DOC"}, {}, told):
         await connection.write_message(json.dumps(part))
+
+
+def test_the_other_page_has_a_session_of_its_own(control: Alone, cookie: str) -> None:
+    other = "/dashboards/forecasting"
+    away = control.ask("GET", other, headers=BROWSER)
+    assert (away.status, away.headers["Location"]) == (303, "/login?to=forecasting")
+    shown = control.ask("GET", f"{other}?days=14", headers={**BROWSER, "Cookie": cookie}).text
+    assert f'data-base="{other}"' in shown
+    assert f'href="{other}" aria-current="page"' in shown
+    assert control.ask("GET", f"{other}?span=7d", headers={"Cookie": cookie}).status == 400
+    held = control.ask("GET", f"{other}/session", headers={"Cookie": cookie}).json["token"]
+
+    async def opened() -> str:
+        async with connected(control, held, page=f"{other}/ws?days=14", Cookie=cookie) as connection:
+            for _ in range(3):
+                await asyncio.wait_for(connection.read_message(), 20)
+            await say_ready(connection)
+            while "up-is-fan" not in (part := str(await asyncio.wait_for(connection.read_message(), 20))):
+                assert part != "None", f"closed {connection.close_code}"
+            connection.close()
+            await closed(connection)
+            return part
+
+    assert '"14"' in asyncio.run(opened()), "the address has set the controls"
 
 
 @pytest.mark.parametrize("works", [True, False])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import polars as pl
@@ -11,12 +11,13 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from claude_proxy.client import ClaudeProxyClient
+from proxy_server.control.dashboard_source import PredictingLocalSource
 from tests.control import alone, calls
 from tests.control.alone import Alone
 from tests.control.calls import DAY, call
 from ultimate_lib.access.principal import Principal
 from ultimate_lib.dashboards import LocalSource, RemoteSource
-from ultimate_lib.errors import Denied, Unavailable
+from ultimate_lib.errors import Denied, Invalid, NotEnoughData, Unavailable
 from ultimate_lib.lake.ingest import run_once
 from ultimate_lib.metrics import METRICS
 
@@ -111,10 +112,40 @@ def test_without_the_permission_there_is_no_local_source(control: Alone) -> None
         LocalSource(control.bench, nobody)
 
 
-def test_a_proxy_that_refuses_or_is_not_there_is_told_as_one_kind_of_error(control: Alone) -> None:
-    with pytest.raises(Unavailable) as wrong:
+def test_both_forecast_the_same_and_refuse_the_same(control: Alone) -> None:
+    now = datetime.now(UTC)
+    calls.write(
+        control.bench.settings,
+        *(call(now - timedelta(days=1 + hour // 4, hours=hour % 4), project="ahead") for hour in range(60)),
+    )
+    who = Principal(
+        user_id="a", user_name="a", permissions=frozenset({"dashboards:view", "analytics:view"}), view="all"
+    )
+    here, there = PredictingLocalSource(control.bench, who), remote(control)
+    asked: Any = {"metric": "cost_usd", "days": 7, "grain": "day", "where": {"project": ("ahead",)}}
+    one, other = here.forecast(**asked), there.forecast(**asked)
+    assert one == {**other, "budgets": one["budgets"]}
+    assert len(one["rows"]) == 7
+    asked["grain"] = "hour"
+    one, other = here.anomalies(**asked), there.anomalies(**asked)
+    assert one == {**other, "start": one["start"]}
+    assert one["judged"]
+    asked["where"] = {"project": ("nothing",)}
+    for source in (here, there):
+        with pytest.raises(NotEnoughData, match="No call lies in the 60 days"):
+            source.forecast(**asked)
+        with pytest.raises(Invalid):
+            source.forecast(**{**asked, "metric": "none"})
+
+
+def test_a_proxy_that_refuses_raises_what_it_raised_and_one_that_is_not_there_is_unavailable(control: Alone) -> None:
+    with pytest.raises(Denied) as wrong:
         remote(control, "cp_" + "x" * 43).aggregate(**SPAN, metrics=("requests",))
-    assert wrong.value.message
+    assert wrong.value.http_status == 401
+    own = remote(control, control.add_user("dora", "api_user"))
+    with pytest.raises(Denied) as few:
+        own.aggregate(**SPAN, metrics=("requests",), where={"user": ("user_bob",)})
+    assert few.value.http_status == 403
     gone = RemoteSource(ClaudeProxyClient(base_url="http://127.0.0.1:9", api_key="cp_x", timeout=1))
     with pytest.raises(Unavailable) as away:
         gone.about()

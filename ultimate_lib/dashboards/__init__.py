@@ -15,18 +15,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ultimate_lib.dashboards import overview
+    from ultimate_lib.dashboards import forecasting, overview
     from ultimate_lib.dashboards.places import setup
     from ultimate_lib.dashboards.source import LocalSource, RemoteSource, Source
 
-__all__ = ["LocalSource", "RemoteSource", "Source", "overview", "setup"]
+__all__ = ["LocalSource", "RemoteSource", "Source", "forecasting", "overview", "setup"]
 
 _WHERE = {"LocalSource": "source", "RemoteSource": "source", "Source": "source", "setup": "places"}
 
 
 def __getattr__(name: str) -> Any:
-    if name == "overview":
-        return importlib.import_module("ultimate_lib.dashboards.overview")
+    if name in {"forecasting", "overview"}:
+        return importlib.import_module(f"ultimate_lib.dashboards.{name}")
     if name in _WHERE:
         return getattr(importlib.import_module(f"ultimate_lib.dashboards.{_WHERE[name]}"), name)
     raise AttributeError(f"module 'ultimate_lib.dashboards' has no attribute '{name}'")

@@ -8,17 +8,14 @@ from urllib.parse import urlencode
 
 import panel as pn
 
+from ultimate_lib.dashboards.filters import Filters, pick
 from ultimate_lib.dashboards.places import Choice, style
-from ultimate_lib.dashboards.question import FILTERS, GROUPS, SPANS
-from ultimate_lib.dashboards.shapes import NONE
+from ultimate_lib.dashboards.question import GROUPS, SPANS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-_ALL = "\x00"
-_PLURALS = {"model": "All models", "provider": "All providers", "project": "All projects"}
 _DEFAULT_SPAN, _DEFAULT_GROUP = "24h", "model"
-_LONGEST_TOLD = 200
 
 
 class Controls:
@@ -35,16 +32,14 @@ class Controls:
         first, last = _day(told.get("from")), _day(told.get("to"))
         if span not in SPANS or (span == "custom" and (first is None or last is None)):
             span = _DEFAULT_SPAN
-        self.span = self._select("Time range", {words: name for name, words in SPANS.items()}, span)
+        self.span = pick("Time range", {words: name for name, words in SPANS.items()}, span)
         self.first = self._text("From (a day)", first)  # calendars of Bokeh's have no keyboard and no dark
         self.last = self._text("To, inclusive", last)
-        self.group = self._select(
+        self.group = pick(
             "Group by", {words: name for name, words in GROUPS.items()}, group if group in GROUPS else "model"
         )
-        self.filters = {
-            name: self._select(GROUPS[name], _options(name, (), _told(told.get(name))), _told(told.get(name)))
-            for name in FILTERS
-        }
+        self._filters = Filters(told)
+        self.filters = self._filters.selects
         self.live = Choice("Live", turned, on=told.get("live") != "off")
         self.again = pn.widgets.Button(label="Refresh", stylesheets=[style("control")], margin=0)
         self.again.on_click(lambda _: changed())
@@ -65,12 +60,12 @@ class Controls:
     @property
     def where(self) -> dict[str, tuple[str | None, ...]]:
         """The filters that are set."""
-        return {name: (one.value or None,) for name, one in self.filters.items() if one.value != _ALL}
+        return self._filters.where
 
     @property
     def query(self) -> str:
         """The state as the query of an address; what stands as it began is left out."""
-        told = {name: one.value for name, one in self.filters.items() if one.value != _ALL}
+        told = self._filters.told
         if self.group.value != _DEFAULT_GROUP:
             told["group"] = self.group.value
         if self.span.value != _DEFAULT_SPAN:
@@ -83,10 +78,7 @@ class Controls:
 
     def offer(self, name: str, values: Iterable[str | None]) -> None:
         """Offer what there is to filter by; what is chosen stays, also when there is none of it in the span."""
-        select = self.filters[name]
-        options = _options(name, values, select.value)
-        if select.options != options:
-            select.options = options
+        self._filters.offer(name, values)
 
     def _on(self, _event: Any) -> None:
         if self._filling:
@@ -109,23 +101,6 @@ class Controls:
         return pn.widgets.TextInput(
             label=label, value=told, placeholder="2026-11-24", stylesheets=[style("control")], width=120, margin=0
         )
-
-    def _select(self, label: str, options: dict[str, str], value: str) -> Any:
-        return pn.widgets.Select(
-            label=label, options=options, value=value, stylesheets=[style("control")], width=150, margin=0
-        )
-
-
-def _options(name: str, values: Iterable[str | None], chosen: str) -> dict[str, str]:
-    found = {_PLURALS[name]: _ALL}
-    found |= {NONE if value is None else value: value or "" for value in values}
-    if chosen not in found.values():
-        found[chosen or NONE] = chosen
-    return found
-
-
-def _told(value: str | None) -> str:
-    return _ALL if value is None else value[:_LONGEST_TOLD]
 
 
 def _day(text: str | None) -> date | None:

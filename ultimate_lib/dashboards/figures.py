@@ -27,13 +27,64 @@ from ultimate_lib.dashboards.shapes import OTHER
 from ultimate_lib.dashboards.ticks import ticks
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ultimate_lib.dashboards.shapes import Steps
 
 _HEIGHT_PX = 250
 _BAR = 0.84
 _RUNNING_ALPHA = 0.5
-_ROOM = 1.08  # above the highest value
+ROOM = 1.08  # above the highest value
 _TIP = 'style="font:13px/1.5 system-ui,sans-serif;padding:2px 4px"'
+
+
+def plain(height: int, x: Range1d, y: Range1d) -> figure:
+    """Return an empty figure as all of ours look.
+
+    Ranges and tickers are changed later and never replaced: with a new model Bokeh walks the whole document, 50 ms
+    each time.
+    """
+    made = figure(
+        height=height, sizing_mode="stretch_width", x_range=x, y_range=y, tools="",
+        toolbar_location=None, background_fill_alpha=0, border_fill_alpha=0, outline_line_color=None,
+        min_border_left=8, min_border_right=12, css_classes=["up-figure"],
+        stylesheets=[GlobalInlineStyleSheet(css=style("tooltip"))],
+    )  # fmt: skip
+    made.xgrid.visible = False
+    made.xaxis.minor_tick_line_color = made.yaxis.minor_tick_line_color = None
+    made.yaxis.axis_line_color = made.yaxis.major_tick_line_color = None
+    made.xaxis[0].ticker = FixedTicker()
+    made.yaxis[0].ticker = FixedTicker()
+    for axis in (made.xaxis, made.yaxis):
+        axis.axis_label_text_font_style = "normal"
+        axis.major_label_text_font_size = axis.axis_label_text_font_size = "12px"
+    return made
+
+
+def upright(made: figure, top: float, unit: str) -> None:
+    """Write what stands at the upright axis, from 0 to `top`."""
+    marks = ticks(top, unit)
+    mark(made.yaxis[0], dict(zip(marks.values, marks.labels, strict=True)))
+    made.yaxis[0].axis_label = marks.axis
+
+
+def mark(axis: Any, words: Mapping[float, str]) -> None:
+    """Write words at places of an axis."""
+    axis.ticker.ticks = list(words)
+    axis.major_label_overrides = dict(words)
+
+
+def tip(told: str) -> str:
+    """Return what a pointer is shown: the step's name, and lines of `line`."""
+    return f"<div {_TIP}><b>@when</b>{told}</div>"
+
+
+def line(name: str, value: str, color: str | None = None) -> str:
+    """Return a line of a tooltip. `@` and `$` in a name would be read as a column's name."""
+    shown = escape(name).replace("@", "&#64;").replace("$", "&#36;")
+    key = f'<span style="color:{color}">&#9632;</span> ' if color is not None else ""
+    name_and_value = f"<span>{key}{shown}</span><b>{value}</b>"
+    return f'<div style="display:flex;gap:1.2em;justify-content:space-between">{name_and_value}</div>'
 
 
 class StepsFigure:
@@ -46,15 +97,7 @@ class StepsFigure:
         self._unit = picture.unit
         self._source = ColumnDataSource(_columns(picture))
         self._x, self._y = Range1d(), Range1d(start=0)
-        # Changed and never replaced: with a new model Bokeh walks the whole document, 50 ms each time.
-        self._ticks, self._marks = FixedTicker(), FixedTicker()
-        self.figure = figure(
-            height=_HEIGHT_PX, sizing_mode="stretch_width", x_range=self._x, y_range=self._y, tools="",
-            toolbar_location=None, background_fill_alpha=0, border_fill_alpha=0, outline_line_color=None,
-            min_border_left=8, min_border_right=12, css_classes=["up-figure"],
-            stylesheets=[GlobalInlineStyleSheet(css=style("tooltip"))],
-        )  # fmt: skip
-        self._axes()
+        self.figure = plain(_HEIGHT_PX, self._x, self._y)
         (self._layers if picture.stacked else self._lines)()
         self._hover()
         self.update(picture)
@@ -73,30 +116,11 @@ class StepsFigure:
         count = len(picture.steps)
         self._x.update(start=-0.6, end=count - 0.4)
         top = max((value for value in columns["top"] if math.isfinite(value)), default=0.0)
-        self._y.end = top * _ROOM or 1
+        self._y.end = top * ROOM or 1
         every = max(1, math.ceil(count / self._labels))
         marked = list(range((count - 1) % every, count, every))
-        self._ticks.ticks = marked
-        self.figure.xaxis[0].major_label_overrides = {step: picture.label(step, axis=True) for step in marked}
-        self._upright(top, picture.unit)
-
-    def _upright(self, top: float, unit: str) -> None:
-        marks = ticks(top, unit)
-        axis = self.figure.yaxis[0]
-        self._marks.ticks = marks.values
-        axis.major_label_overrides = dict(zip(marks.values, marks.labels, strict=True))
-        axis.axis_label = marks.axis
-
-    def _axes(self) -> None:
-        made = self.figure
-        made.xgrid.visible = False
-        made.xaxis.minor_tick_line_color = made.yaxis.minor_tick_line_color = None
-        made.yaxis.axis_line_color = made.yaxis.major_tick_line_color = None
-        made.xaxis[0].ticker = self._ticks
-        made.yaxis[0].ticker = self._marks
-        for axis in (made.xaxis, made.yaxis):
-            axis.axis_label_text_font_style = "normal"
-            axis.major_label_text_font_size = axis.axis_label_text_font_size = "12px"
+        mark(self.figure.xaxis[0], {step: picture.label(step, axis=True) for step in marked})
+        upright(self.figure, top, picture.unit)
 
     def _layers(self) -> None:
         keys = [f"v{index}" for index in range(len(self._names))]
@@ -124,28 +148,23 @@ class StepsFigure:
             hover_fill_color="#80859a", hover_fill_alpha=0.12, hover_line_alpha=0,
         )  # fmt: skip
         names = [*self._names, "All"] if self._stacked and len(self._names) > 1 else list(self._names)
-        told = "".join(_row(name, self._look(index), index) for index, name in enumerate(names))
+        told = "".join(self._row(name, index) for index, name in enumerate(names))
         self.figure.add_tools(
             HoverTool(
-                renderers=[all_of_it], mode="vline", tooltips=f"<div {_TIP}><b>@when</b>{told}</div>",
+                renderers=[all_of_it], mode="vline", tooltips=tip(told),
                 point_policy="follow_mouse", visible=False,
             )
         )  # fmt: skip
+
+    def _row(self, name: str, index: int) -> str:
+        look = self._look(index)
+        return line(name, f"@t{index}" if look is not None else "@all", look.color if look is not None else None)
 
     def _look(self, index: int) -> palette.Look | None:
         """Return how a series is drawn; None for what is no series."""
         if index >= len(self._names):
             return None
         return palette.REST if self._names[index] == OTHER else palette.look(index)
-
-
-def _row(name: str, look: palette.Look | None, index: int) -> str:
-    """Return a line of the tooltip. `@` and `$` in a name would be read as a column's name."""
-    shown = escape(name).replace("@", "&#64;").replace("$", "&#36;")
-    key = f'<span style="color:{look.color}">&#9632;</span> ' if look is not None else ""
-    value = f"@t{index}" if look is not None else "@all"
-    name_and_value = f"<span>{key}{shown}</span><b>{value}</b>"
-    return f'<div style="display:flex;gap:1.2em;justify-content:space-between">{name_and_value}</div>'
 
 
 def _names(picture: Steps) -> tuple[str, ...]:
@@ -169,7 +188,7 @@ def _columns(picture: Steps) -> dict[str, list[Any]]:
                 highest[at] = max(highest[at], value)
         columns[f"e{index}"] = list(base)
     columns["top"] = base if picture.stacked else highest
-    full = (max(columns["top"], default=0.0) * _ROOM) or 1.0
+    full = (max(columns["top"], default=0.0) * ROOM) or 1.0
     columns["full"] = [full] * count
     columns["all"] = [
         units.exact(total if fine else None, picture.unit) for total, fine in zip(base, known, strict=True)

@@ -6,7 +6,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from ultimate_lib.dashboards import palette, units
-from ultimate_lib.dashboards.shapes import OTHER
+from ultimate_lib.dashboards.shapes import OTHER, Cells, Fan
 
 if TYPE_CHECKING:
     from ultimate_lib.dashboards.shapes import Bars, Figure, Figures, Grid, Steps
@@ -24,7 +24,10 @@ def _figure(one: Figure, before: str) -> str:
     told = f"{change}, {before}: {units.exact(one.before, one.unit)}" if change else ""
     tone = _tone(one)
     whole, short = escape(units.whole(one.value, one.unit)), escape(units.short(one.value, one.unit))
-    lines = f'<dd class="up-value" title="{whole}">{short}</dd>'
+    if one.words:
+        whole = short = escape(one.words)
+    tone_of = f" up-{one.tone}" if one.tone else ""
+    lines = f'<dd class="up-value{tone_of}" title="{whole}">{short}</dd>'
     if change:
         lines += f'<dd class="up-quiet"><span class="{tone}" title="{escape(told)}">{escape(change)}</span></dd>'
     if one.note:
@@ -78,11 +81,28 @@ def grid(picture: Grid, caption: str) -> str:
 
 
 def _n(picture: Grid, index: int) -> str:
+    if index in picture.long:
+        return ' class="up-long"'
     return ' class="up-n"' if index in picture.numbers else ""
 
 
-def legend(picture: Steps) -> str:
+def legend(picture: Steps | Fan | Cells) -> str:
     """Return what each colour and pattern stands for."""
+    if isinstance(picture, Fan):
+        blue, orange = palette.LOOKS[:2]
+        return _keys(
+            (_line(palette.REST.color, (), 2), "has been"),
+            (_line(blue.color, (), 3), "expected"),
+            (_area(palette.NEAR), "80 % of what may come"),
+            (_area(palette.FAR), "95 %"),
+            (_line(orange.color, orange.dash, 2), "naive: the last cycle again"),
+        )
+    if isinstance(picture, Cells):
+        shades = "".join(_area(alpha) for alpha in (0.08, 0.45, 0.85))
+        found = [(shades, f"little to much ({units.AXES[picture.unit]})"), (_MARK, "anomaly")]
+        if not all(cell.judged for cell in picture.cells):
+            found.append((_area(0.3, palette.REST.color), "learnt from, not judged"))
+        return _keys(*found)
     items = []
     for index, series in enumerate(picture.series):
         look = palette.REST if series.name == OTHER else palette.look(index)
@@ -93,6 +113,26 @@ def legend(picture: Steps) -> str:
     return f'<ul class="up-legend">{"".join(items)}</ul>'
 
 
+def _keys(*told: tuple[str, str]) -> str:
+    items = "".join(f"<li>{key}<span>{escape(words)}</span></li>" for key, words in told)
+    return f'<ul class="up-legend">{items}</ul>'
+
+
+def _line(color: str, dash: tuple[int, ...], width: float) -> str:
+    gaps = " ".join(map(str, dash))
+    path = f'<path d="M0 6H26" stroke="{color}" stroke-width="{width}" stroke-dasharray="{gaps}"/>'
+    return f'<svg viewBox="0 0 26 12" width="26" height="12" aria-hidden="true">{path}</svg>'
+
+
+def _area(alpha: float, color: str = palette.LOOKS[0].color) -> str:
+    rect = f'<rect width="12" height="12" rx="2" fill="{color}" fill-opacity="{alpha}"/>'
+    return f'<svg viewBox="0 0 12 12" width="12" height="12" aria-hidden="true">{rect}</svg>'
+
+
+_MARK = (
+    f'<svg viewBox="0 0 12 12" width="12" height="12" aria-hidden="true">'
+    f'<path d="M6 0L12 6L6 12L0 6Z" fill="{palette.LOOKS[1].color}" stroke="#fff" stroke-width="1"/></svg>'
+)
 _HATCHES = {
     " ": "",
     "/": '<path d="M-2 10L6 2M4 16L14 6"/>',
@@ -112,6 +152,4 @@ def _key(look: palette.Look, *, stacked: bool) -> str:
             f'<g fill="none" stroke="#fff" stroke-opacity=".7">{_HATCHES[look.hatch]}</g>'
         )
         return f'<svg viewBox="0 0 12 12" width="12" height="12" aria-hidden="true">{inside}</svg>'
-    dash = " ".join(map(str, look.dash))
-    line = f'<path d="M0 6H26" stroke="{look.color}" stroke-width="2.5" stroke-dasharray="{dash}"/>'
-    return f'<svg viewBox="0 0 26 12" width="26" height="12" aria-hidden="true">{line}</svg>'
+    return _line(look.color, look.dash, 2.5)

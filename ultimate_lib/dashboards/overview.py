@@ -8,49 +8,39 @@ A look for news costs one small question (`Source.mark`); only when its answer h
 from __future__ import annotations
 
 import functools
-import logging
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from html import escape
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 import panel as pn
 from bokeh.models import InlineStyleSheet
 
+from ultimate_lib.dashboards.asking import Asking, Failure
 from ultimate_lib.dashboards.controls import Controls
 from ultimate_lib.dashboards.places import Beat, Words, own_styles, style
 from ultimate_lib.dashboards.question import FILTERS, SPANS, ask
 from ultimate_lib.dashboards.tile import Tile
 from ultimate_lib.dashboards.widget import WIDGETS, spanned
-from ultimate_lib.errors import UltimateError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from concurrent.futures import Executor, Future
+    from collections.abc import Mapping
+    from concurrent.futures import Executor
 
     from bokeh.document import Document
 
-    from ultimate_lib.dashboards.figures import StepsFigure
+    from ultimate_lib.dashboards.card import Drawn
     from ultimate_lib.dashboards.question import Question
     from ultimate_lib.dashboards.shapes import Picture
     from ultimate_lib.dashboards.source import Source
-
-log = logging.getLogger(__name__)
 
 CHARTS_EVERY_S = 5.0
 """Charts follow a stream of calls no faster than this; the large numbers follow at once."""
 _REST = 10  # times as long as charts took to come, so that many viewers slow down instead of keeping the machine busy
 _TOTALS = "totals"
 _MOST_OPTIONS = 200
-
-
-class Failure(NamedTuple):
-    """A question that failed: what happened, and what to do."""
-
-    message: str
-    hint: str
 
 
 def view(source: Source, *, told: Mapping[str, str] | None = None) -> Any:
@@ -63,11 +53,10 @@ def view(source: Source, *, told: Mapping[str, str] | None = None) -> Any:
     return shown.panel
 
 
-class Overview:
+class Overview(Asking):
     """One dashboard of one viewer. `panel` is what is shown; nothing is asked before the first `refresh`.
 
-    With a `pool`, for a session that Panel serves, questions are asked and figures made in threads, and `document` is
-    changed on its loop alone; without one everything happens at once. May be made in any thread.
+    May be made in any thread.
     """
 
     def __init__(
@@ -78,11 +67,8 @@ class Overview:
         pool: Executor | None = None,
         document: Document | None = None,
     ) -> None:
+        super().__init__(pool, document)
         self._source = source
-        self._pool = pool
-        self._doc = document
-        self._round = 0  # of questions; answers to an earlier one are not shown
-        self._waiting = 0
         self._seen: tuple[Question, object] | None = None
         self._missing = 0  # files that had to be left out of the numbers
         self._charts_at = 0.0
@@ -111,8 +97,7 @@ class Overview:
 
     def refresh(self) -> None:
         """Ask everything anew: a control has changed."""
-        self._round += 1
-        self._waiting = 0
+        self._begin()
         self._seen = None
         if self._beat is not None:
             self._beat.start()
@@ -191,7 +176,7 @@ class Overview:
         for name in names:
             self._run(functools.partial(self._picture, name, question), functools.partial(self._show, name, question))
 
-    def _picture(self, name: str, question: Question) -> tuple[Picture | None, StepsFigure | None]:
+    def _picture(self, name: str, question: Question) -> tuple[Picture | None, Drawn | None]:
         tile = self.tiles[name]
         picture = tile.widget.view(tile.widget.query(self._source, question), question)
         return picture, tile.figure_for(picture)
@@ -203,7 +188,7 @@ class Overview:
 
     # -- showing ------------------------------------------------------------------------------------------------
 
-    def _show(self, name: str, question: Question, made: tuple[Picture | None, StepsFigure | None] | Failure) -> None:
+    def _show(self, name: str, question: Question, made: tuple[Picture | None, Drawn | None] | Failure) -> None:
         if isinstance(made, Failure):
             self.tiles[name].fail(made.message, made.hint, question)
         else:
@@ -236,52 +221,9 @@ class Overview:
         if self.address.value != self.controls.query:
             self.address.value = self.controls.query
 
-    # -- where it runs ------------------------------------------------------------------------------------------
-
-    def _run(self, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
-        """Do some work, in a thread where there is a pool, and hand its result, or a `Failure`, to `then`."""
-        if self._pool is None:
-            then(_tried(work))
-            return
-        self._waiting += 1
-        this = self._round
-
-        def ask() -> Any:  # once its turn comes, perhaps nobody waits for it any more, and others do for theirs
-            return _tried(work) if this == self._round else None
-
-        self._pool.submit(ask).add_done_callback(functools.partial(self._back, this, then))
-
-    def _back(self, this: int, then: Callable[[Any], None], done: Future[Any]) -> None:
-        """Go back to where the document may be changed; called in a thread of the pool."""
-
-        def show() -> None:
-            if this == self._round:
-                self._waiting -= 1
-                then(done.result())
-                if not self._waiting:
-                    self._took_s = time.monotonic() - self._charts_at if self._drawing else self._took_s
-                    self._drawing = False
-
-        if not done.cancelled():
-            self._soon(show)
-
-    def _soon(self, change: Callable[[], None]) -> None:
-        """Do something where the document may be changed, which Panel's own callbacks are not always allowed to."""
-        if self._doc is None:
-            change()
-        elif self._doc.session_context is not None:  # else its page has left
-            self._doc.add_next_tick_callback(change)
-
-
-def _tried(work: Callable[[], Any]) -> Any:
-    """Return what work returns, or a `Failure`: the outermost frame of a question."""
-    try:
-        return work()
-    except UltimateError as error:
-        return Failure(error.message, error.hint)
-    except Exception:
-        log.exception("A dashboard's question failed.")
-        return Failure("This failed on our side.", "The log tells why.")
+    def _settled(self) -> None:
+        self._took_s = time.monotonic() - self._charts_at if self._drawing else self._took_s
+        self._drawing = False
 
 
 def _widgets() -> list[tuple[str, Any]]:

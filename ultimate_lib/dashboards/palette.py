@@ -32,6 +32,9 @@ LOOKS: tuple[Look, ...] = (
 REST = Look("#80859a", "o", (1, 2))
 """How the rest is drawn."""
 
+NEAR, FAR = 0.34, 0.15
+"""How much of its colour a band of 80 % and one of 95 % has."""
+
 
 def look(index: int) -> Look:
     """Return the look of a series by its place; what is beyond the looks there are is drawn as the rest."""

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _UNHEARD_S = 3600.0
+_ROOT = "up-root"  # class of a dashboard's outermost component
+_INPUTS = {"value", "active", "clicks"}  # properties that a person changes
 
 
 def setup() -> None:
@@ -27,6 +29,29 @@ def setup() -> None:
     import panel as pn  # noqa: PLC0415 - 2 s, and only where a dashboard is shown
 
     pn.extension(comms="ipywidgets", inline=True, console_output="disable")
+    _keep_echoes_out()
+
+
+def _keep_echoes_out() -> None:
+    """Take from a dashboard's front end what its inputs say, and nothing else.
+
+    jupyter_bokeh sends each change of the kernel's back to the kernel. One that comes late would undo a newer one
+    there: a card that began to load, was done and began again would say for ever that it loads.
+    """
+    from jupyter_bokeh.widgets import BokehModel  # noqa: PLC0415 - see `setup`
+
+    take = BokehModel._sync_model  # noqa: SLF001 - there is no other place between the two
+    if getattr(take, "keeps_echoes_out", False):
+        return
+
+    @functools.wraps(take)
+    def take_inputs(widget: Any, model: Any, content: dict[str, Any], buffers: Any) -> None:
+        ours = _ROOT in widget._model.css_classes  # noqa: SLF001 - see above
+        if not (ours and content.get("kind") == "ModelChanged" and content.get("attr") not in _INPUTS):
+            take(widget, model, content, buffers)
+
+    take_inputs.keeps_echoes_out = True  # type: ignore[attr-defined] # for the next call
+    BokehModel._sync_model = take_inputs  # noqa: SLF001 - see above
 
 
 def own_styles(_view: Any, root: Any, _changed: Any = None, _old: Any = None) -> None:

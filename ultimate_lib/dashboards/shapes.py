@@ -42,11 +42,76 @@ class Steps:
     def label(self, index: int, *, axis: bool = False) -> str:
         """Return the name of a step: for the axis short, else with its day."""
         at = self.steps[index]
-        if self.grain == "day":
-            return f"{at:%b} {at.day}" if axis else f"{at:%a} {at:%b} {at.day}, {at.year}"
-        if axis:
-            return f"{at:%H:%M}" if at.hour or index == 0 else f"{at:%b} {at.day}"
-        return f"{at:%a} {at:%b} {at.day}, {at:%H:%M}"
+        if axis and self.grain == "hour" and (at.hour or index == 0):
+            return f"{at:%H:%M}"
+        return f"{at:%b} {at.day}" if axis else step_name(at, self.grain)
+
+
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """One step of a forecast; the bounds hold 80 % and 95 % of what may come, the naive is the last cycle again."""
+
+    at: datetime
+    value: float
+    lower_80: float
+    upper_80: float
+    lower_95: float
+    upper_95: float
+    naive: float
+
+
+@dataclass(frozen=True, slots=True)
+class Fan:
+    """What was, what is expected, and how sure that is."""
+
+    unit: str
+    grain: str
+    past: tuple[tuple[datetime, float | None], ...]
+    ahead: tuple[Ahead, ...]  # at least one
+    zone: str
+    words: str  # what it says, in a sentence
+    note: str = ""
+
+    @property
+    def steps(self) -> tuple[datetime, ...]:
+        """The starts of all steps, those that were and those ahead."""
+        return (*(at for at, _ in self.past), *(one.at for one in self.ahead))
+
+    @property
+    def top(self) -> float:
+        """The highest value that is drawn: far bounds may be far indeed, and leave the picture."""
+        known = [value for _, value in self.past if value is not None]
+        return max(*known, *(max(one.upper_80, one.naive) for one in self.ahead), 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One step in a calendar: its value, and what there is to say of it when it is an anomaly."""
+
+    at: datetime
+    value: float | None
+    judged: bool
+    anomaly: bool = False
+    expected: str = ""
+    why: str = ""
+    who: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """Steps in a calendar: days beside each other with their hours below, or weeks with their weekdays."""
+
+    unit: str
+    grain: str
+    cells: tuple[Cell, ...]  # oldest first, at least one
+    zone: str
+    words: str  # what it says, in a sentence
+    note: str = ""
+
+    @property
+    def anomalies(self) -> tuple[Cell, ...]:
+        """Those that are anomalies, the newest first."""
+        return tuple(cell for cell in reversed(self.cells) if cell.anomaly)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +144,8 @@ class Figure:
     before: float | None = None
     note: str = ""
     more_is: str = ""  # better | worse | "": what a rise means
+    words: str = ""  # instead of the value
+    tone: str = ""  # good | bad | "": of these words
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +164,10 @@ class Grid:
     rows: tuple[tuple[str, ...], ...]
     numbers: frozenset[int] = field(default_factory=frozenset)
     note: str = ""
+    long: frozenset[int] = field(default_factory=frozenset)  # columns whose texts may take several lines
 
 
-Picture = Steps | Bars | Figures | Grid
+Picture = Steps | Fan | Cells | Bars | Figures | Grid
 
 
 def table(picture: Picture) -> Grid:
@@ -111,10 +179,14 @@ def table(picture: Picture) -> Grid:
         return Grid((picture.what, units.AXES[picture.unit], ""), rows, frozenset({1}), picture.note)
     if isinstance(picture, Figures):
         numbers = tuple(
-            (one.label, units.exact(one.value, one.unit), units.exact(one.before, one.unit), one.note)
+            (one.label, one.words or units.exact(one.value, one.unit), units.exact(one.before, one.unit), one.note)
             for one in picture.figures
         )
         return Grid(("", "Now", picture.before, ""), numbers, frozenset({1, 2}))
+    if isinstance(picture, Fan):
+        return _steps_ahead(picture)
+    if isinstance(picture, Cells):
+        return _anomalies(picture)
     shown = [
         (
             _ran(picture, index),
@@ -127,6 +199,32 @@ def table(picture: Picture) -> Grid:
     return Grid(header, tuple(shown), frozenset(range(1, len(header))), picture.note)
 
 
+def _steps_ahead(picture: Fan) -> Grid:
+    header = (f"{picture.grain.capitalize()} ({picture.zone})", "Expected", "80 % from", "to", "95 % from", "to",
+              "Last cycle again")  # fmt: skip
+    rows = []
+    for number, one in enumerate(picture.ahead):
+        name = step_name(one.at, picture.grain) + ("" if number else " (still running)")
+        told = (one.value, one.lower_80, one.upper_80, one.lower_95, one.upper_95, one.naive)
+        rows.append((name, *(units.exact(value, picture.unit) for value in told)))
+    return Grid(header, tuple(rows), frozenset(range(1, len(header))), picture.note)
+
+
+def _anomalies(picture: Cells) -> Grid:
+    header = (f"{picture.grain.capitalize()} ({picture.zone})", units.AXES[picture.unit], "Expected", "Why",
+              "Mostly made by")  # fmt: skip
+    rows = tuple(
+        (step_name(one.at, picture.grain), units.exact(one.value, picture.unit), one.expected, one.why, one.who)
+        for one in picture.anomalies
+    )
+    return Grid(header, rows, frozenset({1, 2}), picture.note, frozenset({4}))
+
+
+def step_name(at: datetime, grain: str) -> str:
+    """Return the name of a step, with its day."""
+    return f"{at:%a} {at:%b} {at.day}, " + (f"{at.year}" if grain == "day" else f"{at:%H:%M}")
+
+
 def _ran(picture: Steps, index: int) -> str:
     running = picture.runs and index == len(picture.steps) - 1
     return f"{picture.label(index)} (still running)" if running else picture.label(index)
@@ -134,6 +232,8 @@ def _ran(picture: Steps, index: int) -> str:
 
 def summary(picture: Picture) -> str:
     """Return what the picture says, in a sentence; empty where the picture is text itself."""
+    if isinstance(picture, (Fan, Cells)):
+        return picture.words
     if not isinstance(picture, Steps):
         return ""
     return _stacked(picture) if picture.stacked else _lines(picture)

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Protocol, TypedDict, Unpack
 from weakref import WeakKeyDictionary
 
 import polars as pl
 
-from claude_proxy.errors import ProxyError
+from claude_proxy.errors import NotAllowed, ProxyError
 from ultimate_lib.access.views import narrowed, whose
-from ultimate_lib.errors import Unavailable
+from ultimate_lib.errors import Denied, Invalid, NotEnoughData, NotFound, UltimateError, Unavailable
 from ultimate_lib.metrics import METRICS
 
 if TYPE_CHECKING:
@@ -107,6 +108,27 @@ class Source(Protocol):
 
     def missing_files(self, **asked: Unpack[Asked]) -> int:
         """Return how many damaged files had to be left out of the span's numbers."""
+        ...
+
+
+class AskedAhead(TypedDict, total=False):
+    """A question about what is to come, or about what was unlike the rest."""
+
+    metric: str
+    days: int  # ahead, or back
+    grain: str  # hour | day
+    where: Mapping[str, tuple[str | None, ...]]
+
+
+class PredictingSource(Source, Protocol):
+    """A source that forecasts, too. Its answers are those of the REST interface, as JSON has them."""
+
+    def forecast(self, **asked: Unpack[AskedAhead]) -> dict[str, Any]:
+        """Return what `/api/predictive/forecast` answers. Raises `NotEnoughData`."""
+        ...
+
+    def anomalies(self, **asked: Unpack[AskedAhead]) -> dict[str, Any]:
+        """Return what `/api/predictive/anomaly-history` answers. Raises `NotEnoughData`."""
         ...
 
 
@@ -205,7 +227,10 @@ class Getter(Protocol):
 
 
 class RemoteSource:
-    """A proxy over HTTP, with the rights of the client's key. Raises `Unavailable` with what the client says."""
+    """A proxy over HTTP, with the rights of the client's key.
+
+    Raises what the proxy itself would raise here, and `Unavailable` when it does not answer.
+    """
 
     every_s = 5.0
 
@@ -256,11 +281,21 @@ class RemoteSource:
         told = self._get("/api/analytics/aggregate", **_params({**asked, "metrics": ("requests",)}))
         return int(told["missing"]["files"])
 
+    def forecast(self, **asked: Unpack[AskedAhead]) -> dict[str, Any]:
+        """Return what `/api/predictive/forecast` answers."""
+        told: dict[str, Any] = self._get("/api/predictive/forecast", **_ahead(asked))
+        return told
+
+    def anomalies(self, **asked: Unpack[AskedAhead]) -> dict[str, Any]:
+        """Return what `/api/predictive/anomaly-history` answers."""
+        told: dict[str, Any] = self._get("/api/predictive/anomaly-history", **_ahead(asked))
+        return told
+
     def _get(self, path: str, **params: Any) -> Any:
         try:
             return self._client.get(path, **params)
         except ProxyError as error:
-            raise Unavailable(error.message, hint=error.hint, code=error.code) from error
+            raise _as_ours(error) from error
 
     def _numbers(self, shape: str, asked: Mapping[str, Any]) -> pl.DataFrame:
         told = self._get(f"/api/analytics/{shape}", **_params(asked))
@@ -278,6 +313,26 @@ def _instants(name: str) -> pl.Expr:
     return pl.col(name).str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%#z", time_unit="us", time_zone="UTC", strict=True)
 
 
+def _as_ours(error: ProxyError) -> UltimateError:
+    """Return the error that the proxy itself would have raised here."""
+    if isinstance(error, NotAllowed):
+        known = error.status != HTTPStatus.UNAUTHORIZED
+        return Denied(error.message, hint=error.hint, code=error.code, authenticated=known)
+    kinds: tuple[type[UltimateError], ...] = (Invalid, NotFound, NotEnoughData)
+    kind = next((one for one in kinds if one.http_status == error.status), Unavailable)
+    return kind(error.message, hint=error.hint, code=error.code)
+
+
+def _ahead(asked: Mapping[str, Any]) -> dict[str, Any]:
+    params = {name: value for name, value in asked.items() if name != "where"}
+    return params | {"filter": filters_of(asked.get("where") or {})}
+
+
+def filters_of(where: Mapping[str, tuple[str | None, ...]]) -> list[str]:
+    """Return filters as the REST interface takes them: dimension:value, with nothing behind the colon for none."""
+    return [f"{name}:{value or ''}" for name, values in where.items() for value in values]
+
+
 def _params(asked: Mapping[str, Any]) -> dict[str, Any]:
     """Return a question as parameters of the REST interface."""
     params: dict[str, Any] = {"start": asked["start"].isoformat(), "end": asked["end"].isoformat()}
@@ -289,5 +344,5 @@ def _params(asked: Mapping[str, Any]) -> dict[str, Any]:
             params[name] = asked[name]
     where = asked.get("where") or {}
     if where:
-        params["filter"] = [f"{name}:{value or ''}" for name, values in where.items() for value in values]
+        params["filter"] = filters_of(where)
     return params
