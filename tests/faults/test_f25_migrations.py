@@ -40,7 +40,7 @@ def value(column: sa.Column[Any], number: int) -> Any:
         return ["x"]
     if isinstance(kind, sa.LargeBinary):
         return f"{column.name}{number}".encode()
-    return number if isinstance(kind, sa.Integer) else f"{column.name}{number}"
+    return number if isinstance(kind, sa.Integer | sa.Float) else f"{column.name}{number}"
 
 
 def old(url: str, revision: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Any]]:
@@ -138,7 +138,7 @@ def test_f25_killed_at_a_step_a_migration_is_resumed(
         store.migrate()
     store.close()
     after = content(whole)
-    assert len(steps) > 20
+    assert len(steps) > (20 if revision < "0002" else 5)  # 0003 adds one column
     killed = {one: places.new(before) for one in steps if one % apart == 1 % apart or one > len(steps) - 4}
     told = killed | {len(steps) + 1: places.new(before)}  # there is no such step
     done = subprocess.run(

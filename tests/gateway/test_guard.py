@@ -29,6 +29,7 @@ from tests.gateway.guarded import (
     told,
     usual,
 )
+from tests.gateway.limited import USD, make_budget, make_rate, noticed, stored_state, told_state
 from tests.harness import wait_until
 from ultimate_lib.baseline import ANOMALOUS
 from ultimate_lib.guard import known
@@ -391,3 +392,20 @@ def test_who_ends_a_cool_down_lets_the_key_go_on_though_it_has_spent_much(start:
     gateway.process.wait(15)
     gateway = start()
     assert send(gateway, secret).status == 200
+
+
+def test_a_refusal_gives_back_what_was_held_for_the_call(start: Start, upstream: Scripted) -> None:
+    """The guard stands behind budgets and rates: what it refuses neither holds nor spends anything of them."""
+    gateway = start("max_input_tokens = 1000")
+    made = make_budget(gateway.folder, USD)
+    make_rate(gateway.folder, concurrent=1)
+    noticed(gateway, made)
+    large = {"messages": [{"role": "user", "content": "many words " * 2_000}], "max_tokens": 100}
+    for _ in range(3):
+        assert "guard.max_input_tokens" in send(gateway, gateway.key, **large).json["error"]["message"]
+    cost(upstream, USUAL_OUTPUT)
+    assert send(gateway, gateway.key, max_tokens=100).status == 200
+    state = stored_state(gateway.folder, made)
+    assert state.spent == sum(row.cost_nano_usd or 0 for row in gateway.rows())
+    wait_until(lambda: (told_state(gateway, made) or {}).get("held") == 0, 5)
+    assert [row.status for row in gateway.rows()].count("blocked") == 3

@@ -229,7 +229,7 @@ def test_a_torn_heartbeat_is_none(tmp_path: Path) -> None:
 
 def test_retention_drops_whole_days_only_when_told(tmp_path: Path) -> None:
     names = {job.name: job for job in jobs.jobs(load(environ={}, overrides={"data.folder": str(tmp_path)}))}
-    assert set(names) == {"ingest", "rollup", "maintain", "scrub", "retention"}
+    assert set(names) == {"ingest", "rollup", "baselines", "maintain", "scrub", "retention"}
     lake = lake_of(tmp_path)
     old = JournalWriter(lake.journal_dir, "0", SMALL, SystemClock())
     record = call(1)
