@@ -89,6 +89,7 @@ SWAPS: dict[str, Callable[[Folk], str]] = {
     "teams": _team,
     "budgets": _budget,
     "rate-limits": _rate_limit,
+    "predictive": _key,  # what the guard does about its calls
 }
 """Kind of object, as in its path → makes one of ann's and returns its id. A kind that is not here fails."""
 NOBODYS = {"providers": "of the whole installation; its permission decides, see the matrix"}
