@@ -64,6 +64,33 @@ def test_without_a_cheaper_model_that_is_known_here_there_is_nothing_to_tell() -
     assert "configured" in configured.assumptions[1]
 
 
+@pytest.mark.parametrize("held", [{"cache_read_tokens": 3900}, {"cache_write_5m_tokens": 3900}])
+def test_a_prefix_that_the_cheaper_model_does_not_cache_is_plain_input_there(held: dict[str, Any]) -> None:
+    usual_of_haiku = usual(4, model=HAIKU, input_tokens=5000, output_tokens=100)
+    cached = usual(4, model=SONNET, input_tokens=4000, output_tokens=100, **held)
+    told = found([*usual_of_haiku, *cached], "cheaper_model").advice
+    would = 4000 * 1e-6 + 100 * 5e-6  # 3,900 tokens are too few for Haiku's cache
+    was = 100 * 3e-6 + 100 * 15e-6 + 3900 * (0.3e-6 if "cache_read_tokens" in held else 3.75e-6)
+    assert [one_.saved_in_span_usd for one_ in told] == ([pytest.approx(80 * (was - would))] if was > would else [])
+
+
+def test_calls_that_would_be_dearer_count_against_those_that_would_be_cheaper() -> None:
+    usual_of_haiku = usual(4, model=HAIKU, input_tokens=5000, output_tokens=100)
+    cached = usual(4, model=SONNET, input_tokens=4000, output_tokens=100, cache_read_tokens=3900)
+    advice = one([*usual_of_haiku, *cached, *usual(12, model=SONNET, **SMALL)], "cheaper_model")
+    dearer = 3900 * (1e-6 - 0.3e-6) - 100 * 2e-6 - 100 * 10e-6
+    assert advice.saved_in_span_usd == pytest.approx(240 * (400 * 2e-6 + 50 * 10e-6) - 80 * dearer)
+
+
+def test_a_prefix_that_the_cheaper_model_caches_too_is_read_there() -> None:
+    usual_of_haiku = usual(4, model=HAIKU, input_tokens=7000, output_tokens=100)
+    advice = one(
+        [*usual_of_haiku, *usual(4, model=SONNET, input_tokens=6000, cache_read_tokens=5900)], "cheaper_model"
+    )
+    saves = 100 * 2e-6 + 5900 * 0.2e-6 + 100 * 10e-6
+    assert advice.saved_in_span_usd == pytest.approx(80 * saves)
+
+
 # -- duplicates, retries -------------------------------------------------------------------------------------------
 
 

@@ -159,3 +159,27 @@ def test_no_saving_exceeds_what_was_paid_for_the_input() -> None:
     (advice,) = told.advice
     assert advice.saved_in_span_usd is not None
     assert advice.saved_in_span_usd <= 240 * 6500 * 3e-6
+
+
+@pytest.mark.parametrize(
+    ("model", "tokens"),
+    [
+        ("claude-opus-5", 512),
+        ("anthropic/claude-opus-4.8", 1024),
+        ("claude-opus-4-7", 2048),
+        ("us.anthropic.claude-opus-4-6-v1:0", 4096),
+        ("claude-opus-4-5-20251101", 4096),
+        ("claude-opus-4-20250514", 1024),
+        ("claude-sonnet-4-6", 1024),
+        ("claude-haiku-4-5", 4096),
+        ("claude-3-5-haiku-latest", 2048),
+        ("gpt-5.4-mini", 1024),
+        ("gemini-2.5-flash", 2048),
+        ("gemini-3.1-pro-preview", 4096),
+        ("claude-opus-5-5", caching.FEWEST_UNSAID),  # no page that was read says it
+        ("claude-opus-4-12", caching.FEWEST_UNSAID),
+        ("llama-4", caching.FEWEST_UNSAID),
+    ],
+)
+def test_the_least_prefix_is_the_vendors(model: str, tokens: int) -> None:
+    assert caching.fewest(model) == tokens
