@@ -164,7 +164,7 @@ def sessions(**told: Any) -> list[CallRecord]:
 
 def test_a_session_that_runs_away_costs_what_comes_after_the_threshold() -> None:
     wild = [
-        call(SINCE + timedelta(days=4, hours=14, seconds=10 * turn), session_id="wild", prefix_hash=9)
+        call(SINCE + timedelta(days=4, hours=14, seconds=10 * turn), session_id="wild", request_hash=turn % 3)
         for turn in range(300)
     ]
     advice = one([*sessions(), *wild], "runaway_loops")
@@ -183,6 +183,14 @@ def test_busy_sessions_and_unlike_calls_are_no_loop() -> None:
         for turn in range(300)
     ]
     silent([*sessions(), *unlike], "runaway_loops")
+
+
+def test_a_batch_in_a_session_whose_calls_share_a_prefix_is_no_loop_and_neither_are_calls_sent_at_once() -> None:
+    at = SINCE + timedelta(days=4, hours=14)
+    batch = [call(at + timedelta(seconds=turn), session_id="job", prefix_hash=9) for turn in range(500)]
+    silent([*sessions(), *batch], "runaway_loops")
+    fan = [call(at + timedelta(milliseconds=turn), request_hash=5, duration_ms=60_000) for turn in range(60)]
+    silent([*sessions(), *fan], "runaway_loops")
 
 
 def test_a_request_that_is_sent_over_and_over_needs_no_session_to_be_a_loop() -> None:
@@ -348,7 +356,10 @@ def test_advice_that_may_count_the_same_calls_says_so_and_does_not_add_up() -> N
     assert by_kind["duplicate_calls"].may_overlap == [by_kind["runaway_loops"].id]
     savings = [advice.saving_usd or 0 for advice in told.advice]
     assert told.total_usd == pytest.approx(sum(savings))
-    assert told.surely_usd == pytest.approx(max(savings))
+    assert told.surely_usd == pytest.approx(by_kind["duplicate_calls"].saving_usd)
+    loops = found([*usual(), *copies(400, timedelta(seconds=5))], "runaway_loops")
+    assert loops.total_usd is not None
+    assert (loops.total_usd > 0, loops.surely_usd) == (True, 0)  # whether its calls were wanted nobody knows
     assert [advice.saving_usd for advice in told.advice] == sorted(savings, reverse=True)
 
 
