@@ -106,6 +106,19 @@ def test_copies_of_an_answered_request_cost_all_but_the_first() -> None:
     assert (advice.calls.count, advice.calls.affected) == (40, 39)
 
 
+def test_equal_calls_at_once_were_not_answered_before_and_that_is_said() -> None:
+    fan = one([*usual(), *copies(40, timedelta(seconds=1), duration_ms=60_000)], "duplicate_calls")
+    assert "39 calls" in fan.title
+    assert "were sent at once" in fan.title
+    assert "answered within" not in fan.title
+    assert "share its answer" in fan.how[0]
+    mixed = one([*usual(), *copies(40, timedelta(seconds=40), duration_ms=60_000)], "duplicate_calls")
+    assert "39 calls" in mixed.title
+    assert "1 of them was sent at once" in mixed.title  # the second; the third comes after the first's answer
+    again = one([*usual(), *copies(40, timedelta(minutes=2), duration_ms=60_000)], "duplicate_calls")
+    assert "sent again what had been answered within the day before" in again.title
+
+
 @pytest.mark.parametrize(("apart", "told"), [(timedelta(hours=25), {}), (timedelta(hours=3), {"status": "error"})])
 def test_what_comes_again_after_days_or_after_a_failure_is_no_duplicate(
     apart: timedelta,
@@ -311,6 +324,8 @@ def test_budgets_far_above_and_below_what_is_spent_are_told_and_fitting_ones_are
     assert "too small for what is usual: 100% of weeks would exceed it" in low.advice[0].title
     for fits in ({"amount": 2_000_000_000}, {"amount": 8_000_000_000, "period": "week"}, {"enabled": False}):
         assert not found([], "misfit_budgets", budgets=budgets(budget(daily=daily, **fits))).advice
+    once = [1.2e9, *[0.0] * 200]
+    silent([], "misfit_budgets", budgets=budgets(budget(daily=once), budget(daily=once, unit="tokens")))
     short = found([], "misfit_budgets", budgets=budgets(budget(daily=daily[:13], amount=1)))
     assert short.kinds[0].state == "too_few"
 
