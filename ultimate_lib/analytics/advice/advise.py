@@ -65,7 +65,8 @@ def advise(evidence: Evidence, kinds: Sequence[str] = (), limit: int = MOST) -> 
             told.append(Kind(kind=name, state="too_few", looked_at=evidence.total, found=0, reason=few))
             continue
         looked = KINDS.get(name)(evidence)
-        drafts = [(_advice(evidence, name, draft), draft) for draft in looked.found]
+        clear = [draft for draft in looked.found if draft.blocks is None or evidence.pays(draft.blocks)]
+        drafts = [(_advice(evidence, name, draft), draft) for draft in clear]
         drafts = [one for one in drafts if one[0].saving_usd is None or one[0].saving_usd >= _WORTH_USD]
         made += drafts
         told.append(_kind(evidence, name, looked, len(drafts)))
