@@ -330,6 +330,14 @@ def test_budgets_far_above_and_below_what_is_spent_are_told_and_fitting_ones_are
     assert short.kinds[0].state == "too_few"
 
 
+def test_calls_of_an_unknown_model_are_told_in_words() -> None:
+    advice = one(
+        [*usual(), *copies(40, timedelta(hours=3), model_routed=None, cost_nano_usd=5_000_000)], "duplicate_calls"
+    )
+    assert advice.title.startswith("39 calls of an unknown model with key key_a sent again")
+    assert "None" not in advice.title
+
+
 # -- all of it -----------------------------------------------------------------------------------------------------
 
 

@@ -38,7 +38,8 @@ def find(evidence: Evidence) -> Looked:
         at_once = int((~own["answered"]).sum())
         drafts.append(
             Draft(
-                title=f"{words.calls(own.height)} of {row['model']} with {evidence.name_of(row['key_id'])} "
+                title=f"{words.calls(own.height)} of {words.model(row['model'])} with "
+                f"{evidence.name_of(row['key_id'])} "
                 f"{_sent(own.height, at_once)} ({hashes.height:,} different "
                 f"request{'s' if hashes.height > 1 else ''})",
                 where=repeats.where(row, hashes["request_hash"]),
