@@ -28,11 +28,14 @@ DAYS = 30
 """How far back is learnt from."""
 MOST_CALLS = 20_000
 """Of one key and model, the newest."""
-USUAL = ~(
+STEADY = ~(
     pl.col("anomaly_action").is_in(("warn", "block")).fill_null(value=False)
     | (pl.col("anomaly_score") >= ANOMALOUS).fill_null(value=False)
 )
-"""Which calls are learnt from: an anomaly must not become what is usual."""
+"""Which calls are nothing that anybody was told of."""
+USUAL = STEADY | ((pl.col("anomaly_action") == "warn") & (pl.col("anomaly_score") < ANOMALOUS)).fill_null(value=False)
+"""Which calls are learnt from: an anomaly must not become what is usual. A call that was told of for how quickly its
+key spent alone is none of itself."""
 
 _GROUP = ["key", "model"]
 _DAY = timedelta(days=1)

@@ -16,7 +16,7 @@ from ultimate_lib.baseline import expected_high, learn
 from ultimate_lib.clock import to_us
 from ultimate_lib.guard.known import WEEK_H, Rate
 from ultimate_lib.lake.accepted import odd
-from ultimate_lib.lake.baselines import DAYS, USUAL
+from ultimate_lib.lake.baselines import DAYS, STEADY
 from ultimate_lib.lake.reader import scan_calls
 from ultimate_lib.metrics import COUNTED, DIMENSIONS
 
@@ -46,7 +46,7 @@ _COLUMNS += [name for name in DIMENSIONS["model"].columns if name not in _COLUMN
 
 def rates_of(lake: Lake, until: datetime, accepted: Mapping[tuple[str, str], Accepted] | None = None) -> list[Rate]:
     """Return how quickly keys usually spend, with anomalous calls that are `accepted`. Raises as `scan_calls`."""
-    wanted_calls = USUAL | odd(accepted or {})
+    wanted_calls = STEADY | odd(accepted or {})
     hours = _sums(lake, until - timedelta(days=DAYS), until, "1h", wanted_calls)
     largest = hours.group_by("key_id").agg(pl.col("usd").sum()).sort("usd", descending=True).head(MOST_KEYS)
     wanted = largest["key_id"].implode()
