@@ -47,7 +47,7 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 def test_cards_say_what_is_saved_and_lead_to_their_calls(browser: Browser, proxy: Running, tmp_path: Path) -> None:
     with as_owner(browser, proxy) as seen:
         page = seen.page
-        page.get_by_role("link", name="Recommendations").click()
+        page.get_by_role("link", name="Advice").click()
         page.get_by_role("heading", name="All of it").wait_for(timeout=30_000)
         cards = page.locator("article.advice")
         assert cards.count() == 3

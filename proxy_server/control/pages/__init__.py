@@ -24,7 +24,7 @@ PLACES = (
     ("dashboards", "/dashboards/overview", "Dashboards"),
     ("forecast", "/forecast", "Forecast"),
     ("anomalies", "/anomalies", "Anomalies"),
-    ("recommendations", "/recommendations", "Recommendations"),
+    ("recommendations", "/recommendations", "Advice"),
     ("docs", "/docs", "API"),
 )
 """The navigation bar: name, path, label. After them comes what `admin.entrance` gives a viewer."""
