@@ -421,3 +421,24 @@ def test_far_steps_are_as_much_wider_as_the_overlap_of_origins_hides() -> None:
     ]
     assert totals[0] == totals[1]
     assert totals[3] > 1.1 * totals[2]
+
+
+@pytest.mark.parametrize("seed", [9, 12, 24])
+def test_an_hour_in_a_hundred_with_calls_is_forecast(seed: int) -> None:
+    # what the regressions learn from may be one value throughout, whose deviation is rounding alone
+    share = (0.005, 0.01, 0.02, 0.03, 0.05)[seed % 5]
+    found = forecast((np.random.default_rng(seed).random(720) < share) * 5.0, 24, step="hour")
+    assert np.isfinite(found.paths).all()
+
+
+def test_a_member_that_can_say_nothing_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    def singular(*_: object, **__: object) -> Floats:
+        raise np.linalg.LinAlgError("Singular matrix")
+
+    monkeypatch.setattr(linear, "ridge", singular)
+    monkeypatch.setattr(smoothing, "cycles_mean", lambda _z, origins, ahead, **_: np.full((len(origins), ahead), np.nan))
+    found = forecast(days(200), 7, step="day")
+    assert np.isfinite(found.point).all()
+    names = [name for name, _ in found.members]
+    assert "profile of the week (plain)" in names
+    assert not {"regression on lags", "mean of the weeks"} & set(names)
