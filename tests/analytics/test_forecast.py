@@ -158,6 +158,12 @@ def test_a_price_that_fell_counts_at_once_and_is_told(ago: int) -> None:
     assert found.notes[0].startswith(f"{ago} hours ago the cost of a token changed to 33%")
 
 
+def test_single_dear_days_are_no_change_of_the_price() -> None:
+    costs = np.where(np.arange(120) % 30 == 5, 100.0, 1.0)
+    found = of_cost(np.ones(120), costs, 7, step="day")
+    assert not [note for note in found.notes if "cost of a token changed" in note]
+
+
 def test_the_days_own_ups_and_downs_of_the_price_are_no_change() -> None:
     tokens = weekly(960, seed=1) * 1e6
     noise = 0.1 * np.random.default_rng(4).standard_normal(960)

@@ -179,8 +179,8 @@ def _with_rare(found: Forecast, values: Floats, step: families.Step, floor: floa
     gone, block = rare.left_out(values, usual), families.DAY if step == "hour" else 1
     mean = rare.expected(gone, usual, block=block)
     told = (
-        f"Rare values beyond the usual hold {gone.sum() / (gone.sum() + usual.sum()):.0%} of all there has been. In "
-        f"which {step} they come next is not known: totals count what they were on average, no single {step} does.",
+        f"Rare values beyond the usual hold {gone.sum() / (gone.sum() + usual.sum()):.0%} of all there has been. When "
+        f"they come next is not known: totals count what they were on average, no single {step} does.",
     )
     drawn = found.paths + rare.futures(gone, len(found.point), block=block, count=len(found.paths))
     return replace(
