@@ -443,7 +443,9 @@ def test_a_member_that_can_say_nothing_is_left_out(monkeypatch: pytest.MonkeyPat
         raise np.linalg.LinAlgError("Singular matrix")
 
     monkeypatch.setattr(linear, "ridge", singular)
-    monkeypatch.setattr(smoothing, "cycles_mean", lambda _z, origins, ahead, **_: np.full((len(origins), ahead), np.nan))
+    monkeypatch.setattr(
+        smoothing, "cycles_mean", lambda _z, origins, ahead, **_: np.full((len(origins), ahead), np.nan)
+    )
     found = forecast(days(200), 7, step="day")
     assert np.isfinite(found.point).all()
     names = [name for name, _ in found.members]

@@ -74,6 +74,7 @@ def test_a_planted_change_of_models_is_told_as_one_exactly(control: Alone) -> No
     assert told["change_nano_usd"] == change
     assert told["effects"] == {
         "volume_nano_usd": 0, "model_mix_nano_usd": change, "tokens_per_request_nano_usd": 0, "price_nano_usd": 0,
+        "tokens_or_price_nano_usd": 0,
     }  # fmt: skip
     for one in told["dimensions"]:
         assert sum(mover["change_nano_usd"] for mover in one["movers"]) + one["rest_nano_usd"] == change
@@ -137,6 +138,50 @@ def test_what_cannot_be_explained_is_said(control: Alone, query: str, status: in
     reply = control.get(f"/api/predictive/analyze-cost?{query}")
     assert reply.status == status, reply.text
     assert words in reply.json["error"]["message"]
+
+
+def test_a_span_that_is_not_over_is_compared_as_far_as_it_has_come(tmp_path: Path) -> None:
+    now = datetime.now(UTC)
+    hours = range(1, 24 * 14)
+    with alone.start(tmp_path) as control:
+        every = [
+            call(now - timedelta(hours=one, minutes=5), user_id="user_ann", cost_nano_usd=10**9) for one in hours
+        ]
+        calls.write(control.bench.settings, *every)
+        run_once(control.bench.lake)
+        start, end = TODAY - timedelta(days=1), TODAY + timedelta(days=5)
+        told = explained(control, f"start={start:%Y-%m-%d}&end={end:%Y-%m-%d}")
+        assert abs(told["change_nano_usd"]) <= 10**9
+        assert datetime.fromisoformat(told["before"]["start"]) == start - WEEK
+        assert any("not over" in one for one in told["notes"])
+        later = control.get(f"/api/predictive/analyze-cost?start={end:%Y-%m-%d}&end={end:%Y-%m-%d}")
+        assert later.status == 400
+        assert "none of it has been yet" in later.json["error"]["message"]
+
+
+def test_calls_without_a_price_do_not_look_like_longer_ones(tmp_path: Path) -> None:
+    with alone.start(tmp_path) as control:
+        made = []
+        for week in (2, 1):
+            for number in range(10):
+                at = MONDAY - week * WEEK + timedelta(hours=number)
+                made.append(call(at, user_id="user_ann", model_routed="m", cost_nano_usd=10**6))
+                if week == 1:
+                    long = call(
+                        at, user_id="user_ann", model_routed="m", cost_nano_usd=None, price_id=None,
+                        input_tokens=100_000,
+                    )  # fmt: skip
+                    made.append(long)
+        calls.write(control.bench.settings, *made)
+        run_once(control.bench.lake)
+        told = explained(control)
+    assert told["effects"] == {
+        "volume_nano_usd": 0, "model_mix_nano_usd": 0, "tokens_per_request_nano_usd": None, "price_nano_usd": None,
+        "tokens_or_price_nano_usd": 0,
+    }  # fmt: skip
+    assert told["after"]["usd_per_million_tokens"] is None
+    assert told["before"]["usd_per_million_tokens"] is not None
+    assert any("dearer tokens are one part" in one for one in told["notes"])
 
 
 def test_a_trend_in_numbers_and_words(control: Alone) -> None:

@@ -178,16 +178,17 @@ def _with_rare(found: Forecast, values: Floats, step: families.Step, floor: floa
         usual, _ = cleaning.usual(usual, _CYCLES[step])
     gone, block = rare.left_out(values, usual), families.DAY if step == "hour" else 1
     mean = rare.expected(gone, usual, block=block)
+    share = gone.sum() / (gone.sum() + usual.sum()) if mean else 0.0
     told = (
-        f"Rare values beyond the usual hold {gone.sum() / (gone.sum() + usual.sum()):.0%} of all there has been. When "
-        f"they come next is not known: totals count what they were on average, no single {step} does.",
+        f"Rare values beyond the usual hold {share:.0%} of all there has been. When they come next is not known: totals "
+        f"count what they were on average, no single {step} does."
     )
     drawn = found.paths + rare.futures(gone, len(found.point), block=block, count=len(found.paths))
     return replace(
         found,
         paths=drawn if floor is None else np.maximum(drawn, floor),
         beyond=mean,
-        notes=(*found.notes, *(told if mean else ())),
+        notes=(*found.notes, told) if mean else found.notes,
     )
 
 

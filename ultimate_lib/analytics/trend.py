@@ -118,9 +118,10 @@ def trend(values: Floats, *, per_day: int, place: int = 0) -> Trend:
 def _by_days(values: Floats, per_day: int, place: int) -> Trend:
     """Return the trend of hours that are too few to know their week."""
     means = _means(values, per_day, place)
-    if (~np.isnan(means)).sum() < FEWEST_DAYS:
+    count = int((~np.isnan(means)).sum())
+    if count < FEWEST_DAYS:
         raise NotEnoughData(
-            f"Hours of {int((~np.isnan(means)).sum())} whole days are too few for a trend: a week's shape looks like one.",
+            f"Hours of {count} whole days are too few for a trend: a week's shape looks like one.",
             hint=f"{FEWEST_DAYS} days are needed, and 21 for a trend of hours beside their week.",
         )
     plain, cycle = _deseasonalised(values, per_day, place, ratios=bool(np.nanmin(values) > 0))
