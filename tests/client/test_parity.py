@@ -139,6 +139,7 @@ ANSWERS: dict[str, Any] = {
                 "group": "m",
                 "value": 9.0,
                 "expected_low": None,
+                "within": True,
                 "expected_high": 3.0,
                 "score": 5.1,
                 "reason": "novelty",

@@ -180,8 +180,8 @@ def _with_rare(found: Forecast, values: Floats, step: families.Step, floor: floa
     mean = rare.expected(gone, usual, block=block)
     share = gone.sum() / (gone.sum() + usual.sum()) if mean else 0.0
     told = (
-        f"Rare values beyond the usual hold {share:.0%} of all there has been. When they come next is not known: totals "
-        f"count what they were on average, no single {step} does."
+        f"Rare values beyond the usual hold {share:.0%} of all there has been. When they come next is not known: "
+        f"totals count what they were on average, no single {step} does."
     )
     drawn = found.paths + rare.futures(gone, len(found.point), block=block, count=len(found.paths))
     return replace(

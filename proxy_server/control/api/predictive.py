@@ -145,6 +145,7 @@ class History(Struct):
     tokens: Any
     at: list[datetime]
     answer: Any
+    calls: Any = None  # one a step
 
 
 def forecast(bench: Workbench, caller: Caller, asked: AskedForecast) -> Forecasted:
@@ -258,7 +259,8 @@ def series_of(frame: pl.DataFrame, name: str, answer: Answer) -> History | None:
     told = frame.select(
         value.fill_null(float("nan")).alias("value"), pl.col("total_tokens").cast(pl.Float64).fill_null(0)
     )
-    return History(told["value"].to_numpy(), told["total_tokens"].to_numpy(), frame["step_at"].to_list(), answer)
+    return History(told["value"].to_numpy(), told["total_tokens"].to_numpy(), frame["step_at"].to_list(), answer,
+                   frame["requests"].to_numpy())  # fmt: skip
 
 
 @lru_cache(maxsize=64)
