@@ -234,6 +234,25 @@ def test_a_rule_is_proposed_with_the_days_on_which_it_would_have_fired(control: 
     assert proposed(control, filter=["project:eve"], alerts_per_month=8)["threshold"] <= told["threshold"]
 
 
+def test_a_rule_fires_no_more_often_in_its_replay_than_is_wanted(tmp_path: Path) -> None:
+    dice = np.random.default_rng(4)
+    with alone.start(tmp_path) as control:
+        made = []
+        for day in range(1, 91):  # it was dearer until a month ago, which the futures have forgotten
+            cost = int(10**9 * (4 if day > 30 else 1) * dice.lognormal(0, 0.2))
+            made.append(
+                call(TODAY - timedelta(days=day) + timedelta(hours=9), user_id="user_ann", cost_nano_usd=cost)
+            )
+        calls.write(control.bench.settings, *made)
+        run_once(control.bench.lake)
+        told = proposed(control, alerts_per_month=1)
+    assert told["replay"]["per_month"] <= 1
+    assert told["expected_per_month"] <= 1
+    assert told["replay"]["fired"] == 3
+    assert told["severity"] == "high"  # by the replay: the futures alone have none
+    assert any("By the futures alone" in one for one in told["notes"])
+
+
 def test_a_rule_of_hours_says_so(control: Alone) -> None:
     told = proposed(control, metric="tokens", window="hour", filter=["project:eve"])
     assert told["condition"] == f"total_tokens > {told['threshold']:.0f} over 1h"
