@@ -301,8 +301,19 @@ def test_an_hour_keeps_its_place_when_clocks_change() -> None:
     begin = datetime(2026, 3, 28, tzinfo=zone).astimezone(UTC)
     at = [(begin + timedelta(hours=hour)).astimezone(zone) for hour in range(71)]
     values = np.array([float(one.hour) for one in at])
-    first, hours = days_of(History(values=values, tokens=values, at=at, answer=None))
+    first, hours = days_of(History(values=values, tokens=values, at=at, answer=None), adds=True)
     assert (f"{first}", len(hours)) == ("2026-03-28", 72)
     assert np.flatnonzero(np.isnan(hours)).tolist() == [26]  # 02:00 of the 29th, which was not
     known = ~np.isnan(hours)
     assert (hours[known] == (np.arange(72) % 24)[known]).all()
+
+
+@pytest.mark.parametrize(("adds", "twice"), [(True, 99.0 + 1.0), (False, 1.0)])
+def test_of_an_hour_that_comes_twice_no_spend_is_lost(adds: bool, twice: float) -> None:
+    zone = ZoneInfo("Europe/Berlin")
+    begin = datetime(2026, 10, 24, tzinfo=zone).astimezone(UTC)
+    at = [(begin + timedelta(hours=hour)).astimezone(zone) for hour in range(73)]
+    values = np.ones(73)
+    values[26] = 99.0  # 02:00 of the 25th, summer time
+    _, hours = days_of(History(values=values, tokens=values, at=at, answer=None), adds=adds)
+    assert (len(hours), hours[26]) == (72, twice)

@@ -109,7 +109,7 @@ def trend(bench: Workbench, caller: Caller, asked: AskedTrend) -> TrendTold:
     past = history(bench, caller, asked.filter, name, asked.grain, now)
     values, at = past.values, past.at
     if per_day > 1:  # 24 hours a day by the wall clock, so that an hour keeps its place when clocks change
-        first, values = days_of(past)
+        first, values = days_of(past, adds=METRICS[name].adds)
         midnight = datetime(first.year, first.month, first.day, tzinfo=zone)
         at = [midnight + timedelta(days=one // 24, hours=one % 24) for one in range(len(values))]
     values, at = values[-days * per_day :], at[-days * per_day :]
