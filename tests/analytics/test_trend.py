@@ -120,3 +120,13 @@ def test_hours_that_double_each_week_have_a_trend_and_those_of_nine_days_are_ref
     assert 5 < found.slope * 7 * 24 < 15
     with pytest.raises(NotEnoughData, match="9 whole days"):
         trend(values[: 9 * 24], per_day=24)
+
+
+def test_growth_by_the_same_amount_each_day_is_a_trend_and_no_steps() -> None:
+    covered = 0
+    for seed in range(15):
+        found = trend(np.linspace(10, 30, 90) + noise(seed, 90), per_day=1)
+        assert found.there
+        assert not found.changes
+        covered += found.lower <= 20 / 89 <= found.upper
+    assert covered >= 12

@@ -198,21 +198,28 @@ def _cuts(plain: Floats, per_day: int, place: int, *, ratios: bool) -> list[int]
     heed = (1 + near) / (1 - near)
     cost = {
         (one, steep): _cost(
-            level, told, _middle(level, told) if steep else 0.0, heed, 1 + _OF_A_CUT * len(told) + steep
+            level - _line(level, told, _middle(level, told) if steep else 0.0),
+            heed,
+            1 + _OF_A_CUT * len(told) + steep,
         )
         for one, told in ((False, []), (True, cuts))
         for steep in (False, True)
     }
+    straight = _line(means, [], _middle(means, []))
+    if (
+        ratios and (straight > 0).all()
+    ):  # by the same amount each day: a bent line of logarithms, which steps would fit
+        cost[False, True] = min(cost[False, True], _cost(level - np.log(straight), heed, 2))
     changed, _ = min(cost, key=lambda model: cost[model])
     return [first + cut * per_day for cut in cuts] if changed else []
 
 
-def _cost(level: Floats, cuts: list[int], slope: float, heed: float, parameters: int) -> float:
+def _cost(rest: Floats, heed: float, parameters: int) -> float:
     """Return what a model costs: how far the steps lie from it, and what each of its parameters is allowed for.
 
     Schwarz's criterion for Laplace's distribution; neighbours that resemble each other count as fewer steps.
     """
-    rest = np.abs(level - _line(level, cuts, slope))
+    rest = np.abs(rest)
     rest = rest[~np.isnan(rest)]
     return float(len(rest) / heed * np.log(rest.mean() + _STILL) + parameters / 2 * np.log(len(rest)))
 
