@@ -270,6 +270,7 @@ METRICS: dict[str, Metric] = {
             "What calls on a subscription would have cost by the price list; no spend.",
         ),
         _sum_of("priced_requests", "calls", "Calls whose cost is known and is spend."),
+        _sum_of("priced_output_tokens", "tokens", "Output tokens of priced requests."),
         _sum_of("unpriced_requests", "calls", "Calls that a provider bills and whose cost is not known."),
         _quantile("latency", 50, "Half of the calls took at most this, first byte in to last byte out."),
         _quantile("latency", 95, "95 % of the calls took at most this, first byte in to last byte out."),

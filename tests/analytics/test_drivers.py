@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from ultimate_lib.analytics.drivers import Effects, Used, effects, movers
+from ultimate_lib.analytics.drivers import REST, Effects, Used, effects, movers
 
 
 def used(calls: int, tokens: float, price: float) -> Used:
@@ -50,6 +50,16 @@ def test_calls_of_unknown_tokens_have_a_price_a_call() -> None:
     found = effects({"image": Used(10, 0.0, 400)}, {"image": Used(10, 7.0, 900)})
     assert found == Effects(0, 0, 0, 500)
     assert effects({"free": Used(10, 5.0, 0)}, {"free": Used(90, 5.0, 0)}) == Effects(0, 0, 0, 0)
+
+
+def test_tokens_hidden_by_unpriced_calls_leave_longer_and_dearer_one_part() -> None:
+    found = effects({"m": used(10, 100, 1)}, {"m": Used(10, None, 1500)})
+    assert found == Effects(0, 0, None, None, 500)
+    assert effects({}, {"new": Used(10, None, 1500)}) == Effects(1500, 0, 0, 0)  # nothing to compare its tokens with
+
+
+def test_what_is_too_much_to_tell_apart_is_no_mover() -> None:
+    assert [one.value for one in movers({}, {("a", "m"): used(1, 1, 1), (REST, REST): Used(9, None, 9)})] == ["a"]
 
 
 @pytest.mark.parametrize("seed", range(20))

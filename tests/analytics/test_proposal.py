@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ultimate_lib.analytics.proposal import firings, propose, severity
+from ultimate_lib.analytics.proposal import firings, propose, replayed, severity
 
 PATHS = np.random.default_rng(0).lognormal(3, 1, (500, 30))
 
@@ -46,3 +46,13 @@ def test_the_replay_by_hand() -> None:
 
 def test_the_rarer_the_graver() -> None:
     assert [severity(one) for one in (0.0, 0.5, 2.0, 8.0, 8.1)] == ["critical", "critical", "high", "medium", "low"]
+
+
+def test_the_lowest_threshold_with_which_a_history_fires_seldom_enough() -> None:
+    nan = float("nan")
+    values = np.array([1, 5, 6, nan, 7, 2, 9, 4, 4.0])
+    assert replayed(values, 2, holds=False) == 6  # of 7 and 9
+    assert replayed(values, 0.3, holds=False) == 9
+    assert replayed(values, 1, holds=True) == 7  # 7 and 9 are two
+    assert replayed(values, 99, holds=False) == 0
+    assert replayed(np.array([nan]), 2, holds=False) == 0

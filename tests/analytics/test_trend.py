@@ -96,3 +96,37 @@ def test_few_steps_are_refused_and_say_how_many_are_needed() -> None:
             trend(values, per_day=1)
         assert "10 are needed" in told.value.hint
     assert trend(np.arange(1.0, 12.0), per_day=1).there  # no cycle is known, and none taken out
+
+
+@pytest.mark.parametrize("days", [10, 12, 14, 16, 20])
+def test_hours_of_a_plain_week_have_no_trend_wherever_they_begin(days: int) -> None:
+    hour = np.where((np.arange(24) < 8) | (np.arange(24) >= 18), 1.0, 10.0)
+    told = 0
+    for place in range(7):
+        week = np.where((place + np.arange(days)) % 7 >= 5, 0.1, 1.0)
+        values = np.outer(week, hour).ravel() * np.exp(0.2 * noise(place, days * 24))
+        found = trend(values, per_day=24, place=place * 24)
+        assert found.by_days
+        assert found.lower <= found.slope <= found.upper
+        told += found.there or bool(found.changes)
+    assert told <= 1  # of seven
+
+
+def test_hours_that_double_each_week_have_a_trend_and_those_of_nine_days_are_refused() -> None:
+    hours = np.arange(18 * 24)
+    values = 5 * 2 ** (hours / (7 * 24)) * np.exp(0.1 * noise(2, len(hours)))
+    found = trend(values, per_day=24, place=5)  # begins at five
+    assert found.there
+    assert 5 < found.slope * 7 * 24 < 15
+    with pytest.raises(NotEnoughData, match="9 whole days"):
+        trend(values[: 9 * 24], per_day=24)
+
+
+def test_growth_by_the_same_amount_each_day_is_a_trend_and_no_steps() -> None:
+    covered = 0
+    for seed in range(15):
+        found = trend(np.linspace(10, 30, 90) + noise(seed, 90), per_day=1)
+        assert found.there
+        assert not found.changes
+        covered += found.lower <= 20 / 89 <= found.upper
+    assert covered >= 12

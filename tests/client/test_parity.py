@@ -48,7 +48,7 @@ BUDGET = {
 }  # fmt: skip
 EFFECTS = {
     "volume_nano_usd": 2_000_000_000, "model_mix_nano_usd": 0, "tokens_per_request_nano_usd": -500_000_000,
-    "price_nano_usd": 0,
+    "price_nano_usd": 0, "tokens_or_price_nano_usd": 0,
 }  # fmt: skip
 ANSWERS: dict[str, Any] = {
     "GET /api/budgets": {"budgets": [BUDGET], "next": None},
@@ -139,6 +139,7 @@ ANSWERS: dict[str, Any] = {
                 "group": "m",
                 "value": 9.0,
                 "expected_low": None,
+                "within": True,
                 "expected_high": 3.0,
                 "score": 5.1,
                 "reason": "novelty",

@@ -16,6 +16,7 @@ from ultimate_lib.lake.ingest import run_once
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.control.alone import Alone
 
@@ -151,3 +152,23 @@ def test_the_page_says_what_it_cannot_show(control: Alone, query: str, status: i
     page = control.get(f"/anomalies?{query}")
     assert page.status == status, page.text
     assert words in html.unescape(page.text)
+
+
+def test_what_is_usual_by_itself_has_no_range_and_minutes_without_a_call_are_none(tmp_path: Path) -> None:
+    begin = HOUR - timedelta(days=45)
+    with alone.start(tmp_path) as control:
+        made = []
+        for day in range(45):
+            if (begin + timedelta(days=day)).weekday() == 0:
+                at = (begin + timedelta(days=day)).replace(hour=9)
+                made += [call(at + timedelta(minutes=one), cost_nano_usd=10**8) for one in range(50)]
+        calls.write(control.bench.settings, *made)
+        run_once(control.bench.lake)
+        whole, groups = (found(control, f"grain=hour&days=30{by}") for by in ("", "&by=model"))
+    assert whole["anomalies"]
+    for one in whole["anomalies"]:
+        inside = one["expected_low"] is not None and one["expected_low"] <= one["value"] <= one["expected_high"]
+        assert not inside
+        assert one["within"] == (one["expected_high"] is None)
+    assert any(one["within"] for one in whole["anomalies"])
+    assert not [one for one in groups["anomalies"] if one["value"] == 0]

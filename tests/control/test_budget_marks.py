@@ -136,7 +136,7 @@ def test_nobody_waits_for_what_is_reckoned(control: Alone, monkeypatch: pytest.M
 
     monkeypatch.setattr(budget_marks, "reckon", slow)
     bench = control.bench
-    assert budget_marks.marks(bench, [state()]) == ({}, {"b"})
+    assert budget_marks.marks(bench, [state()]) == ({}, {"b"}, set())
     assert begun.wait(10)
     assert budget_marks.marks(bench, [state()]).pending == {"b"}  # and is not asked for twice
     go_on.set()
@@ -147,19 +147,39 @@ def test_nobody_waits_for_what_is_reckoned(control: Alone, monkeypatch: pytest.M
     budget_marks.marks(bench, [state(spent=26 * USD)])
     wait_until(lambda: asked == [20 * USD, 26 * USD], 10)
     off = state(id="off", enabled=False), state(id="veiled", amount=None), state(id="unknown", spent=None)
-    assert budget_marks.marks(bench, off) == ({}, set())
+    assert budget_marks.marks(bench, off) == ({}, set(), set())
 
 
-def test_a_failure_leaves_no_mark_and_is_not_asked_for_again(
+def test_a_failure_is_no_lack_of_history_and_is_tried_again_soon(
     control: Alone, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def broken(_bench: object, _one: BudgetState) -> None:
+    asked = []
+
+    def broken(_bench: object, one: BudgetState) -> None:
+        asked.append(one.id)
         raise ZeroDivisionError
 
     monkeypatch.setattr(budget_marks, "reckon", broken)
     budget_marks.marks(control.bench, [state(id="broken")])
     wait_until(lambda: not budget_marks.marks(control.bench, [state(id="broken")]).pending, 10)
     assert "cannot be told" in caplog.text
+    assert budget_marks.marks(control.bench, [state(id="broken")]).failed == {"broken"}
+    assert asked == ["broken"], "not at once"
+    monkeypatch.setattr(budget_marks, "_KEPT_FAILED_S", 0.0)
+    budget_marks.marks(control.bench, [state(id="broken")])
+    wait_until(lambda: asked == ["broken", "broken"], 10)
+
+
+def test_the_bars_say_that_a_mark_failed(control: Alone, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_bench: object, _one: BudgetState) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(budget_marks, "reckon", broken)
+    name = budget(control, subject_id="search", amount=777 * USD, name="broken")
+    reckoned(control)
+    assert "Where it will end cannot be told now." in control.get("/admin/budgets").text
+    told = {one["id"]: one for one in control.get("/api/budgets/status").json["budgets"]}[name]
+    assert (told["outlook"], told["outlook_failed"]) == (None, True)
 
 
 def told(**more: Any) -> BudgetOutlook:

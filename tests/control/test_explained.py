@@ -74,6 +74,7 @@ def test_a_planted_change_of_models_is_told_as_one_exactly(control: Alone) -> No
     assert told["change_nano_usd"] == change
     assert told["effects"] == {
         "volume_nano_usd": 0, "model_mix_nano_usd": change, "tokens_per_request_nano_usd": 0, "price_nano_usd": 0,
+        "tokens_or_price_nano_usd": 0,
     }  # fmt: skip
     for one in told["dimensions"]:
         assert sum(mover["change_nano_usd"] for mover in one["movers"]) + one["rest_nano_usd"] == change
@@ -139,6 +140,50 @@ def test_what_cannot_be_explained_is_said(control: Alone, query: str, status: in
     assert words in reply.json["error"]["message"]
 
 
+def test_a_span_that_is_not_over_is_compared_as_far_as_it_has_come(tmp_path: Path) -> None:
+    now = datetime.now(UTC)
+    hours = range(1, 24 * 14)
+    with alone.start(tmp_path) as control:
+        every = [
+            call(now - timedelta(hours=one, minutes=5), user_id="user_ann", cost_nano_usd=10**9) for one in hours
+        ]
+        calls.write(control.bench.settings, *every)
+        run_once(control.bench.lake)
+        start, end = TODAY - timedelta(days=1), TODAY + timedelta(days=5)
+        told = explained(control, f"start={start:%Y-%m-%d}&end={end:%Y-%m-%d}")
+        assert abs(told["change_nano_usd"]) <= 10**9
+        assert datetime.fromisoformat(told["before"]["start"]) == start - WEEK
+        assert any("not over" in one for one in told["notes"])
+        later = control.get(f"/api/predictive/analyze-cost?start={end:%Y-%m-%d}&end={end:%Y-%m-%d}")
+        assert later.status == 400
+        assert "none of it has been yet" in later.json["error"]["message"]
+
+
+def test_calls_without_a_price_do_not_look_like_longer_ones(tmp_path: Path) -> None:
+    with alone.start(tmp_path) as control:
+        made = []
+        for week in (2, 1):
+            for number in range(10):
+                at = MONDAY - week * WEEK + timedelta(hours=number)
+                made.append(call(at, user_id="user_ann", model_routed="m", cost_nano_usd=10**6))
+                if week == 1:
+                    long = call(
+                        at, user_id="user_ann", model_routed="m", cost_nano_usd=None, price_id=None,
+                        input_tokens=100_000,
+                    )  # fmt: skip
+                    made.append(long)
+        calls.write(control.bench.settings, *made)
+        run_once(control.bench.lake)
+        told = explained(control)
+    assert told["effects"] == {
+        "volume_nano_usd": 0, "model_mix_nano_usd": 0, "tokens_per_request_nano_usd": None, "price_nano_usd": None,
+        "tokens_or_price_nano_usd": 0,
+    }  # fmt: skip
+    assert told["after"]["usd_per_million_tokens"] is None
+    assert told["before"]["usd_per_million_tokens"] is not None
+    assert any("dearer tokens are one part" in one for one in told["notes"])
+
+
 def test_a_trend_in_numbers_and_words(control: Alone) -> None:
     told = control.get("/api/predictive/trend-analysis?metric=requests&filter=project:eve").json
     assert told["direction"] == "up"
@@ -189,6 +234,25 @@ def test_a_rule_is_proposed_with_the_days_on_which_it_would_have_fired(control: 
     assert proposed(control, filter=["project:eve"], alerts_per_month=8)["threshold"] <= told["threshold"]
 
 
+def test_a_rule_fires_no_more_often_in_its_replay_than_is_wanted(tmp_path: Path) -> None:
+    dice = np.random.default_rng(4)
+    with alone.start(tmp_path) as control:
+        made = []
+        for day in range(1, 91):  # it was dearer until a month ago, which the futures have forgotten
+            cost = int(10**9 * (4 if day > 30 else 1) * dice.lognormal(0, 0.2))
+            made.append(
+                call(TODAY - timedelta(days=day) + timedelta(hours=9), user_id="user_ann", cost_nano_usd=cost)
+            )
+        calls.write(control.bench.settings, *made)
+        run_once(control.bench.lake)
+        told = proposed(control, alerts_per_month=1)
+    assert told["replay"]["per_month"] <= 1
+    assert told["expected_per_month"] <= 1
+    assert told["replay"]["fired"] == 3
+    assert told["severity"] == "high"  # by the replay: the futures alone have none
+    assert any("By the futures alone" in one for one in told["notes"])
+
+
 def test_a_rule_of_hours_says_so(control: Alone) -> None:
     told = proposed(control, metric="tokens", window="hour", filter=["project:eve"])
     assert told["condition"] == f"total_tokens > {told['threshold']:.0f} over 1h"
@@ -237,8 +301,19 @@ def test_an_hour_keeps_its_place_when_clocks_change() -> None:
     begin = datetime(2026, 3, 28, tzinfo=zone).astimezone(UTC)
     at = [(begin + timedelta(hours=hour)).astimezone(zone) for hour in range(71)]
     values = np.array([float(one.hour) for one in at])
-    first, hours = days_of(History(values=values, tokens=values, at=at, answer=None))
+    first, hours = days_of(History(values=values, tokens=values, at=at, answer=None), adds=True)
     assert (f"{first}", len(hours)) == ("2026-03-28", 72)
     assert np.flatnonzero(np.isnan(hours)).tolist() == [26]  # 02:00 of the 29th, which was not
     known = ~np.isnan(hours)
     assert (hours[known] == (np.arange(72) % 24)[known]).all()
+
+
+@pytest.mark.parametrize(("adds", "twice"), [(True, 99.0 + 1.0), (False, 1.0)])
+def test_of_an_hour_that_comes_twice_no_spend_is_lost(adds: bool, twice: float) -> None:
+    zone = ZoneInfo("Europe/Berlin")
+    begin = datetime(2026, 10, 24, tzinfo=zone).astimezone(UTC)
+    at = [(begin + timedelta(hours=hour)).astimezone(zone) for hour in range(73)]
+    values = np.ones(73)
+    values[26] = 99.0  # 02:00 of the 25th, summer time
+    _, hours = days_of(History(values=values, tokens=values, at=at, answer=None), adds=adds)
+    assert (len(hours), hours[26]) == (72, twice)

@@ -271,7 +271,7 @@ def test_far_bounds_leave_the_picture_and_every_step_is_in_the_table() -> None:
 def answer(judged: int, *odd: int) -> dict[str, Any]:
     rows = [
         {
-            "step_at": (START + timedelta(hours=at)).isoformat(), "value": 7.0, "expected_low": 0.0,
+            "step_at": (START + timedelta(hours=at)).isoformat(), "value": 7.0, "within": False, "expected_low": 0.0,
             "expected_high": None, "score": 5.0, "reason": "novelty",
             "made_by": [
                 {"dimension": "model", "value": "m<b>", "share": 0.9},

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 Name: TypeAlias = str | None
+REST = "\0rest"
+"""Name of all groups together that were too many to tell apart: no mover, but part of every sum."""
 _FACTORS = 4
 
 
@@ -26,7 +28,7 @@ class Used(NamedTuple):
     """What calls of one model used in a span: those with a known cost, the mean tokens of a call, nano-dollars."""
 
     calls: int
-    tokens: float  # 0: not known
+    tokens: float | None  # None: those of calls without a known cost are among them, and nobody knows which
     cost: int
 
 
@@ -35,8 +37,9 @@ class Effects(NamedTuple):
 
     volume: int  # more calls or fewer, of the same models
     mix: int  # the calls went to other models
-    tokens: int  # a call of the same model has more tokens or fewer
-    price: int  # a token of the same model costs something else: prices, cache, more or less output
+    tokens: int | None  # a call of the same model has more tokens or fewer
+    price: int | None  # a token of the same model costs something else: prices, cache, more or less output
+    either: int = 0  # both, where they cannot be told apart: the two are None then
 
 
 class Mover(NamedTuple):
@@ -65,7 +68,11 @@ def effects(before: Mapping[Name, Used], after: Mapping[Name, Used]) -> Effects:
                 with_it = (*chosen[:factor], True, *chosen[factor + 1 :])
                 heed = math.factorial(others) * math.factorial(_FACTORS - 1 - others) / math.factorial(_FACTORS)
                 parts[factor] += heed * (spend[with_it] - value)
-    return Effects(*_rounded(parts, _cost(after) - _cost(before)))
+    volume, mix, tokens, price = _rounded(parts, _cost(after) - _cost(before))
+    both = [model for model in before if model in after and before[model].calls and after[model].calls]
+    if any(side[model].tokens is None for model in both for side in (before, after)):
+        return Effects(volume, mix, None, None, tokens + price)
+    return Effects(volume, mix, tokens, price)
 
 
 def movers(before: Mapping[tuple[Name, Name], Used], after: Mapping[tuple[Name, Name], Used]) -> list[Mover]:
@@ -74,6 +81,7 @@ def movers(before: Mapping[tuple[Name, Name], Used], after: Mapping[tuple[Name, 
     for side, told in enumerate((before, after)):
         for (value, model), used in told.items():
             groups.setdefault(value, ({}, {}))[side][model] = used
+    groups.pop(REST, None)
     found = [Mover(value, _cost(old), _cost(new), effects(old, new)) for value, (old, new) in groups.items()]
     return sorted((one for one in found if one.change), key=lambda one: (-abs(one.change), one.value or ""))
 
@@ -99,8 +107,8 @@ def _factors(own: Mapping[Name, Used], other: Mapping[Name, Used]) -> dict[Name,
         if used is None or not used.calls:
             found[model] = (calls, 0.0, 0.0, 0.0)
             continue
-        both = [one[model].tokens for one in (own, other) if model in one and one[model].calls]
-        tokens = used.tokens if min(both) > 0 else 1.0
+        both = [one[model].tokens or 0.0 for one in (own, other) if model in one and one[model].calls]
+        tokens = (used.tokens or 0.0) if min(both) > 0 else 1.0
         found[model] = (calls, share, tokens, used.cost / used.calls / tokens)
     return found
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ultimate_lib.analytics import backtest, cleaning, intervals, prices, untested
+from ultimate_lib.analytics import backtest, cleaning, intervals, prices, rare, untested
 from ultimate_lib.analytics.members import families, pooled
 from ultimate_lib.errors import Invalid, NotEnoughData
 
@@ -59,7 +59,8 @@ class Forecast:
     """A forecast; arrays are (horizon), in the series' unit.
 
     `paths` is (paths, horizon): whole futures, for the distribution of totals and of dates. `accuracy` is None where
-    there was too little to backtest.
+    there was too little to backtest. `beyond` is what a step has on average beyond its usual value by rare large
+    ones: nobody knows in which step they come, so it is no part of `point`, but of totals.
     """
 
     point: Floats
@@ -72,6 +73,12 @@ class Forecast:
     accuracy: Accuracy | None
     notes: tuple[str, ...] = field(default=())
     missed: intervals.Missed | None = None  # the backtest itself, for what is made of this forecast
+    beyond: float = 0.0
+
+    @property
+    def expected(self) -> Floats:
+        """What each step adds to a total."""
+        return self.point + self.beyond
 
 
 def forecast(
@@ -94,7 +101,20 @@ def forecast(
         raise Invalid(
             f"A horizon of {horizon} {step}s cannot be forecast.", hint=f"Ask for 1 to {_MOST[step]} {step}s."
         )
-    series, notes = cleaning.prepared(np.asarray(values, dtype=float), step, _SEASON[step])
+    known = np.asarray(values, dtype=float)
+    return _with_rare(_learnt(known, horizon, step, floor, levels, prior), known, step, floor)
+
+
+def _learnt(  # noqa: PLR0917 - as `forecast`
+    values: Floats,
+    horizon: int,
+    step: families.Step,
+    floor: float | None = 0.0,
+    levels: Sequence[float] = LEVELS,
+    prior: Floats | None = None,
+) -> Forecast:
+    """Forecast what is usual: rare large values have no part in it."""
+    series, notes = cleaning.prepared(values, step, _SEASON[step])
     plan = _plan(len(series), horizon, step)
     shape = _shape(prior, len(values), len(series), step)
     found = (
@@ -141,7 +161,7 @@ def of_cost(
     )
     alone = forecast(costs, horizon, step=step, prior=prior)
     try:
-        made = _product(forecast(tokens, horizon, step=step, prior=prior), tokens, costs, step)
+        made = _product(_learnt(tokens, horizon, step, prior=prior), tokens, costs, step)
     except NotEnoughData:
         made = None
     if made is None or made.accuracy is None or alone.accuracy is None:
@@ -151,11 +171,33 @@ def of_cost(
     return replace(best, notes=(*notes, *best.notes))
 
 
+def _with_rare(found: Forecast, values: Floats, step: families.Step, floor: float | None) -> Forecast:
+    """Return a forecast whose futures have what was left out of the learning, as often and as large as it was."""
+    usual, _ = cleaning.prepared(values, step, _SEASON[step])
+    if found.missed is not None:
+        usual, _ = cleaning.usual(usual, _CYCLES[step])
+    gone, block = rare.left_out(values, usual), families.DAY if step == "hour" else 1
+    mean = rare.expected(gone, usual, block=block)
+    share = gone.sum() / (gone.sum() + usual.sum()) if mean else 0.0
+    told = (
+        f"Rare values beyond the usual hold {share:.0%} of all there has been. When they come next is not known: "
+        f"totals count what they were on average, no single {step} does."
+    )
+    drawn = found.paths + rare.futures(gone, len(found.point), block=block, count=len(found.paths))
+    return replace(
+        found,
+        paths=drawn if floor is None else np.maximum(drawn, floor),
+        beyond=mean,
+        notes=(*found.notes, told) if mean else found.notes,
+    )
+
+
 def _product(volume: Forecast, tokens: Floats, costs: Floats, step: families.Step) -> Forecast | None:
     """Return tokens' forecast at the cost of a token as it was at each origin, and is now."""
     if volume.missed is None:
         return None
     series, _ = cleaning.prepared(costs, step, _SEASON[step])
+    usual, _ = cleaning.usual(series, _CYCLES[step])
     behind = len(costs) - len(series)  # leading gaps
     plan = _plan(len(series), len(volume.point), step)
     if plan is None or plan[0] != volume.missed.actual.shape[1] or len(plan[1]) != len(volume.missed.actual):
@@ -171,18 +213,19 @@ def _product(volume: Forecast, tokens: Floats, costs: Floats, step: families.Ste
     )
     point = volume.point * paid[-1]
     edges = intervals.bounds(point, missed, tuple(volume.lower))
-    return Forecast(
+    found = Forecast(
         point=point,
         lower={level: np.maximum(low, 0) for level, (low, _) in edges.items()},
         upper={level: high for level, (_, high) in edges.items()},
         naive=np.resize(series[-_SEASON[step] :], len(point)),
-        paths=np.maximum(_paths(point, missed, series), 0),
+        paths=_paths(point, _usually(missed, usual, origins), usual),
         method=f"tokens at the recent cost of a token; tokens: {volume.method}",
         members=volume.members,
         accuracy=_accuracy(series, missed, origins, tuple(volume.lower)),
         notes=volume.notes,
         missed=missed,
     )
+    return _with_rare(found, costs, step, 0.0)
 
 
 def _plan(length: int, horizon: int, step: families.Step) -> tuple[int, list[int]] | None:
@@ -249,17 +292,19 @@ def _by_family(
         lower={level: low for level, (low, _) in edges.items()},
         upper={level: high for level, (_, high) in edges.items()},
         naive=np.resize(series[-family.season :], horizon),
-        paths=_paths(
-            together.ahead,
-            missed._replace(actual=np.array([usual[origin : origin + tested] for origin in origins])),
-            usual,
-        ),
+        paths=_paths(together.ahead, _usually(missed, usual, origins), usual),
         method=f"{how} of {len(names)} methods, weighted by their backtest ({family.name})",
         members=tuple((names[at], float(together.weights[at])) for at in order),
         accuracy=_accuracy(series, missed, origins, levels),
         notes=(f"{cleaning.count(odd, step)} far from the usual value: left out of the learning.",) if odd else (),
         missed=missed,
     )
+
+
+def _usually(missed: intervals.Missed, usual: Floats, origins: list[int]) -> intervals.Missed:
+    """Return a backtest as if what came had been as it usually is."""
+    tested = missed.actual.shape[1]
+    return missed._replace(actual=np.array([usual[origin : origin + tested] for origin in origins]))
 
 
 def _paths(ahead: Floats, missed: intervals.Missed, series: Floats) -> Floats:

@@ -43,7 +43,8 @@ def repriced(tokens: Floats, costs: Floats, cycle: int) -> tuple[Floats, list[tu
     middles = [float(np.median(part)) for part in parts]
     found, told = costs.copy(), []
     for cut, before, after in zip(cuts, middles, middles[1:], strict=False):
-        told.append((int(known[cut]), float(np.exp(after - before))))
+        if abs(after - before) > _LEAST:  # means may differ by a single dear day
+            told.append((int(known[cut]), float(np.exp(after - before))))
     for begin, end, middle in zip([0, *known[cuts[:-1]]], known[cuts], middles, strict=False):
         found[begin:end] *= np.exp(middles[-1] - middle)
     return found, told

@@ -40,8 +40,24 @@ def propose(paths: Floats, wanted: float, *, holds: bool, whole: bool = False) -
         if _expected(paths, float(threshold), holds=holds) > wanted:
             break
         best = float(threshold)
-    best = _round_up(max(best, 0.0), whole=whole)
+    return of(paths, best, holds=holds, whole=whole)
+
+
+def of(paths: Floats, threshold: float, *, holds: bool, whole: bool = False) -> Proposal:
+    """Return a threshold, rounded up, with the alerts that the futures have of it."""
+    best = _round_up(max(threshold, 0.0), whole=whole)
     return Proposal(best, _expected(paths, best, holds=holds))
+
+
+def replayed(values: Floats, most: float, *, holds: bool) -> float:
+    """Return the lowest threshold with which a history (NaN is unknown) fires at most so many times."""
+    tried = np.unique(np.maximum(values[~np.isnan(values)], 0.0))[::-1]
+    best = float(tried[0]) if len(tried) else 0.0
+    for threshold in [*tried, 0.0]:
+        if len(firings(values, float(threshold), holds=holds)) > most:
+            break
+        best = float(threshold)
+    return best
 
 
 def firings(values: Floats, threshold: float, *, holds: bool) -> list[int]:

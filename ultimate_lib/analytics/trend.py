@@ -5,6 +5,9 @@ p-value is Mann and Kendall's and its interval Sen's, both with the variance tha
 make: the larger of Hamed and Rao's correction (J. Hydrology 204, 1998) and the same sum over the autocorrelation of
 an AR(1), its coefficient corrected for the bias of short series. The former alone calls a trend in 10 to 40 % of
 trendless series at p = 0.05, both together in 4 to 13 % (AR(1) from 0 to 0.8, 20 to 300 steps).
+
+Hours of less than three weeks do not show the week's shape, and a weekend at one end looks like a trend: they are
+judged by the means of days, each beside the same weekday alone (seasonal Kendall: Hirsch and Slack, 1984).
 """
 
 from __future__ import annotations
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
 
 SURE = 0.05
 FEWEST = 10
+FEWEST_DAYS = 10
+"""Of hours: from then on some weekdays came twice."""
 _CONFIDENCE = 0.95
 _FEWEST_CYCLES = 3
 _MOST_CHANGES = 5
@@ -60,6 +65,7 @@ class Trend:
     changes: tuple[Change, ...]
     deseasonalised: Floats
     fitted: Floats
+    by_days: bool = False  # hours that were judged by the means of their days
 
     @property
     def there(self) -> bool:
@@ -79,7 +85,7 @@ def trend(values: Floats, *, per_day: int, place: int = 0) -> Trend:
     """Return the trend of steps, oldest first; NaN is unknown.
 
     `per_day` is 1 or 24; `place` is the first step's in the week: weekday (Monday is 0) x `per_day` + hour. Raises
-    `NotEnoughData` below ten known steps.
+    `NotEnoughData` below ten known steps, of hours below ten days.
     """
     known = np.flatnonzero(~np.isnan(values))
     if len(known) < FEWEST:
@@ -87,6 +93,8 @@ def trend(values: Floats, *, per_day: int, place: int = 0) -> Trend:
             f"{len(known)} known steps are too few for a trend.",
             hint=f"{FEWEST} are needed, and 21 days for a week's.",
         )
+    if per_day > 1 and len(known) < _FEWEST_CYCLES * 7 * per_day:
+        return _by_days(values, per_day, place)
     ratios = bool(values[known].min() > 0)
     plain, cycle = _deseasonalised(values, per_day, place, ratios=ratios)
     if np.ptp(plain[known]) <= _STILL * np.abs(plain[known]).max():
@@ -105,6 +113,40 @@ def trend(values: Floats, *, per_day: int, place: int = 0) -> Trend:
         deseasonalised=plain,
         fitted=_line(plain, cuts, found.value),
     )
+
+
+def _by_days(values: Floats, per_day: int, place: int) -> Trend:
+    """Return the trend of hours that are too few to know their week."""
+    means = _means(values, per_day, place)
+    count = int((~np.isnan(means)).sum())
+    if count < FEWEST_DAYS:
+        raise NotEnoughData(
+            f"Hours of {count} whole days are too few for a trend: a week's shape looks like one.",
+            hint=f"{FEWEST_DAYS} days are needed, and 21 for a trend of hours beside their week.",
+        )
+    plain, cycle = _deseasonalised(values, per_day, place, ratios=bool(np.nanmin(values) > 0))
+    one, other = np.triu_indices(len(means), 1)
+    alike = (other - one) % 7 == 0
+    slopes = (means[other] - means[one])[alike] / (other - one)[alike]
+    slopes = np.sort(slopes[~np.isnan(slopes)])
+    counts = np.array([(~np.isnan(means[weekday::7])).sum() for weekday in range(7)])
+    variance = float((counts * (counts - 1) * (2 * counts + 5)).sum()) / 18
+    level = np.log(means) if np.nanmin(means) > 0 else means
+    near = min(max(_neighbours(level[7:] - level[:-7]), 0.0), _CLOSEST)  # too few to tell the bias of it
+    found = _tested(slopes, variance * (1 + near) / (1 - near), near)
+    chance = found.p > SURE  # few pairs bound less than their extremes say: what may be chance may be nothing
+    low, high = (min(found.lower, 0.0), max(found.upper, 0.0)) if chance else (found.lower, found.upper)
+    slope, lower, upper = (one / per_day for one in (found.value, low, high))
+    return Trend(slope, lower, upper, found.p, near, cycle, (), plain, _line(plain, (), slope), by_days=True)
+
+
+def _means(values: Floats, per_day: int, place: int) -> Floats:
+    """Return the means of whole days; NaN where more than half of one is not known."""
+    first = -place % per_day
+    days = values[first : first + (len(values) - first) // per_day * per_day].reshape(-1, per_day)
+    known = ~np.isnan(days)
+    sums, counts = np.where(known, days, 0.0).sum(axis=1), known.sum(axis=1)
+    return np.where(2 * counts >= per_day, sums / np.maximum(counts, 1), np.nan)
 
 
 def _deseasonalised(values: Floats, per_day: int, place: int, *, ratios: bool) -> tuple[Floats, int]:
@@ -156,21 +198,28 @@ def _cuts(plain: Floats, per_day: int, place: int, *, ratios: bool) -> list[int]
     heed = (1 + near) / (1 - near)
     cost = {
         (one, steep): _cost(
-            level, told, _middle(level, told) if steep else 0.0, heed, 1 + _OF_A_CUT * len(told) + steep
+            level - _line(level, told, _middle(level, told) if steep else 0.0),
+            heed,
+            1 + _OF_A_CUT * len(told) + steep,
         )
         for one, told in ((False, []), (True, cuts))
         for steep in (False, True)
     }
+    straight = _line(means, [], _middle(means, []))
+    if (
+        ratios and (straight > 0).all()
+    ):  # by the same amount each day: a bent line of logarithms, which steps would fit
+        cost[False, True] = min(cost[False, True], _cost(level - np.log(straight), heed, 2))
     changed, _ = min(cost, key=lambda model: cost[model])
     return [first + cut * per_day for cut in cuts] if changed else []
 
 
-def _cost(level: Floats, cuts: list[int], slope: float, heed: float, parameters: int) -> float:
+def _cost(rest: Floats, heed: float, parameters: int) -> float:
     """Return what a model costs: how far the steps lie from it, and what each of its parameters is allowed for.
 
     Schwarz's criterion for Laplace's distribution; neighbours that resemble each other count as fewer steps.
     """
-    rest = np.abs(level - _line(level, cuts, slope))
+    rest = np.abs(rest)
     rest = rest[~np.isnan(rest)]
     return float(len(rest) / heed * np.log(rest.mean() + _STILL) + parameters / 2 * np.log(len(rest)))
 
@@ -218,13 +267,18 @@ def _slope(plain: Floats, cuts: Sequence[int]) -> _Slope:
         count = len(at)
         alone = (count * (count - 1) * (2 * count + 5) - (ties * (ties - 1) * (2 * ties + 5)).sum()) / 18
         variance += alone * _inflation(rest, count)
+    return _tested(slopes, variance, near)
+
+
+def _tested(slopes: Floats, variance: float, near: float) -> _Slope:
+    """Return Kendall's p-value and Sen's interval of slopes in order, whose signs' sum has a variance."""
     score = float(np.sign(slopes).sum())
     deviation = float(np.sqrt(variance)) or 1.0
     p = float(2 * stats.norm.sf(max(abs(score) - 1, 0) / deviation))
     wide = float(stats.norm.isf((1 - _CONFIDENCE) / 2)) * deviation
     last = len(slopes) - 1
     low, high = (float(slopes[min(max(round((len(slopes) + side * wide) / 2), 0), last)]) for side in (-1, 1))
-    return _Slope(value, low, high, p, near)
+    return _Slope(float(np.median(slopes)), low, high, p, near)
 
 
 def _neighbours(rest: Floats) -> float:

@@ -193,7 +193,8 @@ def _cell(at: datetime, value: float | None, row: Answer | None, unit: str, *, j
     low, high = (units.UNKNOWN if row[name] is None else units.short(row[name], unit) for name in _EXPECTED)
     who = [f"{one['dimension']} {one['value']} ({one['share']:.0%})" for one in row["made_by"] if one["value"]]
     return Cell(
-        at, row["value"], judged=True, anomaly=True, expected=f"{low} to {high}",
+        at, row["value"], judged=True, anomaly=True,
+        expected="usual by itself" if row["within"] else f"{low} to {high}",
         why=WHY.get(row["reason"]) or row["reason"], who=", ".join(who),
     )  # fmt: skip
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _REPLAYED = {"hour": 60 * 24, "day": 90}
 _MOST_TOLD = 100
+_FAR = 2.0  # times, between two thresholds
 _WHOLE = {"calls", "tokens"}
 
 
@@ -86,8 +87,13 @@ def propose(bench: Workbench, caller: Caller, asked: AskedAlert) -> AlertPropose
     steps = proposal.MONTH_DAYS * (24 if hourly else 1)
     made = made_of(past.values.tobytes(), past.tokens.tobytes(), steps, asked.window, name == "cost_usd")
     unit = METRICS[name].unit
-    found = proposal.propose(made.paths[:, :steps], asked.alerts_per_month, holds=hourly, whole=unit in _WHOLE)
+    paths, form = made.paths[:, :steps], {"holds": hourly, "whole": unit in _WHOLE}
+    futures = proposal.propose(paths, asked.alerts_per_month, **form)
     values, at = past.values[-_REPLAYED[asked.window] :], past.at[-_REPLAYED[asked.window] :]
+    months = np.count_nonzero(~np.isnan(values)) / (24 if hourly else 1) / proposal.MONTH_DAYS
+    had = proposal.of(paths, proposal.replayed(values, asked.alerts_per_month * months, holds=hourly), **form)
+    found = max(futures, had, key=lambda one: one.threshold)
+    replay = _replay(values, at, found.threshold, hourly=hourly)
     condition = f"{name} > {_plain(found.threshold)}{' over 1h' if hourly else ''}"
     return AlertProposed(
         name=f"{name} of {'an hour' if hourly else 'a day'} above {_plain(found.threshold)}",
@@ -97,15 +103,19 @@ def propose(bench: Workbench, caller: Caller, asked: AskedAlert) -> AlertPropose
         window=asked.window,
         filter=list(asked.filter),
         threshold=found.threshold,
-        severity=proposal.severity(found.expected),
+        severity=proposal.severity(max(found.expected, replay.per_month)),
         wanted_per_month=asked.alerts_per_month,
         expected_per_month=round(found.expected, 3),
         usual=float(np.nanmedian(values)),
-        replay=_replay(values, at, found.threshold, hourly=hourly),
+        replay=replay,
         time_zone=zone.key,
-        method=f"The forecast's futures of the next 30 days: {made.method}",
+        method=f"The forecast's futures of the next 30 days, and the history replayed; {made.method}",
         backtest=backtest_of(made),
-        notes=[*_notes(values, found.threshold, hourly=hourly), *made.notes],
+        notes=[
+            *_notes(values, found.threshold, hourly=hourly),
+            *_apart(futures.threshold, had.threshold),
+            *made.notes,
+        ],
         unpriced_requests=past.answer.unpriced_requests,
     )
 
@@ -138,6 +148,17 @@ def _notes(values: NDArray[np.float64], threshold: float, *, hourly: bool) -> li
     elif threshold <= 0:
         notes.append("So many alerts are wanted that any value above 0 is one.")
     return notes
+
+
+def _apart(futures: float, had: float) -> list[str]:
+    """Say where the futures and the history ask for very different thresholds; the larger one is taken."""
+    if max(futures, had) <= _FAR * min(futures, had):
+        return []
+    words = (
+        f"By the futures alone {_plain(futures)} would do, by the history {_plain(had)}. The larger is taken: with "
+        "the smaller one of the two would alert more often than is wanted."
+    )
+    return [words]
 
 
 def _plain(value: float) -> str:

@@ -56,13 +56,18 @@ class Part(Struct, kw_only=True):
 
 
 class AnomalyTold(Struct, kw_only=True):
-    """One step that is unlike those before it; bounds are null where nothing was expected."""
+    """One step that is unlike those before it; bounds are null where nothing was expected.
+
+    With `within` the value by itself is usual, and what is not are the steps up to it together (`reason`): their
+    level, or how much they change. No bounds are told then: they were not violated.
+    """
 
     step_at: datetime
     group: str | None  # the value of `by`; null without, and for calls without one
     value: float
     expected_low: float | None
     expected_high: float | None
+    within: bool
     score: float
     reason: str
     made_by: list[Part]  # of the newest, and of what adds up
@@ -112,10 +117,15 @@ class _Series(NamedTuple):
     past: History
     learnt: int
     found: Judged
+    called: bool  # no step without a call is told: of minutes, and of groups, most have none
 
     def since(self, at: datetime) -> list[int]:
         """Return the anomalies from an instant on."""
-        return [place for place in self.found.anomaly.nonzero()[0].tolist() if self.past.at[place] >= at]
+        return [
+            place
+            for place in self.found.anomaly.nonzero()[0].tolist()
+            if self.past.at[place] >= at and (self.past.calls[place] > 0 or not self.called)
+        ]
 
 
 def history_of(bench: Workbench, caller: Caller, asked: AskedAnomalies) -> AnomalyHistory:
@@ -229,7 +239,8 @@ def _judged(value: str | None, past: History, asked: AskedAnomalies) -> _Series:
 
     learn = batch.learning(len(past.values), _STEP[asked.grain].total_seconds())
     times = tuple(at.timestamp() for at in past.at)
-    return _Series(value, past, learn, judged_of(times, past.values.tobytes(), asked.method, learn))
+    found = judged_of(times, past.values.tobytes(), asked.method, learn)
+    return _Series(value, past, learn, found, called=bool(asked.by) or asked.grain == "minute")
 
 
 @lru_cache(maxsize=128)
@@ -263,12 +274,16 @@ def _told(  # noqa: PLR0917 - the parts of a step
     if asked.by:  # in place of several values of the same dimension, which would mean or
         others = (told for told in asked.filter if not told.startswith(f"{asked.by}:"))
         filters = (*others, f"{asked.by}:{one.value or ''}")
+    value = float(one.past.values[at])
+    low, high = max(float(found.expected_low[at]), 0.0 if adds else -math.inf), float(found.expected_high[at])
+    within = low <= value <= high
     return AnomalyTold(
         step_at=one.past.at[at],
         group=one.value,
-        value=float(one.past.values[at]),
-        expected_low=plain(max(float(found.expected_low[at]), 0.0 if adds else -math.inf)),
-        expected_high=plain(float(found.expected_high[at])),
+        value=value,
+        expected_low=None if within else plain(low),
+        expected_high=None if within else plain(high),
+        within=within,
         score=round(float(found.score[at]), 3),
         reason=found.reason[at],
         made_by=_made_by(bench, caller, asked, filters, name, one.past.at[at]) if adds and named else [],

@@ -1,7 +1,7 @@
 """Where each budget will end, reckoned beside: a page or a status is told what is there and waits for nothing.
 
 One thread at a time forecasts for the budgets that somebody has looked at; what it finds is kept for ten minutes, or
-until a twentieth of the budget has been spent since.
+until a twentieth of the budget has been spent since. What failed is tried again after half a minute.
 """
 
 from __future__ import annotations
@@ -36,16 +36,20 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_KEPT_S = 600.0
+_KEPT_S, _KEPT_FAILED_S = 600.0, 30.0
 _MOVED = 0.05  # of the amount
 _MOST_KEPT = 2000
 _METRICS = {"nano_usd": "cost_usd", "tokens": "total_tokens"}
 
 
 class MarkedState(BudgetState, kw_only=True):
-    """A budget as it stands, and where it will end; null: too little history, not reckoned yet, or not to be told."""
+    """A budget as it stands, and where it will end; null: too little history, not reckoned yet, or not to be told.
+
+    With `outlook_failed` it could not be reckoned just now, whatever its history.
+    """
 
     outlook: BudgetOutlook | None
+    outlook_failed: bool
 
 
 class States(Struct):
@@ -59,12 +63,14 @@ class Marks(NamedTuple):
 
     outlooks: dict[str, BudgetOutlook]
     pending: set[str]
+    failed: set[str]  # could not be reckoned, which is not to have too little history
 
 
 class _Kept(NamedTuple):
     at_s: float
     spent: int
     outlook: BudgetOutlook | None
+    failed: bool
 
 
 class _Reckoning:
@@ -84,8 +90,15 @@ _of: WeakKeyDictionary[Store, _Reckoning] = WeakKeyDictionary()
 def budget_states(bench: Workbench, caller: Caller, _: Nothing) -> States:
     """Return how the budgets stand that concern the caller."""
     found = limits.states(bench, caller)
-    outlooks = marks(bench, found).outlooks
-    return States([MarkedState(**msgspec.structs.asdict(one), outlook=outlooks.get(one.id)) for one in found])
+    told = marks(bench, found)
+    return States(
+        [
+            MarkedState(
+                **msgspec.structs.asdict(one), outlook=told.outlooks.get(one.id), outlook_failed=one.id in told.failed
+            )
+            for one in found
+        ]
+    )
 
 
 def marks(bench: Workbench, states: Iterable[BudgetState]) -> Marks:
@@ -94,6 +107,7 @@ def marks(bench: Workbench, states: Iterable[BudgetState]) -> Marks:
         mine = _of.setdefault(bench.store, _Reckoning())
     told: dict[str, BudgetOutlook] = {}
     pending: set[str] = set()
+    failed: set[str] = set()
     now_s = bench.clock.monotonic()
     with mine.lock:
         for one in states:
@@ -103,15 +117,17 @@ def marks(bench: Workbench, states: Iterable[BudgetState]) -> Marks:
             kept = mine.kept.get(key)
             if kept is not None and kept.outlook is not None:
                 told[one.id] = kept.outlook
+            if kept is not None and kept.failed:
+                failed.add(one.id)
             moved = kept is not None and abs(one.spent - kept.spent) > _MOVED * one.amount
-            if kept is None or moved or now_s - kept.at_s > _KEPT_S:
+            if kept is None or moved or now_s - kept.at_s > (_KEPT_FAILED_S if kept.failed else _KEPT_S):
                 mine.wanted[key] = one
                 if kept is None:
                     pending.add(one.id)
         if mine.wanted and not mine.works:
             mine.works = True
             threading.Thread(target=_work, args=(bench, mine), name="budget-marks", daemon=True).start()
-    return Marks(told, pending)
+    return Marks(told, pending, failed)
 
 
 def _work(bench: Workbench, mine: _Reckoning) -> None:
@@ -122,11 +138,12 @@ def _work(bench: Workbench, mine: _Reckoning) -> None:
                 mine.works = False
                 return
             key, one = next(iter(mine.wanted.items()))
-        found = None
+        found, failed = None, True
         try:
             found = reckon(bench, one)
+            failed = False
         except NotEnoughData:
-            pass  # no mark is the answer
+            failed = False  # no mark is the answer
         except UltimateError as error:
             log.warning("Where the budget '%s' will end cannot be told now: %s", one.id, error)
         except Exception:
@@ -134,7 +151,7 @@ def _work(bench: Workbench, mine: _Reckoning) -> None:
         with mine.lock:
             mine.wanted.pop(key, None)
             mine.kept.pop(key, None)  # the newest last
-            mine.kept[key] = _Kept(bench.clock.monotonic(), one.spent or 0, found)
+            mine.kept[key] = _Kept(bench.clock.monotonic(), one.spent or 0, found, failed)
             while len(mine.kept) > _MOST_KEPT:
                 mine.kept.pop(next(iter(mine.kept)))
 

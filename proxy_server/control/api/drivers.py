@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 METHOD = "Shapley values of calls x model's share x tokens a call x cost of a token"
 _NANO = 10**9
-_METRICS = ("cost_usd", "requests", "priced_requests", "unpriced_requests", "total_tokens", "cache_hit_ratio")
+_METRICS = (
+    "cost_usd", "requests", "priced_requests", "unpriced_requests", "total_tokens", "output_tokens",
+    "priced_output_tokens", "cache_hit_ratio",
+)  # fmt: skip
 _PINNED = {"model", "provider", "status", "project", "notebook", "user", "session", "key", "team"}
 """Dimensions by which the page of calls can be asked for one value."""
 
@@ -60,8 +63,11 @@ class EffectsTold(Struct, kw_only=True):
 
     volume_nano_usd: int
     model_mix_nano_usd: int
-    tokens_per_request_nano_usd: int
-    price_nano_usd: int
+    tokens_per_request_nano_usd: int | None
+    price_nano_usd: int | None
+    tokens_or_price_nano_usd: (
+        int  # both, where calls without a known cost hide the tokens of the others: they are null
+    )
 
 
 class MoverTold(Struct, kw_only=True):
@@ -106,6 +112,7 @@ class Pair(NamedTuple):
 
     before: tuple[datetime, datetime]
     after: tuple[datetime, datetime]
+    cut: bool = False  # at now: the later span is not over, and the one before is as much shorter
 
 
 def analyze(bench: Workbench, caller: Caller, asked: AskedCost) -> CostExplained:
@@ -114,16 +121,18 @@ def analyze(bench: Workbench, caller: Caller, asked: AskedCost) -> CostExplained
 
     _check(asked)
     pair = _spans(bench, asked)
-    totals = [_read(bench, caller, asked, one, ()) for one in pair]
-    levels = [_level(answer, *one) for answer, one in zip(totals, pair, strict=True)]
+    totals = [_read(bench, caller, asked, one, ()) for one in pair[:2]]
+    levels = [_level(answer, *one) for answer, one in zip(totals, pair[:2], strict=True)]
     before, after = levels
     if not before.requests and not after.requests:
         raise NotEnoughData(
             "No call lies in either span.", hint="Choose other spans or another filter.", code="no_calls"
         )
     change = after.cost_nano_usd - before.cost_nano_usd
-    sides = [_used(_read(bench, caller, asked, one, ("model",)), ("model",)) for one in pair]
+    rows = [one.frame.row(0, named=True) for one in totals]
+    sides = _sides(bench, caller, asked, pair, rows, ("model",))
     whole = drivers.effects(*({model: used for (model, _), used in side.items()} for side in sides))
+    dimensions = [_dimension(bench, caller, asked, pair, rows, name) for name in dict.fromkeys(asked.by)]
     return CostExplained(
         time_zone=bench.settings.billing.time_zone,
         before=before,
@@ -133,8 +142,8 @@ def analyze(bench: Workbench, caller: Caller, asked: AskedCost) -> CostExplained
         change_ratio=change / before.cost_nano_usd if before.cost_nano_usd else None,
         effects=_effects(whole),
         method=METHOD,
-        dimensions=[_dimension(bench, caller, asked, pair, name, change) for name in dict.fromkeys(asked.by)],
-        notes=_notes(pair, before, after),
+        dimensions=dimensions,
+        notes=_notes(pair, before, after, whole, rest=any((drivers.REST, drivers.REST) in side for side in sides)),
         missing=Missing(sum(one.missing_files for one in totals), _rows(totals)),
     )
 
@@ -164,8 +173,16 @@ def _spans(bench: Workbench, asked: AskedCost) -> Pair:
         start, end = (to_datetime(at).astimezone(zone) for at in (last.start_us, last.end_us))
     if asked.before_end and not asked.before_start:
         raise Invalid("The span before needs its start.", hint="Give before_start as well.")
+    now = bench.clock.now().astimezone(zone)
+    if to_us(start) >= to_us(now):
+        raise Invalid(
+            f"The span begins at {start.isoformat()}: none of it has been yet.",
+            hint="Ask the forecast for what is to come, or give a start that is past.",
+            code="span",
+        )
+    length = end.replace(tzinfo=None) - start.replace(tzinfo=None)  # as the wall clock counts
     try:
-        before = (start - (end.replace(tzinfo=None) - start.replace(tzinfo=None)), start)  # as the wall clock counts
+        before = (start - length, start)
     except OverflowError as error:
         raise Invalid("There is no span before the first year.", hint="Give a later start.", code="span") from error
     if asked.before_start:
@@ -177,7 +194,12 @@ def _spans(bench: Workbench, asked: AskedCost) -> Pair:
             f"The span before ends at {before[1].isoformat()}, after the other has begun.",
             hint="Two spans that share calls cannot be told apart: give an earlier before_end.",
         )
-    return Pair(before, (start, end))
+    if to_us(end) <= to_us(now):
+        return Pair(before, (start, end))
+    had = now.replace(tzinfo=None) - start.replace(tzinfo=None)
+    if before[1].replace(tzinfo=None) - before[0].replace(tzinfo=None) == length:
+        before = (before[0], before[0] + had)
+    return Pair(before, (start, now), cut=True)
 
 
 def _read(
@@ -204,17 +226,17 @@ def _nano(usd: float | None) -> int:
 
 def _level(answer: Answer, start: datetime, end: datetime) -> Level:
     row: dict[str, Any] = answer.frame.row(0, named=True)
-    priced, tokens, requests = row["priced_requests"], row["total_tokens"], row["requests"]
+    tokens, requests = row["total_tokens"], row["requests"]
     a_call = tokens / requests if tokens is not None and requests else None
     cost = row["cost_usd"] if row["cost_usd"] is not None or requests else 0.0
-    dear = cost / (priced * a_call) * 1e6 if cost is not None and priced and a_call else None
+    dear = cost / tokens * 1e6 if cost is not None and tokens and _all_priced(row) else None
     return Level(
         start=start,
         end=end,
         cost_usd=cost,
         cost_nano_usd=_nano(cost),
         requests=requests,
-        priced_requests=priced,
+        priced_requests=row["priced_requests"],
         unpriced_requests=row["unpriced_requests"],
         tokens_per_request=a_call,
         usd_per_million_tokens=dear,
@@ -222,26 +244,46 @@ def _level(answer: Answer, start: datetime, end: datetime) -> Level:
     )
 
 
-def _used(answer: Answer, by: tuple[str, ...]) -> dict[tuple[Name, Name], Used]:
-    """Return what the priced calls of each group used; groups without any are left out."""
-    from ultimate_lib.analytics.drivers import Used  # noqa: PLC0415 - not before the first question
+def _sides(  # noqa: PLR0917 - the parts of a question
+    bench: Workbench, caller: Caller, asked: AskedCost, pair: Pair, totals: list[dict[str, Any]], by: tuple[str, ...]
+) -> list[dict[tuple[Name, Name], Used]]:
+    """Return what the priced calls of each group used in either span; groups without any are left out."""
+    answers = [_read(bench, caller, asked, one, by) for one in pair[:2]]
+    return [_used(answer, by, total) for answer, total in zip(answers, totals, strict=True)]
 
-    return {
-        (row[by[0]], row[by[-1]]): Used(
-            row["priced_requests"], (row["total_tokens"] or 0) / row["requests"], _nano(row["cost_usd"])
-        )
-        for row in answer.frame.iter_rows(named=True)
-        if row["priced_requests"]
-    }
+
+def _used(answer: Answer, by: tuple[str, ...], total: dict[str, Any]) -> dict[tuple[Name, Name], Used]:
+    """Return what each group used, and together those that were too many."""
+    from ultimate_lib.analytics.drivers import REST, Used  # noqa: PLC0415 - not before the first question
+    from ultimate_lib.lake.query import MOST_GROUPS  # noqa: PLC0415 - the lake's libraries load with the first question
+
+    found = {}
+    for row in answer.frame.iter_rows(named=True):
+        if row["priced_requests"]:
+            tokens = (row["total_tokens"] or 0) / row["priced_requests"] if _all_priced(row) else None
+            found[row[by[0]], row[by[-1]]] = Used(row["priced_requests"], tokens, _nano(row["cost_usd"]))
+    if answer.frame.height >= MOST_GROUPS:
+        calls = total["priced_requests"] - sum(one.calls for one in found.values())
+        cost = _nano(total["cost_usd"]) - sum(one.cost for one in found.values())
+        if calls > 0:
+            found[REST, REST] = Used(calls, None, cost)
+    return found
+
+
+def _all_priced(row: dict[str, Any]) -> bool:
+    """Return whether all tokens are of priced calls: those of others cannot be taken from a sum."""
+    return not row["unpriced_requests"] and row["output_tokens"] == row["priced_output_tokens"]
 
 
 def _dimension(  # noqa: PLR0917 - the parts of a question
-    bench: Workbench, caller: Caller, asked: AskedCost, pair: Pair, name: str, change: int
+    bench: Workbench, caller: Caller, asked: AskedCost, pair: Pair, totals: list[dict[str, Any]], name: str
 ) -> DimensionTold:
     from ultimate_lib.analytics import drivers  # noqa: PLC0415 - not before the first question
 
     by = (name,) if name == "model" else (name, "model")
-    found = drivers.movers(*(_used(_read(bench, caller, asked, one, by), by) for one in pair))
+    before, after = _sides(bench, caller, asked, pair, totals, by)
+    found = drivers.movers(before, after)
+    change = sum(one.cost for one in after.values()) - sum(one.cost for one in before.values())
     top = found[: asked.limit]
     return DimensionTold(
         dimension=name,
@@ -280,6 +322,7 @@ def _effects(found: Effects) -> EffectsTold:
         model_mix_nano_usd=found.mix,
         tokens_per_request_nano_usd=found.tokens,
         price_nano_usd=found.price,
+        tokens_or_price_nano_usd=found.either,
     )
 
 
@@ -288,14 +331,28 @@ def _rows(answers: list[Answer]) -> int | None:
     return None if None in known else sum(one for one in known if one is not None)
 
 
-def _notes(pair: Pair, before: Level, after: Level) -> list[str]:
+def _notes(pair: Pair, before: Level, after: Level, whole: Effects, *, rest: bool) -> list[str]:
     notes = []
+    if pair.cut:
+        notes.append(
+            f"The later span is not over: it counts until {pair.after[1]:%Y-%m-%d %H:%M}, and the span before until "
+            f"{pair.before[1]:%Y-%m-%d %H:%M}."
+        )
+    if whole.tokens is None:
+        notes.append(
+            "Tokens of calls without a known cost, or on a subscription, are among those of priced calls of the same "
+            "model: longer calls and dearer tokens are one part here."
+        )
+    if rest:
+        notes.append(
+            "There are more than 10,000 models: those of the least spend are told as one, apart from the others."
+        )
     if before.unpriced_requests or after.unpriced_requests:
         notes.append(
             f"The cost of {before.unpriced_requests:,} calls before and {after.unpriced_requests:,} after is not "
             "known; they are in none of these amounts."
         )
-    lengths = [to_us(end) - to_us(start) for start, end in pair]
+    lengths = [to_us(end) - to_us(start) for start, end in pair[:2]]
     if abs(lengths[0] - lengths[1]) > 3 * 3_600_000_000:  # clocks change by less
         days = [f"{length / 86_400_000_000:.1f}" for length in lengths]
         notes.append(f"The spans are not equally long, {days[0]} and {days[1]} days: that is part of the volume.")

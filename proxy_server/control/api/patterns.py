@@ -72,7 +72,7 @@ def patterns(bench: Workbench, caller: Caller, asked: AskedPatterns) -> Patterns
     name = metric_of(asked.metric)
     zone = zone_of(asked.time_zone or bench.settings.billing.time_zone)
     past = history(bench, caller, asked.filter, name, "hour", bench.clock.now().astimezone(zone))
-    first, hours = days_of(past)
+    first, hours = days_of(past, adds=METRICS[name].adds)
     found = finding.patterns(hours, first.weekday())
     return PatternsTold(
         metric=name,
@@ -91,8 +91,11 @@ def patterns(bench: Workbench, caller: Caller, asked: AskedPatterns) -> Patterns
     )
 
 
-def days_of(past: History) -> tuple[date, NDArray[np.float64]]:
-    """Return whole days of 24 hours by the clock on the wall: an hour that a clock change left out is unknown."""
+def days_of(past: History, *, adds: bool) -> tuple[date, NDArray[np.float64]]:
+    """Return whole days of 24 hours by the clock on the wall: an hour that a clock change left out is unknown.
+
+    Of an hour that came twice both count where the metric `adds`; otherwise the later one does.
+    """
     import numpy as np  # noqa: PLC0415 - the lake's libraries load with the first question
 
     first = past.at[0].date() + timedelta(days=past.at[0].hour > 0)
@@ -100,8 +103,9 @@ def days_of(past: History) -> tuple[date, NDArray[np.float64]]:
     hours = np.full((count, 24), np.nan)
     for at, value in zip(past.at, past.values, strict=True):
         day = (at.date() - first).days
-        if 0 <= day < count:  # an hour that comes twice: the later one
-            hours[day, at.hour] = value
+        if 0 <= day < count:
+            before = hours[day, at.hour] if adds else np.nan
+            hours[day, at.hour] = value if np.isnan(before) else value + before
     return first, hours.ravel()
 
 

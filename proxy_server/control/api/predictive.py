@@ -145,6 +145,7 @@ class History(Struct):
     tokens: Any
     at: list[datetime]
     answer: Any
+    calls: Any = None  # one a step
 
 
 def forecast(bench: Workbench, caller: Caller, asked: AskedForecast) -> Forecasted:
@@ -258,7 +259,8 @@ def series_of(frame: pl.DataFrame, name: str, answer: Answer) -> History | None:
     told = frame.select(
         value.fill_null(float("nan")).alias("value"), pl.col("total_tokens").cast(pl.Float64).fill_null(0)
     )
-    return History(told["value"].to_numpy(), told["total_tokens"].to_numpy(), frame["step_at"].to_list(), answer)
+    return History(told["value"].to_numpy(), told["total_tokens"].to_numpy(), frame["step_at"].to_list(), answer,
+                   frame["requests"].to_numpy())  # fmt: skip
 
 
 @lru_cache(maxsize=64)
@@ -321,7 +323,7 @@ def budget_outlook(budget: BudgetState, made: Forecast, later: list[datetime], n
     end = budget.period_end
     steps = next((at for at, when in enumerate(later) if end is not None and when >= end), len(later) - 1)
     scale = _NANO if budget.unit == "nano_usd" else 1.0
-    point, paths = made.point[:steps].copy(), made.paths[:, :steps].copy()
+    point, paths = made.expected[:steps].copy(), made.paths[:, :steps].copy()
     left = left_of(later, now)
     point[0] *= left
     paths[:, 0] *= left
@@ -351,7 +353,7 @@ def _risk(outlooks: list[BudgetOutlook], past: History, made: Forecast, steps: i
             worst.risk_level,
             f"The budget '{name}' is spent by {worst.until:%Y-%m-%d} in {worst.probability:.0%} of futures.",
         )
-    found = outlook.risk_by_history(past.values, float(made.point[:steps].sum()), steps)
+    found = outlook.risk_by_history(past.values, float(made.expected[:steps].sum()), steps)
     if found is None:
         return "unknown", "There is no budget of these calls, and too little history to say what is unusual."
     return found, "There is no budget of these calls: the total beside the history's own totals over as long a time."
@@ -360,11 +362,11 @@ def _risk(outlooks: list[BudgetOutlook], past: History, made: Forecast, steps: i
 def _summary(made: Forecast, steps: int, *, counted: bool, cost: bool) -> Summary:
     from ultimate_lib.analytics import outlook  # noqa: PLC0415 - the lake's libraries load with the first question
 
-    mean = float(made.point[:steps].mean())
+    mean = float((made.expected if counted else made.point)[:steps].mean())
     if not counted:
         nothing = {"total": None, "lower_80": None, "upper_80": None, "lower_95": None, "upper_95": None}
         return Summary(**nothing, mean=mean, total_cost=None)
-    found = outlook.total(made.point[:steps], made.paths[:, :steps])
+    found = outlook.total(made.expected[:steps], made.paths[:, :steps])
     return Summary(
         total=found.value, lower_80=found.lower_80, upper_80=found.upper_80, lower_95=found.lower_95,
         upper_95=found.upper_95, mean=mean, total_cost=found.value if cost else None,

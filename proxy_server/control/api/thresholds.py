@@ -76,7 +76,7 @@ def thresholds(bench: Workbench, caller: Caller, asked: AskedThresholds) -> Thre
     made = made_of(past.values.tobytes(), past.tokens.tobytes(), steps, grain, name == "cost_usd", prior)
     edges = later_of(floor(now, grain), now.tzinfo, grain, 1)  # type: ignore[arg-type] # a ZoneInfo
     left = left_of(edges, now)
-    point, paths = made.point.copy(), made.paths.copy()
+    point, paths = made.expected.copy(), made.paths.copy()
     point[0] *= left
     paths[:, 0] *= left
     query = Query(

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _MOST_DAYS = {"hour": 60, "day": 800}
 _PERIOD = timedelta(days=7)
+_METHOD = "Theil-Sen slope within levels; Mann-Kendall with Hamed-Rao and AR(1) variance; Sen's interval"
+_BY_DAYS = "means of days beside the same weekday alone, for want of three weeks; Kendall's test, Sen's interval"
 
 
 class AskedTrend(Struct, kw_only=True):
@@ -107,7 +109,7 @@ def trend(bench: Workbench, caller: Caller, asked: AskedTrend) -> TrendTold:
     past = history(bench, caller, asked.filter, name, asked.grain, now)
     values, at = past.values, past.at
     if per_day > 1:  # 24 hours a day by the wall clock, so that an hour keeps its place when clocks change
-        first, values = days_of(past)
+        first, values = days_of(past, adds=METRICS[name].adds)
         midnight = datetime(first.year, first.month, first.day, tzinfo=zone)
         at = [midnight + timedelta(days=one // 24, hours=one % 24) for one in range(len(values))]
     values, at = values[-days * per_day :], at[-days * per_day :]
@@ -146,7 +148,7 @@ def trend(bench: Workbench, caller: Caller, asked: AskedTrend) -> TrendTold:
         ],
         this_period=periods[0],
         last_period=periods[1],
-        method="Theil-Sen slope within levels; Mann-Kendall with Hamed-Rao and AR(1) variance; Sen's interval",
+        method=_BY_DAYS if found.by_days else _METHOD,
         rows=_rows(found, values, at),
         missing=Missing(past.answer.missing_files, past.answer.missing_rows),
         unpriced_requests=past.answer.unpriced_requests,
@@ -210,6 +212,8 @@ def _words(  # noqa: PLR0917 - the parts of a sentence
         told = f"No trend can be told in {what}: most of its {grain}s are alike."
     else:
         told = f"No trend can be told in {what}: {slope} a week may well be chance {sure}."
+    if found.by_days:
+        told += " Judged by days, each beside the same weekday: less than three weeks do not show the week's hours."
     if found.changes:
         times = "once" if len(found.changes) == 1 else f"{len(found.changes)} times"
         told += f" Its level changed {times}; the trend is beside that."

@@ -185,7 +185,7 @@ def _row(one: AnomalyTold, grain: str, say: Callable[[float], str], link: Callab
         at=f"{one.step_at:{steps}}",
         group=(one.group or f"no {asked.by}") if asked.by else "",
         value=say(one.value),
-        expected=f"{low} to {high}",
+        expected="usual by itself" if one.within else f"{low} to {high}",
         reason=_REASONS.get(one.reason, one.reason),
         made_by=", ".join(
             f"{part.dimension} {part.value or shown.UNKNOWN} {part.share:.0%}" for part in one.made_by[:2]

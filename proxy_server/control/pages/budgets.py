@@ -25,6 +25,7 @@ UNKNOWN = "unknown"
 NOT_TOLD = "not told"
 _NEARLY = 0.8
 _RARE, _SURE = 0.01, 0.995
+_FAILED = "where it will end cannot be told now"
 _NO_MARK: dict[str, Any] = {"expected": "", "when": "", "mark_at": None, "band_at": 0.0, "band_width": 0.0}
 
 
@@ -68,7 +69,12 @@ def bars(bench: Workbench, caller: Caller) -> list[Bar]:
     told = budget_marks.marks(bench, states)
     return [
         _bar(bench, caller, one, rows.get(one.id), zone)._replace(
-            pending=one.id in told.pending, **_mark(one, told.outlooks.get(one.id), zone)
+            pending=one.id in told.pending,
+            **(
+                {**_NO_MARK, "when": _FAILED}
+                if one.id in told.failed
+                else _mark(one, told.outlooks.get(one.id), zone)
+            ),
         )
         for one in states
     ]

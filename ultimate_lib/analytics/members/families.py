@@ -32,6 +32,7 @@ FEWEST_HOURS = 2 * WEEK + DAY
 FEWEST: dict[Step, tuple[int, ...]] = {"hour": (FEWEST_HOURS, 3 * DAY, DAY), "day": (YEAR_DAYS + 28, 63, 14, 7)}
 """What the families need before an origin, the richest first."""
 
+_BEYOND = 10.0  # times the largest value: nothing that a member says lies there
 _HOUR_GRID = Grid((0.05, 0.2, 0.5, 0.9), (0.0, 0.1), (0.05, 0.2, 0.5), (0.8, 0.98))
 _DAY_GRID = Grid((0.02, 0.05, 0.1, 0.2, 0.4), (0.0, 0.05), (0.02, 0.1, 0.2), (0.9, 0.99))
 _SHORT_GRID = Grid((0.05, 0.2, 0.5, 0.9), (0.0, 0.1), (0.05, 0.2, 0.4), (0.8, 0.98))
@@ -76,7 +77,7 @@ def scaled(
         inner = np.log(values + shift)
     else:
         shift, inner = 0.0, np.sqrt(np.maximum(values, 0))
-    mean, spread = inner[:known].mean(), inner[:known].std() or 1.0
+    mean, spread = inner[:known].mean(), linear.spread_of(inner[:known])
     most = inner.max() + 2 * spread + 0.7
 
     def back(made: Floats) -> Floats:
@@ -91,19 +92,38 @@ def scaled(
 
 
 def forecasts(family: Family, values: Floats, origins: Sequence[int], horizon: int) -> Iterator[tuple[str, Floats]]:
-    """Yield each member's name and forecasts (origins, horizon)."""
+    """Yield each member's name and forecasts (origins, horizon): of those that can say something of this series.
+
+    A regression without a solution cannot, nor one that runs away to many times the largest value.
+    """
+    most = _BEYOND * float(np.abs(values).max())
     scales = [scaled(values, "plain", origins[0]), scaled(values, family.scale, origins[0])]
     for label, (z, back) in zip(("plain", family.scale), scales, strict=True):
         for name, method in family.each.items():
-            yield f"{name} ({label})", back(method(z, origins, horizon))
+            yield from _within(f"{name} ({label})", _made(method, z, origins, horizon), back, most)
     stack = np.array([z for z, _ in scales])
     for name, method in family.both.items():
-        made = method(stack, origins, horizon)
-        for label, (_, back), found in zip(("plain", family.scale), scales, made, strict=True):
-            yield f"{name} ({label})", back(found)
+        made = _made(method, stack, origins, horizon)
+        for at, (label, (_, back)) in enumerate(zip(("plain", family.scale), scales, strict=True)):
+            yield from _within(f"{name} ({label})", None if made is None else made[at], back, most)
     z, back = scales[0]
     for name, method in family.plain.items():
-        yield name, back(method(z, origins, horizon))
+        yield from _within(name, _made(method, z, origins, horizon), back, most)
+
+
+def _made(method: Method, z: Floats, origins: Sequence[int], horizon: int) -> Floats | None:
+    """Return what a method says, None where its equations have no solution."""
+    try:
+        return method(z, origins, horizon)
+    except np.linalg.LinAlgError:
+        return None
+
+
+def _within(
+    name: str, made: Floats | None, back: Callable[[Floats], Floats], most: float
+) -> Iterator[tuple[str, Floats]]:
+    if made is not None and (np.abs(found := back(made)) <= most).all():  # NaN is not
+        yield name, found
 
 
 def _ridge(terms: Terms, penalty: float, difference: int = 0) -> Method:

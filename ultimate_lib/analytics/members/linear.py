@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     Floats: TypeAlias = NDArray[np.float64]
 
 _BASE = 1e-6  # what the constant and numerical safety cost
+_STILL = 1e-9  # of the size of values: they vary by rounding alone
 
 
 class _Fit(NamedTuple):
@@ -35,6 +36,12 @@ class Terms(NamedTuple):
     waves: tuple[tuple[float, int], ...] = ()
 
 
+def spread_of(values: Floats) -> float:
+    """Return the standard deviation, or 1 where values do not vary: a constant's own is often 1e-17."""
+    spread = float(values.std())
+    return spread if spread > _STILL * float(np.abs(values).max(initial=0.0)) else 1.0
+
+
 def ridge(
     z: Floats, origins: Sequence[int], horizon: int, terms: Terms, *, penalty: float, difference: int = 0
 ) -> Floats:
@@ -44,7 +51,7 @@ def ridge(
     """
     series = z[difference:] - z[:-difference] if difference else z
     scale = np.r_[
-        np.full(len(terms.lags), series[: origins[0] - difference].std() or 1.0),
+        np.full(len(terms.lags), spread_of(series[: origins[0] - difference])),
         np.ones(1 + 2 * sum(k for _, k in terms.waves)),
     ]
     design, target, known = _design(series, horizon, terms, difference)
@@ -107,7 +114,7 @@ def on_profile(
         turns = window.reshape(count, season)
         profile = (turns - turns.mean(axis=1, keepdims=True)).mean(axis=0)
         rest = window - np.tile(profile, count)
-        level, spread = rest.mean(), rest.var() or 1.0
+        level, spread = rest.mean(), spread_of(rest) ** 2
         rest = rest - level
         used = tuple(lag for lag in lags if lag < len(rest) // 2) or (1,)
         design, target, _ = _design(rest, 0, Terms(used), 0)

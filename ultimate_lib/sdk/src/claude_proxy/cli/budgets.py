@@ -104,11 +104,12 @@ def _amount(row: Mapping[str, Any], name: str) -> str:
 def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
     told: dict[str, Any] = {f"{name}_told": _amount(row, name) for name in ("amount", "spent", "held", "left")}
     ratio, ahead = row.get("used_ratio"), row.get("outlook") or {}
-    at = ahead.get("exhausted_at")
+    at, failed = ahead.get("exhausted_at"), row.get("outlook_failed")
+    used_up = "" if at is None else f"{instant(at):%Y-%m-%d}, {ahead['probability']:.0%}"
     return {
         **row, **told,
         "expected_told": _amount({**ahead, "unit": row["unit"]}, "expected"),
-        "used_up": "" if at is None else f"{instant(at):%Y-%m-%d}, {ahead['probability']:.0%}",
+        "used_up": "cannot be told now" if failed else used_up,
         "of": " ".join(part for part in (row["name"], row["subject"], row["subject_id"]) if part),
         "kind": ("hard" if row["hard"] else "soft") if row["enabled"] else "off",
         "used": "" if ratio is None else f"{ratio:.0%}",

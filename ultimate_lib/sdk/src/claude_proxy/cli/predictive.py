@@ -78,7 +78,9 @@ def _anomalies(session: Session) -> int:
     rows = [
         {
             **row,
-            "expected": " to ".join(
+            "expected": "usual by itself"
+            if row["within"]
+            else " to ".join(
                 "?" if row[name] is None else figure.show(row[name]) for name in ("expected_low", "expected_high")
             ),
             "by": ", ".join(

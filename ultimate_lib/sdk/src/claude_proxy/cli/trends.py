@@ -19,6 +19,7 @@ _EFFECTS = {
     "model_mix_nano_usd": "other models",
     "tokens_per_request_nano_usd": "tokens a call",
     "price_nano_usd": "cost of a token",
+    "tokens_or_price_nano_usd": "either of the two",
 }
 _SHOWN_FIRINGS = 10
 
@@ -108,7 +109,9 @@ def _rest(one: dict[str, Any]) -> list[dict[str, Any]]:
     return [{"value": value, "change_nano_usd": one["rest_nano_usd"], "effects": {}, **nothing}]
 
 
-def _signed(nano: int) -> str:
+def _signed(nano: int | None) -> str:
+    if nano is None:
+        return UNKNOWN
     return f"{'-' if nano < 0 else '+'}{money.show(abs(nano))}"
 
 
