@@ -1,7 +1,8 @@
 """Learns what is usual of each key and model, for the guard of the gateways; keeps their log of anomalies short.
 
 It reads a month of calls, so it does so only when the lake has gained some, and rarely enough that it is at work for
-a twentieth of the time at most. Once a key and model can be blocked they stay so while they are called: their first
+a twentieth of the time at most: every ten minutes, but each minute while it knows nothing or the lake has doubled, as
+after a first start or an import. Once a key and model can be blocked they stay so while they are called: their first
 calls leave the month, not what is known of them.
 """
 
@@ -23,11 +24,13 @@ if TYPE_CHECKING:
     from ultimate_lib.guard.known import Baselines
     from ultimate_lib.lake import Lake
     from ultimate_lib.lake.baselines import Usual
+    from ultimate_lib.lake.files import Snapshot
     from ultimate_lib.settings import Settings
 
 Told = dict[str, bool | int | float | str | None]
 
 _APART_S = 600.0
+_GROWN = 2  # times the rows that were there: what was learnt of them says little
 _SHARE = 20  # of the time it is at work for one part at most
 _KEPT = timedelta(days=2)  # of the log, beside what the rule looks at
 
@@ -40,7 +43,7 @@ class Learning:
         self._rule = Rule.of(settings.guard)
         self._last: Baselines | None = None
         self._read = False
-        self._next = float("-inf")
+        self._soonest = self._next = float("-inf")
 
     def __call__(self, lake: Lake) -> Told:
         """Learn if that is due."""
@@ -54,7 +57,8 @@ class Learning:
             began = lake.clock.monotonic()
             self._learn(lake, now_us)
             took = lake.clock.monotonic() - began
-            self._next = began + max(_APART_S, _SHARE * took)
+            self._soonest = began + _SHARE * took
+            self._next = max(self._soonest, began + _APART_S)
         return {"known": len(self._last.known) if self._last is not None else 0, "learnt": due}
 
     def _due(self, lake: Lake) -> bool:
@@ -65,7 +69,8 @@ class Learning:
         last = self._last
         if last is None or not self._same_rule() or not known.path(self._settings.run_dir).exists():
             return True
-        if lake.clock.monotonic() < self._next:
+        now_s = lake.clock.monotonic()
+        if now_s < self._soonest or (now_s < self._next and last.known and not _grown(lake, last)):
             return False
         return changed(lake, last.about.version) != []
 
@@ -77,15 +82,16 @@ class Learning:
         from ultimate_lib.lake import baselines, rates  # noqa: PLC0415 - loads polars
 
         with lake.calls.lock:
-            version = lake.calls.snapshot().version  # first: what is committed meanwhile is learnt next time
+            snapshot = lake.calls.snapshot()  # first: what is committed meanwhile is learnt next time
         days = max(baselines.DAYS, self._rule.after_days + 1)
         found = baselines.baselines_of(lake, to_datetime(now_us), enough=self._rule.after_calls, days=days)
         newest = sorted(found, key=lambda one: one.last_us, reverse=True)[: known.MOST]
         before = self._last.known if self._last is not None and self._same_rule() else {}
         rows = [_known(self._rule, one, before.get((one.key_id, one.model))) for one in newest]
         about = About(
-            made_us=now_us, version=version, after_days=self._rule.after_days, after_calls=self._rule.after_calls
-        )
+            made_us=now_us, version=snapshot.version, lake_rows=_rows(snapshot), after_days=self._rule.after_days,
+            after_calls=self._rule.after_calls,
+        )  # fmt: skip
         ripe: dict[str, int] = {}
         for one in rows:
             if one.ripe_us is not None:
@@ -96,6 +102,15 @@ class Learning:
         ]
         known.write(self._settings.run_dir, about, rows, spent)
         self._last = known.Baselines(about, {(one.key_id, one.model): one for one in rows}, {})
+
+
+def _rows(snapshot: Snapshot) -> int:
+    return sum(file.rows for file in snapshot.files)
+
+
+def _grown(lake: Lake, last: Baselines) -> bool:
+    with lake.calls.lock:
+        return _rows(lake.calls.snapshot()) > _GROWN * last.about.lake_rows
 
 
 def _before(settings: Settings) -> Baselines | None:

@@ -149,6 +149,7 @@ ANSWERS: dict[str, Any] = {
     "GET /api/predictive/guard": {
         "rule": {"enabled": True, "action": "observe", "after_days": 14, "after_calls": 500},
         "learnt_at": SPAN["start"],
+        "behind": False,
         "failure": None,
         "keys": [{"id": "k1", "name": "agent", "user_name": "ann", "action": None, "in_force": "observe"}],
         "pairs": [

@@ -164,7 +164,7 @@ def test_what_is_not_known_is_told_as_such(tmp_path: Path) -> None:
     with alone.start(tmp_path) as control:
         told = control.get("/api/predictive/guard").json
         assert (told["learnt_at"], told["failure"], told["pairs"], told["found"]) == (None, None, [], 0)
-        assert "Nothing is known yet. The worker learns" in shown(control, "/guard")
+        assert "Not looked yet. The worker learns" in shown(control, "/guard")
         run = control.bench.settings.run_dir
         run.mkdir(exist_ok=True)
         known.path(run).write_bytes(b"torn")
@@ -172,6 +172,38 @@ def test_what_is_not_known_is_told_as_such(tmp_path: Path) -> None:
         assert "What is usual cannot be told now." in shown(control, "/guard")
     with alone.start(tmp_path / "off", **{"guard.enabled": False}) as control:
         assert "The guard is off." in shown(control, "/guard")
+
+
+def test_learnt_before_these_calls_is_told_apart_from_no_calls(tmp_path: Path) -> None:
+    with alone.start(tmp_path) as control:
+        now, settings = control.bench.clock.now(), control.bench.settings
+        known.write(settings.run_dir, known.About(made_us=to_us(now), version=-1, after_days=14, after_calls=500), [])
+        assert control.get("/api/predictive/guard").json["behind"] is False
+        assert "No calls yet. When the worker looked last" in shown(control, "/guard")
+        calls.write(settings, call(now - timedelta(minutes=1)))
+        run_once(control.bench.lake)
+        assert control.get("/api/predictive/guard").json["behind"] is True
+        text = shown(control, "/guard")
+        assert "Not learnt yet. The worker looked last at" in text
+        assert "No calls yet" not in text
+
+
+def test_the_demos_made_up_keys_are_shown_and_cannot_be_set(tmp_path: Path) -> None:
+    with alone.start(tmp_path, **{"data.demo": True}) as control:
+        ann = control.add_user("ann", "api_user")
+        now, run = control.bench.clock.now(), control.bench.settings.run_dir
+        known.write(
+            run,
+            known.About(made_us=to_us(now), after_days=14, after_calls=500),
+            [usual("key_maya_laptop", model=MODEL), usual("key_of_nobody", model=MODEL)],
+        )
+        told = control.get("/api/predictive/guard").json
+        assert [one["key_id"] for one in told["pairs"]] == ["key_maya_laptop"]
+        assert "key_maya_laptop" not in [one["id"] for one in told["keys"]]
+        assert "key_maya_laptop made-up calls of the demo" in shown(control, "/guard")
+        assert control.get("/api/predictive/guard?key=key_maya_laptop").json["found"] == 1
+        assert control.get("/api/predictive/guard", key=ann).status in {200, 403}
+        assert "key_maya_laptop" not in control.get("/api/predictive/guard", key=ann).text
 
 
 def test_the_page_says_it_in_words_and_asks_before_it_blocks(guarded: Guarded) -> None:

@@ -111,6 +111,24 @@ def test_it_learns_again_when_calls_have_come_and_some_time_is_over(world: World
     assert world.learn()
 
 
+def test_who_has_learnt_nothing_or_little_of_the_lake_looks_again_within_the_minute(world: World) -> None:
+    assert world.learn()  # an empty lake
+    world.clock.advance(60)
+    assert not world.learn()  # still
+    world.add(calls(60, timedelta(hours=1)))
+    world.clock.advance(60)
+    assert world.learn()
+    world.add(calls(55, timedelta(seconds=10), world.clock.now()))
+    world.clock.advance(60)
+    assert not world.learn()  # less than twice as many
+    world.add(calls(70, timedelta(seconds=20), world.clock.now()))
+    assert world.learn()
+    assert world.known().calls == 185
+    told = known.read(world.settings.run_dir)
+    assert told is not None
+    assert told.about.lake_rows == 185
+
+
 def test_what_is_ripe_stays_so_when_its_first_calls_leave_the_month(world: World) -> None:
     world.add(calls(600, timedelta(hours=1)))
     world.learn()

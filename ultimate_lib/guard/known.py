@@ -60,6 +60,7 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
     format: Literal["ultimate-baselines-1"] = FORMAT
     made_us: int
     version: int = 0  # of the lake's table of calls
+    lake_rows: int = 0  # that the table had
     after_days: int  # what the worker went by
     after_calls: int
     rows: int = 0

@@ -99,10 +99,11 @@ class GuardedKey(Struct, kw_only=True):
 
 
 class GuardTold(Struct, kw_only=True):
-    """The guard. `learnt_at` is null until the worker has learnt anything."""
+    """The guard. `learnt_at` is null until the worker has looked for the first time."""
 
     rule: GuardRule
     learnt_at: datetime | None
+    behind: bool  # calls have come into the lake since then that are not learnt from yet
     failure: str | None  # why what is usual cannot be told
     keys: list[GuardedKey]
     pairs: list[GuardedPair]  # cool-downs first, then those with most that would have been blocked
@@ -125,6 +126,7 @@ class OneCooldown(Struct):
 def guard(bench: Workbench, caller: Caller, asked: AskedGuard) -> GuardTold:
     """Return all that the caller may see of the guard. Raises `Unavailable`."""
     from ultimate_lib.lake import guarded  # noqa: PLC0415 - the lake's libraries load with the first question
+    from ultimate_lib.lake.changes import changed  # noqa: PLC0415
 
     told, now_us = bench.settings.guard, bench.clock.now_us()
     failure, learnt = None, None
@@ -142,7 +144,8 @@ def guard(bench: Workbench, caller: Caller, asked: AskedGuard) -> GuardTold:
         bench.clock.now(),
         where(caller, [f"key:{asked.key}"] if asked.key else ()),
     )
-    wanted = {pair for pair in (*usual, *past, *cooling) if pair[0] in shown}
+    seen = {*shown, *_made_up(bench, caller, asked.key)}
+    wanted = {pair for pair in (*usual, *past, *cooling) if pair[0] in seen}
     pairs = [
         _pair(pair, usual.get(pair), past.get(pair, guarded.Past()), cooling.get(pair), now_us) for pair in wanted
     ]
@@ -154,6 +157,7 @@ def guard(bench: Workbench, caller: Caller, asked: AskedGuard) -> GuardTold:
     return GuardTold(
         rule=_rule(bench),
         learnt_at=_at(learnt),
+        behind=learnt is not None and changed(bench.lake, learnt.about.version) != [],
         failure=failure,
         keys=[_key(bench, row, shown) for row in shown.values()],
         pairs=pairs[: asked.limit],
@@ -183,6 +187,15 @@ def _keys(bench: Workbench, caller: Caller) -> list[dict[str, Any]]:
     for team in who.leads:
         own += keys.list_keys(bench.store, team=team, live_at=now, limit=_MOST_KEYS)
     return own
+
+
+def _made_up(bench: Workbench, caller: Caller, asked: str) -> set[str]:
+    """Return the keys of the demo's made-up calls, for who sees all calls: the store has no rows of them."""
+    if not bench.settings.data.demo or not caller.known.sees_all:
+        return set()
+    from ultimate_lib.demo.cast import KEYS  # noqa: PLC0415 - no other installation has them
+
+    return {key for key in KEYS if asked in {"", key}}
 
 
 def _key(bench: Workbench, row: Mapping[str, Any], others: Mapping[str, Mapping[str, Any]]) -> GuardedKey:

@@ -35,6 +35,7 @@ class Row(NamedTuple):
     """A key and model, ready to be shown."""
 
     key: str
+    about: str  # the key, if anything must be said of it
     model: str
     state: str
     mood: str
@@ -84,8 +85,9 @@ def guard(bench: Workbench, caller: Caller, asked: Asked) -> Page:
         "does": _DOES,
         "caps": _caps(told.rule),
         "learnt": shown.minute(told.learnt_at, zone) if told.learnt_at is not None else "",
+        "behind": told.behind,
         "failure": told.failure,
-        "cooling": [_cooling(one, named, zone) for one in told.pairs if one.cooldown is not None],
+        "cooling": [_cooling(one, named, zone) for one in told.pairs if one.cooldown and one.key_id in named],
         "rows": rows,
         "found": found,
         "keys": keys,
@@ -109,7 +111,8 @@ def _row(one: api.GuardedPair, named: Mapping[str, api.GuardedKey], rule: api.Gu
             "off",
         )
     return Row(
-        key=named[one.key_id].name,
+        key=named[one.key_id].name if one.key_id in named else one.key_id,
+        about="" if one.key_id in named else "made-up calls of the demo",
         model=one.model,
         state=state,
         mood=mood,
@@ -137,7 +140,7 @@ def _would(calls: int, usd: float | None, unpriced: int) -> str:
 def _cooling(one: api.GuardedPair, named: Mapping[str, api.GuardedKey], zone: ZoneInfo) -> Cooling:
     cooldown = one.cooldown
     assert cooldown is not None  # noqa: S101 - asked before
-    key = named[one.key_id]
+    key = named[one.key_id]  # nobody can call with one that has no row
     why = ""
     if cooldown.cost_usd is not None:
         why = f"a call cost {shown.usd(cooldown.cost_usd)}, usual is at most {shown.usd(cooldown.usual_usd)}"
@@ -199,4 +202,4 @@ def _caps(rule: api.GuardRule) -> list[str]:
 
 
 def _text(row: Row) -> str:
-    return f"{row.key} {row.model} {row.state}"
+    return f"{row.key} {row.about} {row.model} {row.state}"

@@ -58,15 +58,23 @@ def _list(session: Session) -> int:
         }
         for one in answer["pairs"]
     ]
-    empty = (
-        "The guard is off." if not rule["enabled"] else "Nothing is known yet: it takes 50 calls of a key and model."
-    )
-    session.output.rows(_COLUMNS, rows, document=answer, empty=empty)
+    session.output.rows(_COLUMNS, rows, document=answer, empty=_empty(answer))
     if answer["found"] > len(rows):
         session.output.say(f"{len(rows)} of {answer['found']}: --key shows those of one key.")
     if answer["failure"]:
         session.output.say(answer["failure"])
     return 0
+
+
+def _empty(answer: Any) -> str:
+    if not answer["rule"]["enabled"]:
+        return "The guard is off."
+    if answer["learnt_at"] is None:
+        return "Nothing is known yet: the worker has not looked. It does within a minute of its start."
+    looked = shown.moment(answer["learnt_at"])
+    if answer["behind"]:
+        return f"Nothing is known yet: the worker looked at {looked}, before calls that have come since."
+    return f"Nothing is known yet: no key had called a model when the worker looked, at {looked}; none has since."
 
 
 def _state(one: Any, rule: Any) -> str:
