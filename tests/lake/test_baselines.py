@@ -85,8 +85,8 @@ def test_the_journals_tail_is_learnt_from_too(tmp_path: Path) -> None:
 def test_calls_that_must_not_be_learnt_from_are_left_out(tmp_path: Path) -> None:
     at, dear = NOW - timedelta(hours=1), {"cost_nano_usd": 10**12, "input_tokens": 10**7}
     bad = [
-        call(1, at, anomaly_action="warn", **dear),
-        call(2, at, anomaly_action="block", **dear),
+        call(1, at, anomaly_action="warn", anomaly_score=9.0, **dear),
+        call(2, at, anomaly_action="block", anomaly_score=9.0, **dear),
         call(3, at, anomaly_action="none", anomaly_score=ANOMALOUS, **dear),
         call(4, at, operation="count_tokens", **dear),
         call(5, at, **(dear | {"key_id": None})),
@@ -100,6 +100,12 @@ def test_calls_that_must_not_be_learnt_from_are_left_out(tmp_path: Path) -> None
     (told,) = baselines_of(filled(tmp_path, mine + bad), NOW)
     assert (told.priced_calls, told.calls) == (101, 100)
     assert same(told.cost, learn(dollars(mine), mine[0].started_at / 1e6))
+
+
+def test_what_the_guard_did_about_usual_calls_makes_no_difference(tmp_path: Path) -> None:
+    calls = history(60, anomaly_score=1.0, anomaly_action="block")  # made in a cool-down, or too many in an hour
+    (told,) = baselines_of(filled(tmp_path, calls), NOW)
+    assert told.priced_calls == 60
 
 
 def test_of_very_many_calls_the_newest_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

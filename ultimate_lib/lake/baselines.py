@@ -28,16 +28,13 @@ DAYS = 30
 """How far back is learnt from."""
 MOST_CALLS = 20_000
 """Of one key and model, the newest."""
-USUAL = ~(
-    pl.col("anomaly_action").is_in(("warn", "block")).fill_null(value=False)
-    | (pl.col("anomaly_score") >= ANOMALOUS).fill_null(value=False)
-)
+USUAL = ~(pl.col("anomaly_score") >= ANOMALOUS).fill_null(value=False)
 """Which calls are learnt from: an anomaly must not become what is usual."""
 
 _GROUP = ["key", "model"]
 _DAY = timedelta(days=1)
 _STEP = 0.005  # of a logarithm
-_COLUMNS = ("started_at", "operation", "anomaly_score", "anomaly_action", "cost_nano_usd", "input_tokens")
+_COLUMNS = ("started_at", "operation", "anomaly_score", "cost_nano_usd", "input_tokens")
 _MEASURES = {"cost": pl.col("cost_nano_usd") / 1e9, "input": pl.col("input_tokens").cast(pl.Float64)}
 
 

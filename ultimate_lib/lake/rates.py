@@ -37,7 +37,7 @@ _MINUTE_DAYS = 7
 _MOST_VALUES = 2_000  # of a key's minutes, the newest
 _DRAWN = 2  # weeks that an hour's share of 1 counts like
 _LEAST = 0.2  # no hour's share is less
-_COLUMNS = ["key_id", "started_at", "cost_nano_usd", "operation", "anomaly_score", "anomaly_action", "status"]
+_COLUMNS = ["key_id", "started_at", "cost_nano_usd", "operation", "anomaly_score"]
 
 
 def rates_of(lake: Lake, until: datetime) -> list[Rate]:
