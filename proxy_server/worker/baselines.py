@@ -9,6 +9,7 @@ calls leave the month, not what is known of them.
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -83,10 +84,21 @@ class Learning:
 
         with lake.calls.lock:
             snapshot = lake.calls.snapshot()  # first: what is committed meanwhile is learnt next time
-        days = max(baselines.DAYS, self._rule.after_days + 1)
-        found = baselines.baselines_of(lake, to_datetime(now_us), enough=self._rule.after_calls, days=days)
-        newest = sorted(found, key=lambda one: one.last_us, reverse=True)[: known.MOST]
+        until, days = to_datetime(now_us), max(baselines.DAYS, self._rule.after_days + 1)
         before = self._last.known if self._last is not None and self._same_rule() else {}
+        told = {pair: baselines.Before(one.ripe_us, one.last_us) for pair, one in before.items()}
+        learn = partial(
+            baselines.baselines_of,
+            lake,
+            until,
+            enough=self._rule.after_calls,
+            days=days,
+            demo=self._settings.data.demo,
+        )
+        if not before:  # from when on anomalies are left out must be known first
+            told = {(one.key_id, one.model): baselines.Before(self._ripe_us(one)) for one in learn()}
+        found = learn(before=told)
+        newest = sorted(found, key=lambda one: one.last_us, reverse=True)[: known.MOST]
         rows = [_known(self._rule, one, before.get((one.key_id, one.model))) for one in newest]
         about = About(
             made_us=now_us, version=snapshot.version, lake_rows=_rows(snapshot), after_days=self._rule.after_days,
@@ -98,10 +110,13 @@ class Learning:
                 ripe[one.key_id] = min(one.ripe_us, ripe.get(one.key_id, one.ripe_us))
         spent = [
             msgspec.structs.replace(rate, ripe_us=ripe.get(rate.key_id))
-            for rate in rates.rates_of(lake, to_datetime(now_us))
+            for rate in rates.rates_of(lake, until, told, demo=self._settings.data.demo)
         ]
         known.write(self._settings.run_dir, about, rows, spent)
         self._last = known.Baselines(about, {(one.key_id, one.model): one for one in rows}, {})
+
+    def _ripe_us(self, one: Usual) -> int | None:
+        return ripe_at(self._rule, one.first_us, one.enough_us)
 
 
 def _rows(snapshot: Snapshot) -> int:
@@ -121,10 +136,13 @@ def _before(settings: Settings) -> Baselines | None:
 
 
 def _known(rule: Rule, usual: Usual, before: Known | None) -> Known:
-    first_us, enough_us = usual.first_us, usual.enough_us
+    first_us, enough_us, made = usual.first_us, usual.enough_us, usual.priced_calls
     if before is not None:
         first_us = min(first_us, before.first_us)
+        made = max(made, max(before.made, before.calls) + usual.fresh)
         enough_us = before.enough_us if before.enough_us is not None else enough_us
+        if enough_us is None and made >= rule.after_calls:
+            enough_us = usual.last_us
     cost, tokens = usual.cost, usual.tokens
     return Known(
         key_id=usual.key_id,
@@ -138,4 +156,5 @@ def _known(rule: Rule, usual: Usual, before: Known | None) -> Known:
         usual_usd=expected_high(cost) if cost is not None else None,
         tokens=tokens,
         usual_tokens=expected_high(tokens) if tokens is not None else None,
+        made=made,
     )

@@ -40,6 +40,7 @@ class Known(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     usual_usd: float | None  # from which on a call's cost is anomalous
     tokens: Baseline | None  # input tokens a call
     usual_tokens: float | None
+    made: int = 0  # calls with a cost since the first, also those that have left the 30 days
 
 
 class Rate(msgspec.Struct, frozen=True, array_like=True, kw_only=True):

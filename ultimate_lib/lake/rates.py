@@ -15,9 +15,9 @@ import polars as pl
 from ultimate_lib.baseline import expected_high, learn
 from ultimate_lib.clock import to_us
 from ultimate_lib.guard.known import WEEK_H, Rate
-from ultimate_lib.lake.baselines import DAYS, USUAL
+from ultimate_lib.lake.baselines import DAYS, learnable, of_clients
 from ultimate_lib.lake.reader import scan_calls
-from ultimate_lib.metrics import COUNTED
+from ultimate_lib.metrics import COUNTED, DIMENSIONS
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ultimate_lib.lake import Lake
+    from ultimate_lib.lake.baselines import Known
 
 MOST_KEYS = 2_000
 """Those that spend most: each takes some kilobytes of a gateway's memory."""
@@ -37,16 +38,19 @@ _MINUTE_DAYS = 7
 _MOST_VALUES = 2_000  # of a key's minutes, the newest
 _DRAWN = 2  # weeks that an hour's share of 1 counts like
 _LEAST = 0.2  # no hour's share is less
-_COLUMNS = ["key_id", "started_at", "cost_nano_usd", "operation", "anomaly_score"]
+_PAIR = (DIMENSIONS["key"], DIMENSIONS["model"])
+_COLUMNS = ["started_at", "cost_nano_usd", "operation", "anomaly_score", "source"]
 
 
-def rates_of(lake: Lake, until: datetime) -> list[Rate]:
-    """Return how quickly keys usually spend. Raises as `scan_calls`."""
-    hours = _sums(lake, until - timedelta(days=DAYS), until, "1h")
+def rates_of(lake: Lake, until: datetime, before: Known | None = None, *, demo: bool = False) -> list[Rate]:
+    """Return how quickly keys usually spend, from the same calls as `baselines_of`. Raises as `scan_calls`."""
+    calls = _calls(lake, until - timedelta(days=DAYS), until, before or {}, demo=demo)
+    hours = _sums(calls, "1h")
     largest = hours.group_by("key_id").agg(pl.col("usd").sum()).sort("usd", descending=True).head(MOST_KEYS)
     wanted = largest["key_id"].implode()
     hours = hours.filter(pl.col("key_id").is_in(wanted))
-    minutes = _sums(lake, until - timedelta(days=_MINUTE_DAYS), until, "1m").filter(pl.col("key_id").is_in(wanted))
+    calls = _calls(lake, until - timedelta(days=_MINUTE_DAYS), until, before or {}, demo=demo)
+    minutes = _sums(calls, "1m").filter(pl.col("key_id").is_in(wanted))
     by_minute = {key: frame for (key,), frame in minutes.partition_by("key_id", as_dict=True).items()}
     found = []
     for (key,), frame in sorted(hours.partition_by("key_id", as_dict=True).items()):
@@ -54,11 +58,17 @@ def rates_of(lake: Lake, until: datetime) -> list[Rate]:
     return found
 
 
-def _sums(lake: Lake, start: datetime, until: datetime, step: str) -> pl.DataFrame:
-    """Return what each key has spent in each step in which it has, in dollars."""
-    calls = scan_calls(lake, start, until, _COLUMNS).filter(
-        COUNTED, USUAL, pl.col("key_id").is_not_null(), pl.col("cost_nano_usd") > 0
+def _calls(lake: Lake, start: datetime, until: datetime, before: Known, *, demo: bool) -> pl.LazyFrame:
+    columns = [*_COLUMNS, *(name for one in _PAIR for name in one.columns)]
+    calls = scan_calls(lake, start, until, columns).filter(
+        COUNTED, of_clients(demo=demo), pl.col("key_id").is_not_null(), pl.col("cost_nano_usd") > 0
     )
+    named = calls.select(*(one.value for one in _PAIR), "started_at", "anomaly_score", "cost_nano_usd")
+    return learnable(named, before).rename({"key": "key_id"})
+
+
+def _sums(calls: pl.LazyFrame, step: str) -> pl.DataFrame:
+    """Return what each key has spent in each step in which it has, in dollars."""
     summed = calls.group_by("key_id", pl.col("started_at").dt.truncate(step).dt.epoch("us").alias("at")).agg(
         (pl.col("cost_nano_usd").sum() / 1e9).alias("usd")
     )
