@@ -48,6 +48,7 @@ _HOUR_US = 3_600_000_000
 _DAY_US = 24 * _HOUR_US
 _THURSDAY_H = 72  # 1970 began on one; the hours of a week are counted from Monday
 _KEEP_S = 10.0
+_LEARNING_US = 600_000_000  # how long the worker is waited for after calls were accepted as usual
 
 
 class _Found(NamedTuple):
@@ -77,6 +78,7 @@ class Guard:
         self._caps = bool(told.max_input_tokens or told.max_call_usd or self._spend_capped)
         self._rates: dict[str, Rate] = {}
         self._let_go: dict[str, int] = {}  # when somebody last ended a cool-down of a key
+        self._accepted: dict[tuple[str, str], int] = {}  # when somebody last accepted calls as usual
         self._known: dict[tuple[str, str], Known] = {}
         self._folds: dict[tuple[str, str], Fold] = {}
         self._log = EventLog(settings.run_dir)
@@ -133,7 +135,7 @@ class Guard:
         usual = self._known.get(pair)
         if usual is None or usual.usual_tokens is None or facts.input_estimate < usual.usual_tokens:
             return None
-        if not rule.ripe(usual.ripe_us, now_us):
+        if not rule.ripe(usual.ripe_us, now_us) or self._to_be_learnt(pair, usual):
             return None
         least = _priced(self._state.book, route, record, facts.input_estimate, 0)
         if least is None or least <= self._rule.floor_nano_usd:
@@ -207,7 +209,7 @@ class Guard:
             record.anomaly_action = "warn"
         ended_us = record.started_at + (record.duration_ms or 0) * 1000
         call = rule.Call(record.call_id, record.started_at, ended_us, cost, found)
-        if not rule.counts(self._rule, call, usual.ripe_us):
+        if not rule.counts(self._rule, call, usual.ripe_us) or self._to_be_learnt(pair, usual):
             return
         told = Event(
             key_id=pair[0], model=pair[1], at_us=ended_us, call_id=record.call_id, started_us=record.started_at,
@@ -216,6 +218,13 @@ class Guard:
         if not exchange.warning and _action(exchange, self._told) == "warn":
             exchange.warning = f"cost {words.usd(told.cost_usd)}, usual at most {words.usd(told.usual_usd)}"
         self._count(pair, told)
+
+    def _to_be_learnt(self, pair: tuple[str, str], usual: Known) -> bool:
+        """Return whether calls were accepted as usual that what is known is not learnt from yet."""
+        if not self._accepted or pair not in self._accepted:
+            return False
+        at_us = self._accepted[pair]
+        return (usual.accepted_us or 0) < at_us and self._clock.now_us() - at_us < _LEARNING_US
 
     def _count(self, pair: tuple[str, str], told: Event) -> None:
         before = self._folds.get(pair, Fold())
@@ -328,6 +337,8 @@ class Guard:
         self._folds[pair] = events.fold(self._rule, self._folds.get(pair, Fold()), one)
         if one.by:
             self._let_go[one.key_id] = max(one.at_us, self._let_go.get(one.key_id, 0))
+        if one.since_us:
+            self._accepted[pair] = max(one.at_us, self._accepted.get(pair, 0))
 
     def _forget(self) -> None:
         """Forget what no longer matters, so that memory does not grow with keys that have ended."""
@@ -342,6 +353,9 @@ class Guard:
         oldest = self._clock.now_us() - 2 * _DAY_US
         for key_id in [key_id for key_id, at_us in self._let_go.items() if at_us < oldest]:
             del self._let_go[key_id]
+        oldest = self._clock.now_us() - _LEARNING_US
+        for pair in [pair for pair, at_us in self._accepted.items() if at_us < oldest]:
+            del self._accepted[pair]
 
     def _fail(self, code: str, told: str) -> None:
         if code != self.failure:  # told once, not each second

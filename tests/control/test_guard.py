@@ -160,6 +160,34 @@ def test_a_cool_down_is_told_and_ended_once(guarded: Guarded) -> None:
     assert ("guard.end", guarded.own) in [(row["action"], row["object"]) for row in audited]
 
 
+def test_calls_are_accepted_as_usual_seen_and_taken_back(guarded: Guarded) -> None:
+    guarded.cool_down(guarded.own)
+    path, now = f"{guarded.own}/accept", guarded.control.bench.clock.now()
+    assert guarded.send("POST", path, {"model": MODEL}, guarded.ann).status == 403
+    assert guarded.send("POST", path, {"model": "another"}).status == 404
+    for since in (now + timedelta(hours=1), now - timedelta(days=31)):
+        refused = guarded.send("POST", path, {"model": MODEL, "since": since.isoformat()})
+        assert (refused.status, refused.json["error"]["code"]) == (400, "since")
+    assert guarded.send("POST", path, {"model": MODEL, "since": "2026-03-01T00:00:00"}).status == 400
+    assert guarded.get()["pairs"][0]["cooldown"] is not None
+    assert "Accept as usual" in shown(guarded.control, "/guard")
+    reply = guarded.send("POST", path, {"model": MODEL})
+    assert (reply.status, reply.json["learnt"]) == (200, False)
+    own = next(one for one in guarded.get()["pairs"] if one["key_id"] == guarded.own)
+    assert own["cooldown"] is None
+    assert (own["accepted"]["by"], own["accepted"]["at"]) == (reply.json["by"], reply.json["at"])
+    assert (own["anomalies_30d"], own["would_have_blocked"]) == (3, 0), "what was accepted would begin no cool-down"
+    assert "accepted as usual by" in shown(guarded.control, "/guard")
+    assert "not learnt from yet" in shown(guarded.control, "/guard")
+    audited = guarded.control.get("/api/audit?limit=5").json["audit"]
+    (row,) = [row for row in audited if row["action"] == "guard.accept"]
+    assert (row["object"], row["after"]["model"]) == (guarded.own, MODEL)
+    later = guarded.control.bench.clock.now()
+    assert guarded.send("POST", path, {"model": MODEL, "since": later.isoformat()}).status == 200
+    own = next(one for one in guarded.get()["pairs"] if one["key_id"] == guarded.own)
+    assert own["would_have_blocked"] == 5, "taken back"
+
+
 def test_what_is_not_known_is_told_as_such(tmp_path: Path) -> None:
     with alone.start(tmp_path) as control:
         told = control.get("/api/predictive/guard").json

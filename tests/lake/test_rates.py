@@ -65,20 +65,20 @@ def test_too_little_is_told_as_unknown_and_anomalous_calls_do_not_count(tmp_path
     lake = make_lake(tmp_path, NOW)
     delta.append(lake, schema.frame_from_records([*few, *usual]))
     ripe = {("k", "m"): Before(ripe_us=to_us(NOW - timedelta(days=2)))}
-    before = {one.key_id: one for one in rates_of(lake, NOW, ripe)}
+    before = {one.key_id: one for one in rates_of(lake, NOW, before=ripe)}
     assert before["few"].usual_usd == (None, None, None)
     wild = [
         call(NOW - timedelta(minutes=one), 500.0, dice, anomaly_score=20.0, anomaly_action="warn")
         for one in range(1, 99)
     ]
     delta.append(lake, schema.frame_from_records(wild))
-    assert {one.key_id: one for one in rates_of(lake, NOW, ripe)} == before
+    assert {one.key_id: one for one in rates_of(lake, NOW, before=ripe)} == before
     assert {one.key_id: one for one in rates_of(lake, NOW)} != before  # before it is ripe all are learnt from
     imported = [
         call(NOW - timedelta(minutes=one), 500.0, dice, anomaly_score=None, source="import") for one in range(1, 99)
     ]
     delta.append(lake, schema.frame_from_records(imported))
-    assert {one.key_id: one for one in rates_of(lake, NOW, ripe)} == before
+    assert {one.key_id: one for one in rates_of(lake, NOW, before=ripe)} == before
 
 
 def test_a_lasting_rise_is_learnt_though_each_call_of_it_was_marked(tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_a_lasting_rise_is_learnt_though_each_call_of_it_was_marked(tmp_path: Pa
         one.anomaly_score, one.anomaly_action = 1.0, "block"
     lake = make_lake(tmp_path, NOW)
     delta.append(lake, schema.frame_from_records(usual))
-    (rate,) = rates_of(lake, NOW, {("k", "m"): Before(ripe_us=0)})
+    (rate,) = rates_of(lake, NOW, before={("k", "m"): Before(ripe_us=0)})
     day = rate.usual_usd[2]
     assert day is not None
     assert day > 100  # it is about 110 dollars a day now

@@ -33,8 +33,8 @@ _GROUP = ["key", "model"]
 _BEFORE = {"key": pl.String, "model": pl.String, "ripe": pl.Int64, "seen": pl.Int64}
 _DAY = timedelta(days=1)
 _STEP = 0.005  # of a logarithm
-_COLUMNS = ("started_at", "operation", "anomaly_score", "source", "cost_nano_usd", "input_tokens")
-_MEASURES = {"cost": pl.col("cost_nano_usd") / 1e9, "input": pl.col("input_tokens").cast(pl.Float64)}
+COLUMNS = ("started_at", "operation", "anomaly_score", "source", "cost_nano_usd", "input_tokens")
+MEASURES = {"cost": pl.col("cost_nano_usd") / 1e9, "input": pl.col("input_tokens").cast(pl.Float64)}
 
 
 class Before(NamedTuple):
@@ -74,12 +74,12 @@ def baselines_of(
 ) -> list[Usual]:
     """Learn what is usual of each key and model called in the days before `until`, in the order of their names.
 
-    Calls without a key or a model, those that metrics do not count, and those `learnable` leaves out are not learnt
-    from. `where` is a query's. Raises as `scan_calls`.
+    Left out are calls without a key or a model, those that metrics do not count or that came from elsewhere, and
+    those that are anomalous to what was ripe `before`. `where` is a query's. Raises as `scan_calls`.
     """
     start, where, before = until - timedelta(days=days), where or {}, before or {}
     counts = _counts(_calls(lake, start, until, where, before, demo=demo), enough)
-    binned: dict[str, list[pl.DataFrame]] = {name: [] for name in _MEASURES}
+    binned: dict[str, list[pl.DataFrame]] = {name: [] for name in MEASURES}
     reached = []
     read = counts.filter((pl.col("keep") > 0) | pl.col("enough_here"))
     for (day,), groups in sorted(read.partition_by("day", as_dict=True).items()):
@@ -97,7 +97,7 @@ def baselines_of(
     )
     told = told.join(pl.concat(reached), on="group", how="left").sort(_GROUP)
     since = dict(told.select("group", pl.col("first") / 1e6).iter_rows())
-    learnt = {name: _learnt(pl.concat(binned.pop(name)), since) for name in _MEASURES}
+    learnt = {name: _learnt(pl.concat(binned.pop(name)), since) for name in MEASURES}
     return [
         Usual(
             key_id=row["key"], model=row["model"], priced_calls=row["priced"], calls=row["inputs"],
@@ -109,8 +109,8 @@ def baselines_of(
     ]  # fmt: skip
 
 
-def learnable(calls: pl.LazyFrame, before: Known) -> pl.LazyFrame:
-    """Return the calls to learn from, with `seen`, the start of the last that was known before.
+def compared(calls: pl.LazyFrame, before: Known) -> pl.LazyFrame:
+    """Return calls with `usual`, whether they are learnt from, and `seen`, the start of the last known before.
 
     An anomaly must not become what is usual; but before a key and model are known well enough nothing tells an
     anomaly from work that has just begun, so that all are learnt from. What the guard did or would have done about
@@ -120,7 +120,8 @@ def learnable(calls: pl.LazyFrame, before: Known) -> pl.LazyFrame:
     told = pl.LazyFrame(rows, schema=_BEFORE, orient="row")
     high = (pl.col("anomaly_score") >= ANOMALOUS).fill_null(value=False)
     late = (pl.col("started_at").dt.epoch("us") > pl.col("ripe")).fill_null(value=False)
-    return calls.join(told, on=_GROUP, how="left").filter(~(high & late)).drop("ripe", "anomaly_score")
+    joined = calls.join(told, on=_GROUP, how="left").with_columns((~(high & late)).alias("usual"))
+    return joined.drop("ripe", "anomaly_score")
 
 
 def of_clients(*, demo: bool) -> pl.Expr:
@@ -139,14 +140,14 @@ def _calls(
 ) -> pl.LazyFrame:
     """Return the calls to learn from: key, model, started_at, seen, and each measure where it is above 0."""
     dimensions = [DIMENSIONS[name] for name in (*_GROUP, *where)]
-    columns = dict.fromkeys([*_COLUMNS, *(name for one in dimensions for name in one.columns)])
+    columns = dict.fromkeys([*COLUMNS, *(name for one in dimensions for name in one.columns)])
     calls = scan_calls(lake, start, until, list(columns)).filter(COUNTED, of_clients(demo=demo), *matching(where))
-    measured = [pl.when(value > 0).then(value).alias(name) for name, value in _MEASURES.items()]
+    measured = [pl.when(value > 0).then(value).alias(name) for name, value in MEASURES.items()]
     found = calls.select(*(DIMENSIONS[name].value for name in _GROUP), "started_at", "anomaly_score", *measured)
     named = found.filter(
-        pl.all_horizontal(pl.col(_GROUP).is_not_null()), pl.any_horizontal(pl.col(*_MEASURES).is_not_null())
+        pl.all_horizontal(pl.col(_GROUP).is_not_null()), pl.any_horizontal(pl.col(*MEASURES).is_not_null())
     )
-    return learnable(named, before)
+    return compared(named, before).filter("usual").drop("usual")
 
 
 def _counts(calls: pl.LazyFrame, enough: int) -> pl.DataFrame:

@@ -22,12 +22,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
+    from ultimate_lib.guard.events import Accepted
     from ultimate_lib.guard.rule import Cooldown, Rule
     from ultimate_lib.lake import Lake
 
 DAYS = 30
 WEEK = timedelta(days=7)
 
+_LEARNING_US = 120_000_000  # after an acceptance, until it has been learnt from
 _PAIR = ["key", "model"]
 _COLUMNS = (
     "call_id", "started_at", "duration_ms", "cost_nano_usd", "anomaly_score", "anomaly_action", "status", "operation",
@@ -53,10 +55,13 @@ def past(
     ripe: Mapping[tuple[str, str], int | None],
     until: datetime,
     where: Mapping[str, Sequence[str | None]] | None = None,
+    *,
+    accepted: Mapping[tuple[str, str], Accepted] | None = None,
 ) -> dict[tuple[str, str], Past]:
     """Return what there is of each key and model that had an anomaly or a refusal in the days before `until`.
 
-    `ripe` says from when on each can be blocked; one that it does not name cannot. Raises as `scan_calls`.
+    `ripe` says from when on each can be blocked; one that it does not name cannot. Anomalies that are `accepted`
+    begin no cool-down. Raises as `scan_calls`.
     """
     start = until - timedelta(days=DAYS)
     seen = _calls(lake, start, until, where or {}).filter(
@@ -74,7 +79,7 @@ def past(
         ((pl.col("anomaly_action") == "block") & ~refused).sum().alias("marked"),
     )
     found = {(row.pop("key"), row.pop("model")): Past(**row) for row in counted.to_dicts()}
-    cooldowns = _cooldowns(rule, ripe, frame.filter(high & ~refused))
+    cooldowns = _cooldowns(rule, ripe, frame.filter(high & ~refused), accepted or {})
     for pair, told in _within(lake, cooldowns, until, where or {}).items():
         found[pair] = found[pair]._replace(cooldowns=len(cooldowns[pair]), **told)
     return found
@@ -89,7 +94,10 @@ def _calls(lake: Lake, start: datetime, until: datetime, where: Mapping[str, Seq
 
 
 def _cooldowns(
-    rule: Rule, ripe: Mapping[tuple[str, str], int | None], frame: pl.DataFrame
+    rule: Rule,
+    ripe: Mapping[tuple[str, str], int | None],
+    frame: pl.DataFrame,
+    accepted: Mapping[tuple[str, str], Accepted],
 ) -> dict[tuple[str, str], list[Cooldown]]:
     wanted = frame.filter(pl.col("cost_nano_usd") > rule.floor_nano_usd).select(
         *_PAIR, "call_id", pl.col("started_at").dt.epoch("us").alias("started"), "duration_ms", "cost_nano_usd",
@@ -100,11 +108,16 @@ def _cooldowns(
         calls = [
             rules.Call(call_id, started, started + (duration or 0) * 1000, cost, score)
             for _, _, call_id, started, duration, cost, score in group.iter_rows()
+            if not _is_accepted(accepted.get((key, model)), started)
         ]
         made = rules.cooldowns(rule, ripe.get((key, model)), calls)
         if made:
             found[key, model] = made
     return found
+
+
+def _is_accepted(one: Accepted | None, started_us: int) -> bool:
+    return one is not None and one.since_us <= started_us <= one.at_us + _LEARNING_US
 
 
 def _within(

@@ -15,15 +15,18 @@ import polars as pl
 from ultimate_lib.baseline import expected_high, learn
 from ultimate_lib.clock import to_us
 from ultimate_lib.guard.known import WEEK_H, Rate
-from ultimate_lib.lake.baselines import DAYS, learnable, of_clients
+from ultimate_lib.lake.accepted import odd
+from ultimate_lib.lake.baselines import DAYS, compared, of_clients
 from ultimate_lib.lake.reader import scan_calls
 from ultimate_lib.metrics import COUNTED, DIMENSIONS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
     from numpy.typing import NDArray
 
+    from ultimate_lib.guard.events import Accepted
     from ultimate_lib.lake import Lake
     from ultimate_lib.lake.baselines import Known
 
@@ -42,14 +45,24 @@ _PAIR = (DIMENSIONS["key"], DIMENSIONS["model"])
 _COLUMNS = ["started_at", "cost_nano_usd", "operation", "anomaly_score", "source"]
 
 
-def rates_of(lake: Lake, until: datetime, before: Known | None = None, *, demo: bool = False) -> list[Rate]:
-    """Return how quickly keys usually spend, from the same calls as `baselines_of`. Raises as `scan_calls`."""
-    calls = _calls(lake, until - timedelta(days=DAYS), until, before or {}, demo=demo)
+def rates_of(
+    lake: Lake,
+    until: datetime,
+    accepted: Mapping[tuple[str, str], Accepted] | None = None,
+    *,
+    before: Known | None = None,
+    demo: bool = False,
+) -> list[Rate]:
+    """Return how quickly keys usually spend, from the calls of `baselines_of` and those that are `accepted`.
+
+    Raises as `scan_calls`.
+    """
+    calls = _calls(lake, until - timedelta(days=DAYS), until, accepted or {}, before or {}, demo=demo)
     hours = _sums(calls, "1h")
     largest = hours.group_by("key_id").agg(pl.col("usd").sum()).sort("usd", descending=True).head(MOST_KEYS)
     wanted = largest["key_id"].implode()
     hours = hours.filter(pl.col("key_id").is_in(wanted))
-    calls = _calls(lake, until - timedelta(days=_MINUTE_DAYS), until, before or {}, demo=demo)
+    calls = _calls(lake, until - timedelta(days=_MINUTE_DAYS), until, accepted or {}, before or {}, demo=demo)
     minutes = _sums(calls, "1m").filter(pl.col("key_id").is_in(wanted))
     by_minute = {key: frame for (key,), frame in minutes.partition_by("key_id", as_dict=True).items()}
     found = []
@@ -58,13 +71,21 @@ def rates_of(lake: Lake, until: datetime, before: Known | None = None, *, demo: 
     return found
 
 
-def _calls(lake: Lake, start: datetime, until: datetime, before: Known, *, demo: bool) -> pl.LazyFrame:
+def _calls(
+    lake: Lake,
+    start: datetime,
+    until: datetime,
+    accepted: Mapping[tuple[str, str], Accepted],
+    before: Known,
+    *,
+    demo: bool,
+) -> pl.LazyFrame:
     columns = [*_COLUMNS, *(name for one in _PAIR for name in one.columns)]
     calls = scan_calls(lake, start, until, columns).filter(
         COUNTED, of_clients(demo=demo), pl.col("key_id").is_not_null(), pl.col("cost_nano_usd") > 0
     )
     named = calls.select(*(one.value for one in _PAIR), "started_at", "anomaly_score", "cost_nano_usd")
-    return learnable(named, before).rename({"key": "key_id"})
+    return compared(named, before).filter(pl.col("usual") | odd(accepted)).rename({"key": "key_id"})
 
 
 def _sums(calls: pl.LazyFrame, step: str) -> pl.DataFrame:

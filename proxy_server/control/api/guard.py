@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from proxy_server.control.answers import Caller
+    from ultimate_lib.guard.events import Accepted
     from ultimate_lib.guard.known import Baselines, Known
     from ultimate_lib.lake.guarded import Past
     from ultimate_lib.workbench import Workbench
@@ -66,6 +67,18 @@ class CooldownTold(Struct, kw_only=True):
     usual_usd: float | None  # the most that was usual
 
 
+class AcceptedTold(Struct, kw_only=True):
+    """Calls that were anomalous, and that somebody has accepted as usual."""
+
+    key_id: str
+    model: str
+    since: datetime  # of those that began then or later
+    at: datetime  # and no later than this, when they were accepted
+    by: str
+    learnt: bool  # whether the worker has learnt from them
+    alone: bool  # what is usual is learnt from calls since then alone; false: too few, so from all
+
+
 class GuardedPair(Struct, kw_only=True):
     """A key and model. Null is unknown. Counts are of the last 30 days, for which the rule was replayed."""
 
@@ -86,6 +99,7 @@ class GuardedPair(Struct, kw_only=True):
     would_have_cooled_down: int  # cool-downs
     marked: int  # calls let through that were marked, at the time and for whatever reason, as to be refused
     cooldown: CooldownTold | None
+    accepted: AcceptedTold | None  # the last time that anomalous calls were, within the days that are learnt from
 
 
 class GuardedKey(Struct, kw_only=True):
@@ -117,6 +131,14 @@ class ActionOf(Struct, kw_only=True):
     action: Action | None = None  # null: as the settings say
 
 
+class AskedAccept(Struct, kw_only=True):
+    """Which calls are usual from now on."""
+
+    id: Annotated[str, Meta(max_length=200)]  # of the key
+    model: Annotated[str, Meta(min_length=1, max_length=200, description="As the guard tells it.")]
+    since: Annotated[datetime, Meta(tz=True)] | None = None  # null: of the last seven days
+
+
 class OneCooldown(Struct):
     """Which cool-down."""
 
@@ -137,18 +159,23 @@ def guard(bench: Workbench, caller: Caller, asked: AskedGuard) -> GuardTold:
     shown = {row["id"]: row for row in _keys(bench, caller) if not asked.key or row["id"] == asked.key}
     cooling = {(one.key_id, one.model): one for one in cooldowns.current(bench.settings, now_us)}
     usual = learnt.known if learnt is not None else {}
+    accepted = cooldowns.accepted(bench.settings, now_us)
     past = guarded.past(
         bench.lake,
         Rule.of(told),
         {pair: one.ripe_us for pair, one in usual.items()},
         bench.clock.now(),
         where(caller, [f"key:{asked.key}"] if asked.key else ()),
+        accepted=accepted,
     )
     seen = {*shown, *_made_up(bench, caller, asked.key)}
     wanted = {pair for pair in (*usual, *past, *cooling) if pair[0] in seen}
     pairs = [
-        _pair(pair, usual.get(pair), past.get(pair, guarded.Past()), cooling.get(pair), now_us) for pair in wanted
-    ]
+        _pair(
+            pair, usual.get(pair), past.get(pair, guarded.Past()), cooling.get(pair), accepted.get(pair), now_us
+        )
+        for pair in wanted
+    ]  # fmt: skip
     pairs.sort(
         key=lambda one: (
             one.cooldown is None, -one.would_have_blocked, -one.blocked, -one.anomalies_30d, one.key_id, one.model
@@ -176,6 +203,15 @@ def end_cooldown(bench: Workbench, caller: Caller, told: OneCooldown) -> Cooldow
     return _cooldown(
         cooldowns.end(bench.store, bench.clock, bench.settings, caller.known, told.id, address=caller.address)
     )
+
+
+def accept(bench: Workbench, caller: Caller, told: AskedAccept) -> AcceptedTold:
+    """Accept a key's anomalous calls of a model as usual; the worker learns from them within a minute or two."""
+    made = cooldowns.accept(
+        bench.store, bench.clock, bench.settings, caller.known, told.id, told.model, told.since,
+        address=caller.address,
+    )  # fmt: skip
+    return _accepted((told.id, told.model), made, None)
 
 
 def _keys(bench: Workbench, caller: Caller) -> list[dict[str, Any]]:
@@ -212,8 +248,13 @@ def _key(bench: Workbench, row: Mapping[str, Any], others: Mapping[str, Mapping[
     )
 
 
-def _pair(
-    pair: tuple[str, str], usual: Known | None, past: Past, cooling: cooldowns.Cooling | None, now_us: int
+def _pair(  # noqa: PLR0917 - all that is known
+    pair: tuple[str, str],
+    usual: Known | None,
+    past: Past,
+    cooling: cooldowns.Cooling | None,
+    accepted: Accepted | None,
+    now_us: int,
 ) -> GuardedPair:
     known_cost = past.would_block > past.would_block_unpriced or not past.would_block
     return GuardedPair(
@@ -234,6 +275,20 @@ def _pair(
         would_have_cooled_down=past.cooldowns,
         marked=past.marked,
         cooldown=_cooldown(cooling) if cooling is not None else None,
+        accepted=_accepted(pair, accepted, usual) if accepted is not None else None,
+    )
+
+
+def _accepted(pair: tuple[str, str], one: Accepted, usual: Known | None) -> AcceptedTold:
+    learnt = usual is not None and usual.accepted_us == one.at_us
+    return AcceptedTold(
+        key_id=pair[0],
+        model=pair[1],
+        since=to_datetime(one.since_us),
+        at=to_datetime(one.at_us),
+        by=one.by,
+        learnt=learnt,
+        alone=learnt and usual is not None and usual.since_us is not None,
     )
 
 

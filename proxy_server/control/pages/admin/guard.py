@@ -45,6 +45,9 @@ class Row(NamedTuple):
     month: str
     blocked: str
     would: str
+    accepted: str  # who has accepted what as usual, and since when; empty: nobody
+    accepts: str  # id of the key whose calls can be accepted; empty: there is nothing to accept
+    question: str
 
 
 class Cooling(NamedTuple):
@@ -77,7 +80,7 @@ def guard(bench: Workbench, caller: Caller, asked: Asked) -> Page:
     zone = span.zone_of(bench.settings.billing.time_zone)
     told = api.guard(bench, caller, api.AskedGuard(limit=_MOST_PAIRS))
     named = {one.id: one for one in told.keys}
-    rows, found = admin.matching((_row(one, named, told.rule) for one in told.pairs), asked.q, _text)
+    rows, found = admin.matching((_row(one, named, told.rule, zone) for one in told.pairs), asked.q, _text)
     keys, keys_found = admin.matching(_keys(told), asked.q, lambda row: f"{row.name} {row.user}")
     values: dict[str, Any] = {
         "q": asked.q,
@@ -98,7 +101,7 @@ def guard(bench: Workbench, caller: Caller, asked: Asked) -> Page:
     return admin.page(caller, "guard", "Guard", values)
 
 
-def _row(one: api.GuardedPair, named: Mapping[str, api.GuardedKey], rule: api.GuardRule) -> Row:
+def _row(one: api.GuardedPair, named: Mapping[str, api.GuardedKey], rule: api.GuardRule, zone: ZoneInfo) -> Row:
     if one.cooldown is not None:
         state, mood = "cool-down", "bad"
     elif one.ripe:
@@ -110,8 +113,10 @@ def _row(one: api.GuardedPair, named: Mapping[str, api.GuardedKey], rule: api.Gu
             f"observing: {_of(one.days, rule.after_days)} days, {_of(one.calls, rule.after_calls)} calls",
             "off",
         )
+    name = named[one.key_id].name if one.key_id in named else one.key_id
+    may = one.key_id in named and (one.anomalies_30d or one.marked or one.cooldown is not None)
     return Row(
-        key=named[one.key_id].name if one.key_id in named else one.key_id,
+        key=name,
         about="" if one.key_id in named else "made-up calls of the demo",
         model=one.model,
         state=state,
@@ -122,7 +127,24 @@ def _row(one: api.GuardedPair, named: Mapping[str, api.GuardedKey], rule: api.Gu
         month=shown.count(one.anomalies_30d),
         blocked=shown.count(one.blocked),
         would=_would(one.would_have_blocked, one.would_have_blocked_usd, one.would_have_blocked_unpriced),
+        accepted=_accepted(one.accepted, zone),
+        accepts=one.key_id if may else "",
+        question=(
+            f"Accept the unusual calls of '{name}' to {one.model} of the last 7 days as usual? A cool-down ends, and "
+            "calls like them are not marked or refused once the worker has learnt from them, in a minute or two. "
+            "What costs far more than they did is unusual again."
+        ),
     )
+
+
+def _accepted(one: api.AcceptedTold | None, zone: ZoneInfo) -> str:
+    if one is None:
+        return ""
+    since, at = shown.minute(one.since, zone), shown.minute(one.at, zone)
+    told = f"calls since {since} accepted as usual by {one.by}, {at}"
+    if not one.learnt:
+        return f"{told}; not learnt from yet"
+    return f"{told}; learnt from those alone" if one.alone else told
 
 
 def _of(value: int | None, wanted: int) -> str:

@@ -38,6 +38,15 @@ def add(commands: Any) -> None:
     parser.add_argument("id", metavar="KEY")
     parser.add_argument("action", choices=("observe", "warn", "block", "default"))
     parser = command(
+        below, "accept", _accept,
+        says="Accept unusual calls as usual: a cool-down ends, and what is usual is learnt from them, too.",
+        example=f"claude-proxy guard accept {_KEY} claude-sonnet-4-5",
+    )  # fmt: skip
+    parser.add_argument("id", metavar="KEY")
+    parser.add_argument("model", metavar="MODEL")
+    says = "of calls since then; default: of the last seven days. Now: take back what was accepted before"
+    parser.add_argument("--since", metavar="INSTANT", help=says)
+    parser = command(
         below, "end", _end, says="End a cool-down: calls go on within seconds.",
         example=f"claude-proxy guard end {_COOLDOWN}",
     )  # fmt: skip
@@ -108,6 +117,20 @@ def _set(session: Session) -> int:
     output.pairs(
         [(name, UNKNOWN if value is None else str(value), value) for name, value in told.items()], document=told
     )
+    return 0
+
+
+def _accept(session: Session) -> int:
+    asked = session.arguments
+    told = session.client.accept_usual(asked.id, asked.model, since=asked.since)
+    if session.output.form == "json":
+        session.output.json(told)
+    else:
+        since = shown.moment(told["since"])
+        session.output.say(
+            f"Calls of {told['key_id']} to {told['model']} since {since} are usual: "
+            "the worker learns from them within a minute or two."
+        )
     return 0
 
 
