@@ -3,7 +3,8 @@
 What is usual comes from the worker's file, read anew when it changes; what counts against a key and model from the
 log that all gateways share. Without either, and without caps, the guard is idle and costs nothing. A call's row says
 `anomaly_score`, and as `anomaly_action` what the rule says of it, whatever was done about it: `warn` for one that
-cost far more than usual, `block` for one that was refused or, where the key's action is not `block`, would have been.
+cost far more than usual or whose key spends faster than usual, `block` for one that was refused or, where the key's
+action is not `block`, would have been.
 """
 
 from __future__ import annotations
@@ -109,6 +110,12 @@ class Guard:
         reason = capped or self._unusual(facts, route, record)
         if reason is None:
             return
+        action = _action(exchange, self._told)
+        if reason.advisory:
+            record.anomaly_action = "warn"
+            if action != "observe":
+                exchange.warning = reason.short
+            return
         record.anomaly_action = "block"
         principal = exchange.principal
         assert principal is not None  # noqa: S101 - who is not known does not come so far
@@ -116,13 +123,13 @@ class Guard:
         if overrides and "settings:manage" in principal.permissions:
             log.info("Call %s has got past the guard with an override: %s.", record.call_id, reason.short)
             return
-        action = _action(exchange, self._told)
         if capped is not None or action == "block":
             raise words.refused(reason, overridden=overrides, wait_s=_TRY_LATER_S)
         if action == "warn":
             exchange.warning = reason.short
 
     def _unusual(self, facts: RequestFacts, route: Route, record: CallRecord) -> Reason | None:
+        """Return why a call is unlike others: what may be refused first, then what is only told of."""
         pair = _pair(record)
         now_us = self._clock.now_us()
         if self._folds:
@@ -130,8 +137,15 @@ class Guard:
             if found is not None and rule.cooling(found.standing, now_us):
                 return words.cooldown(pair[1], found.standing.until_us, now_us, found.last)
         rate = self._rates.get(pair[0])
-        if rate is not None and (reason := self._quick(rate, now_us)) is not None:
-            return reason
+        quick = self._quick(rate, now_us) if rate is not None else None
+        if quick is not None and not quick.advisory:
+            return quick
+        return self._large(pair, facts, route, record, now_us) or quick
+
+    def _large(
+        self, pair: tuple[str, str], facts: RequestFacts, route: Route, record: CallRecord, now_us: int
+    ) -> Reason | None:
+        """Return why a call's input is unlike any before, if it is."""
         usual = self._known.get(pair)
         if usual is None or usual.usual_tokens is None or facts.input_estimate < usual.usual_tokens:
             return None
@@ -156,7 +170,8 @@ class Guard:
                 continue  # what led to the cool-down that was ended is in it
             most = usual if window is WINDOWS[-1] else usual * share
             if nano >= most * 1e9:
-                return words.spend(window.name, nano / 1e9, most, window.part_us / 1e6)
+                advisory = not self._told.block_spend_rate
+                return words.spend(window.name, nano / 1e9, most, window.part_us / 1e6, advisory=advisory)
         return None
 
     def _capped(self, surface: Surface, facts: RequestFacts, route: Route, record: CallRecord) -> Reason | None:

@@ -170,6 +170,8 @@ ANSWERS: dict[str, Any] = {
                 "would_have_blocked_unpriced": 0,
                 "would_have_cooled_down": 1,
                 "marked": 4,
+                "marked_outside": 1,
+                "marked_rate": 0,
                 "cooldown": None,
                 "accepted": None,
             }

@@ -241,13 +241,23 @@ def test_the_page_says_it_in_words_and_asks_before_it_blocks(guarded: Guarded) -
     assert "5 calls ($0.005)" in text
     assert "a call cost $0.6, usual is at most $0.002" in text
     page = guarded.control.get("/guard").text
-    assert "In the last 30 days it would have refused 5 calls ($0.005)" in page
+    assert "In the last 30 days its cool-downs would have refused 5 calls ($0.005)" in page
+    assert "marked at the door, mostly" not in page
     assert "A cool-down is under way: calls are refused from now on." in page
     assert f"/api/predictive/guard/{guarded.own}" in page
     others = guarded.control.get("/guard", key=guarded.ann).text
     assert "/api/predictive/guard/" not in others
     assert guarded.own not in others
     assert "No key and model matches." in shown(guarded.control, "/guard?q=zebra")
+    at = guarded.control.bench.clock.now() - timedelta(days=2)
+    calls.write(
+        guarded.control.bench.settings,
+        call(at, key_id=guarded.own, model_routed=MODEL, anomaly_score=1.0, anomaly_action="block"),
+    )
+    run_once(guarded.control.bench.lake)
+    page = guarded.control.get("/guard").text
+    assert "would have refused 5 calls ($0.005)" in page, "an input is counted apart"
+    assert "Apart from those, 1 call was marked at the door, mostly for the input." in page
 
 
 def test_the_page_of_keys_offers_the_guard_to_who_manages_settings(guarded: Guarded) -> None:

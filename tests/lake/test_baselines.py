@@ -130,6 +130,12 @@ def test_calls_that_have_come_since_are_counted(tmp_path: Path) -> None:
     assert baselines_of(lake, NOW)[0].fresh == 60
 
 
+def test_calls_told_of_for_their_keys_spend_alone_are_learnt_from(tmp_path: Path) -> None:
+    mine = history(100, anomaly_action="warn", anomaly_score=1.0)
+    (told,) = baselines_of(filled(tmp_path, mine), NOW)
+    assert told.priced_calls == 100
+
+
 def test_of_very_many_calls_the_newest_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(baselines, "MOST_CALLS", 150)
     mine = history(400)

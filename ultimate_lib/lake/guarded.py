@@ -43,6 +43,8 @@ class Past(NamedTuple):
     anomalies: int = 0
     blocked: int = 0  # calls that were refused
     marked: int = 0  # calls that were let through and marked at the time as to be refused
+    marked_outside: int = 0  # those of them that began in no cool-down by the present rule
+    marked_rate: int = 0  # calls that were told of for how quickly their key spent alone
     cooldowns: int = 0  # by the present rule
     would_block: int = 0  # calls that were made in them
     would_block_nano_usd: int = 0  # what those cost, so far as it is known
@@ -66,22 +68,28 @@ def past(
     start = until - timedelta(days=DAYS)
     seen = _calls(lake, start, until, where or {}).filter(
         (pl.col("anomaly_score") >= ANOMALOUS)
-        | (pl.col("anomaly_action") == "block")
+        | pl.col("anomaly_action").is_in(("warn", "block"))
         | (pl.col("status") == "blocked")
     )
     frame = seen.collect(engine="streaming")
     high = (pl.col("anomaly_score") >= ANOMALOUS).fill_null(value=False)
     refused = (pl.col("status") == "blocked").fill_null(value=False)
+    marked = ((pl.col("anomaly_action") == "block") & ~refused).sum()
     counted = frame.group_by(_PAIR).agg(
         (high & (pl.col("started_at") >= until - WEEK)).sum().alias("anomalies_week"),
         high.sum().alias("anomalies"),
         refused.sum().alias("blocked"),
-        ((pl.col("anomaly_action") == "block") & ~refused).sum().alias("marked"),
+        marked.alias("marked"),
+        marked.alias("marked_outside"),
+        ((pl.col("anomaly_action") == "warn") & (pl.col("anomaly_score") < ANOMALOUS).fill_null(value=True))
+        .sum()
+        .alias("marked_rate"),
     )
     found = {(row.pop("key"), row.pop("model")): Past(**row) for row in counted.to_dicts()}
     cooldowns = _cooldowns(rule, ripe, frame.filter(high & ~refused), accepted or {})
     for pair, told in _within(lake, cooldowns, until, where or {}).items():
-        found[pair] = found[pair]._replace(cooldowns=len(cooldowns[pair]), **told)
+        outside = found[pair].marked - told.pop("marked_inside")
+        found[pair] = found[pair]._replace(cooldowns=len(cooldowns[pair]), marked_outside=outside, **told)
     return found
 
 
@@ -127,7 +135,8 @@ def _within(
     where: Mapping[str, Sequence[str | None]],
 ) -> dict[tuple[str, str], dict[str, int]]:
     """Return, by key and model, how many calls began in their cool-downs, and what they cost."""
-    found = {pair: {"would_block": 0, "would_block_nano_usd": 0, "would_block_unpriced": 0} for pair in cooldowns}
+    names = ("would_block", "would_block_nano_usd", "would_block_unpriced", "marked_inside")
+    found = {pair: dict.fromkeys(names, 0) for pair in cooldowns}
     rows = [(*pair, one.since_us, one.until_us) for pair, spans in cooldowns.items() for one in spans]
     if not rows:
         return found
@@ -138,7 +147,7 @@ def _within(
     calls = (
         _calls(lake, first, last, {**where, "key": sorted({pair[0] for pair in cooldowns})})
         .filter((pl.col("status") != "blocked").fill_null(value=True))
-        .select(*_PAIR, pl.col("started_at").dt.epoch("us").alias("started"), "cost_nano_usd")
+        .select(*_PAIR, pl.col("started_at").dt.epoch("us").alias("started"), "cost_nano_usd", "anomaly_action")
         .collect(engine="streaming")
         .sort("started")
     )
@@ -149,6 +158,7 @@ def _within(
         pl.len().alias("would_block"),
         pl.col("cost_nano_usd").sum().alias("would_block_nano_usd"),
         pl.col("cost_nano_usd").is_null().sum().alias("would_block_unpriced"),
+        (pl.col("anomaly_action") == "block").sum().alias("marked_inside"),
     )
     found.update({(row.pop("key"), row.pop("model")): row for row in told.to_dicts()})
     return found

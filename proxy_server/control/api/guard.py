@@ -48,6 +48,7 @@ class GuardRule(Struct, kw_only=True):
     window_minutes: float
     cooldown_minutes: float
     floor_usd: float
+    block_spend_rate: bool  # false: a key that spends too quickly is told of, never refused
     max_input_tokens: int | None
     max_call_usd: float | None
     max_usd_per_minute: float | None
@@ -98,6 +99,8 @@ class GuardedPair(Struct, kw_only=True):
     would_have_blocked_unpriced: int  # those of them whose cost is not known
     would_have_cooled_down: int  # cool-downs
     marked: int  # calls let through that were marked, at the time and for whatever reason, as to be refused
+    marked_outside: int  # of those, outside the cool-downs that the replay comes to: for their input, mostly
+    marked_rate: int  # calls marked for nothing but how quickly their key spent
     cooldown: CooldownTold | None
     accepted: AcceptedTold | None  # the last time that anomalous calls were, within the days that are learnt from
 
@@ -274,6 +277,8 @@ def _pair(  # noqa: PLR0917 - all that is known
         would_have_blocked_unpriced=past.would_block_unpriced,
         would_have_cooled_down=past.cooldowns,
         marked=past.marked,
+        marked_outside=past.marked_outside,
+        marked_rate=past.marked_rate,
         cooldown=_cooldown(cooling) if cooling is not None else None,
         accepted=_accepted(pair, accepted, usual) if accepted is not None else None,
     )
@@ -315,6 +320,7 @@ def _rule(bench: Workbench) -> GuardRule:
         window_minutes=told.window_minutes,
         cooldown_minutes=told.cooldown_minutes,
         floor_usd=told.floor_usd,
+        block_spend_rate=told.block_spend_rate,
         max_input_tokens=told.max_input_tokens or None,
         max_call_usd=told.max_call_usd or None,
         max_usd_per_minute=told.max_usd_per_minute or None,

@@ -45,6 +45,7 @@ class Row(NamedTuple):
     month: str
     blocked: str
     would: str
+    door: str  # calls that were marked outside of cool-downs
     accepted: str  # who has accepted what as usual, and since when; empty: nobody
     accepts: str  # id of the key whose calls can be accepted; empty: there is nothing to accept
     question: str
@@ -114,7 +115,8 @@ def _row(one: api.GuardedPair, named: Mapping[str, api.GuardedKey], rule: api.Gu
             "off",
         )
     name = named[one.key_id].name if one.key_id in named else one.key_id
-    may = one.key_id in named and (one.anomalies_30d or one.marked or one.cooldown is not None)
+    unusual = one.anomalies_30d or one.marked or one.marked_rate or one.cooldown is not None
+    may = one.key_id in named and unusual
     return Row(
         key=name,
         about="" if one.key_id in named else "made-up calls of the demo",
@@ -127,6 +129,7 @@ def _row(one: api.GuardedPair, named: Mapping[str, api.GuardedKey], rule: api.Gu
         month=shown.count(one.anomalies_30d),
         blocked=shown.count(one.blocked),
         would=_would(one.would_have_blocked, one.would_have_blocked_usd, one.would_have_blocked_unpriced),
+        door=_door(one),
         accepted=_accepted(one.accepted, zone),
         accepts=one.key_id if may else "",
         question=(
@@ -135,6 +138,11 @@ def _row(one: api.GuardedPair, named: Mapping[str, api.GuardedKey], rule: api.Gu
             "What costs far more than they did is unusual again."
         ),
     )
+
+
+def _door(one: api.GuardedPair) -> str:
+    told = shown.count(one.marked_outside)
+    return f"{told}, {shown.count(one.marked_rate)} told of for spend" if one.marked_rate else told
 
 
 def _accepted(one: api.AcceptedTold | None, zone: ZoneInfo) -> str:
@@ -194,13 +202,14 @@ def _question(key: api.GuardedKey, pairs: list[api.GuardedPair], rule: api.Guard
     ripe = [one.model for one in pairs if one.ripe]
     would = _would(calls, sum(costs) if costs else None, unpriced)
     had = (
-        f"In the last 30 days it would have refused {would} of '{key.name}' with a 429."
+        f"In the last 30 days its cool-downs would have refused {would} of '{key.name}' with a 429."
         if ripe
         else f"No model of '{key.name}' is known well enough yet: nothing is refused until then."
     )
-    marked = sum(one.marked for one in pairs)
-    if marked:
-        had += f" {shown.count(marked)} calls were marked at the time as to be refused, for cost, input or spend."
+    outside = sum(one.marked_outside for one in pairs)
+    if outside:
+        were = f"{shown.count(outside)} call{'s were' if outside != 1 else ' was'}"
+        had += f" Apart from those, {were} marked at the door, mostly for the input."
     cooling = any(one.cooldown is not None for one in pairs)
     now = " A cool-down is under way: calls are refused from now on." if cooling else ""
     return (

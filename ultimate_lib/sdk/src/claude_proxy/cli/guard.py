@@ -20,7 +20,8 @@ _COLUMNS = (
     Column("anomalies_7d", "far above, 7 d", right=True),
     Column("anomalies_30d", "30 d", right=True),
     Column("blocked", "refused", right=True),
-    Column("would", "would have blocked", right=True),
+    Column("would", "would have blocked in cool-downs", right=True),
+    Column("marked_outside", "marked at the door", right=True),
     Column("cooldown_id", "cool-down"),
 )
 
@@ -112,7 +113,11 @@ def _set(session: Session) -> int:
         pairs = session.client.get_guard(key=asked.id)["pairs"]
         calls = sum(one["would_have_blocked"] for one in pairs)
         usd = sum(one["would_have_blocked_usd"] or 0.0 for one in pairs)
-        output.say(f"In the last 30 days this would have refused {calls} calls ({_usd(usd)}).")
+        door = sum(one["marked_outside"] for one in pairs)
+        output.say(
+            f"In the last 30 days its cool-downs would have refused {calls} calls ({_usd(usd)}); apart from those, "
+            f"{door} were marked at the door, mostly for their input."
+        )
     told = session.client.set_guard_action(asked.id, None if asked.action == "default" else asked.action)
     output.pairs(
         [(name, UNKNOWN if value is None else str(value), value) for name, value in told.items()], document=told
