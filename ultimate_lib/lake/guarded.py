@@ -74,7 +74,10 @@ def past(
     frame = seen.collect(engine="streaming")
     high = (pl.col("anomaly_score") >= ANOMALOUS).fill_null(value=False)
     refused = (pl.col("status") == "blocked").fill_null(value=False)
-    marked = ((pl.col("anomaly_action") == "block") & ~refused).sum()
+    turned_away = refused | (pl.col("status") == "refused").fill_null(
+        value=False
+    )  # by a limit, a budget, a permission
+    marked = ((pl.col("anomaly_action") == "block") & ~turned_away).sum()
     counted = frame.group_by(_PAIR).agg(
         (high & (pl.col("started_at") >= until - WEEK)).sum().alias("anomalies_week"),
         high.sum().alias("anomalies"),
@@ -146,7 +149,7 @@ def _within(
         return found
     calls = (
         _calls(lake, first, last, {**where, "key": sorted({pair[0] for pair in cooldowns})})
-        .filter((pl.col("status") != "blocked").fill_null(value=True))
+        .filter(~pl.col("status").is_in(("blocked", "refused")).fill_null(value=False))
         .select(*_PAIR, pl.col("started_at").dt.epoch("us").alias("started"), "cost_nano_usd", "anomaly_action")
         .collect(engine="streaming")
         .sort("started")
