@@ -166,7 +166,7 @@ class Guard:
         for window, usual, nano in zip(WINDOWS, rate.usual_usd, spent, strict=True):
             if usual is None or nano <= self._rule.floor_nano_usd:
                 continue
-            if now_us - let_go <= window.part_us * (window.parts + 1):
+            if 0 <= now_us - let_go <= window.part_us * (window.parts + 1):
                 continue  # what led to the cool-down that was ended is in it
             most = usual if window is WINDOWS[-1] else usual * share
             if nano >= most * 1e9:
@@ -239,11 +239,11 @@ class Guard:
         if not self._accepted or pair not in self._accepted:
             return False
         at_us = self._accepted[pair]
-        return (usual.accepted_us or 0) < at_us and self._clock.now_us() - at_us < _LEARNING_US
+        return (usual.accepted_us or 0) < at_us and 0 <= self._clock.now_us() - at_us < _LEARNING_US
 
     def _count(self, pair: tuple[str, str], told: Event) -> None:
         before = self._folds.get(pair, Fold())
-        after = events.fold(self._rule, before, told)
+        after = events.fold(self._rule, before, told, self._clock.now_us())
         if after is before:
             return
         self._folds[pair] = after
@@ -348,8 +348,10 @@ class Guard:
             self.failure = "guard_spend" if self._unkept else ""
 
     def _fold(self, one: Event) -> None:
-        pair = (one.key_id, one.model)
-        self._folds[pair] = events.fold(self._rule, self._folds.get(pair, Fold()), one)
+        pair, now_us = (one.key_id, one.model), self._clock.now_us()
+        if events.ahead(one, now_us):
+            return
+        self._folds[pair] = events.fold(self._rule, self._folds.get(pair, Fold()), one, now_us)
         if one.by:
             self._let_go[one.key_id] = max(one.at_us, self._let_go.get(one.key_id, 0))
         if one.since_us:
