@@ -324,7 +324,10 @@ class Guard:
         except OSError as error:
             failure, told = "guard_log", f"guard.log cannot be read ({error})"
         if self._log.bad and not failure:
-            failure, told = "guard_log", f"guard.log has {self._log.bad} lines that are none of its own"
+            failure, told = (
+                "guard_log",
+                f"lines of guard.log cannot be read ({self._log.bad}), until the worker clears them",
+            )
         return _Found(baselines, mark, anew, found, failure, told)
 
     def _take(self, found: _Found) -> None:
@@ -376,7 +379,8 @@ class Guard:
 
     def _fail(self, code: str, told: str) -> None:
         if code != self.failure:  # told once, not each second
-            log.warning("The guard goes by what it knew before: %s", told)
+            goes = "goes by what it knew before" if code == "baselines" else "may not know of all anomalies"
+            log.warning("The guard %s: %s", goes, told)
         self.failure = code
 
 

@@ -60,8 +60,10 @@ class Learning:
         now_us = lake.clock.now_us()
         kept_us = self._rule.window_us + self._rule.cooldown_us + _KEPT // timedelta(microseconds=1)
         days = max(_DAYS, self._rule.after_days + 1)
-        events.compact(self._settings.run_dir, now_us - kept_us, accepted_us=now_us - days * _DAY_US)
-        accepted = _accepted(self._settings, now_us - days * _DAY_US, now_us)
+        log, oldest_us = EventLog(self._settings.run_dir), now_us - days * _DAY_US
+        accepted = _accepted(log, oldest_us, now_us)
+        above = 0 if log.bad else events.COMPACT_BYTES  # or gateways tell of a line that is torn for good
+        events.compact(self._settings.run_dir, now_us - kept_us, accepted_us=oldest_us, above=above)
         due = self._due(lake, accepted)
         if due:
             began = lake.clock.monotonic()
@@ -130,9 +132,9 @@ class Learning:
         self._last = known.Baselines(about, {(one.key_id, one.model): one for one in rows}, {})
 
 
-def _accepted(settings: Settings, oldest_us: int, now_us: int) -> Pairs:
+def _accepted(log: EventLog, oldest_us: int, now_us: int) -> Pairs:
     """Return the acceptances that matter still. Raises OSError."""
-    told = events.accepted(EventLog(settings.run_dir).read()[1], now_us)
+    told = events.accepted(log.read()[1], now_us)
     return {pair: one for pair, one in told.items() if one.at_us >= oldest_us}
 
 

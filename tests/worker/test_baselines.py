@@ -266,6 +266,22 @@ def test_the_log_is_kept_short(world: World) -> None:
     assert [one.call_id for one in log.read()[1]] == ["new"]
 
 
+def test_a_torn_line_is_cleared_from_the_log(world: World) -> None:
+    log = EventLog(world.settings.run_dir)
+    log.append(Event(key_id="k", model="m", at_us=to_us(NOW), call_id="before"))
+    with (world.settings.run_dir / "guard.log").open("ab") as file:
+        file.write(b'{"key_id":"k","mod')  # the disk was full
+    log.append(Event(key_id="k", model="m", at_us=to_us(NOW), call_id="after"))
+    log.read()
+    assert log.bad == 1
+    world.learn()
+    assert [one.call_id for one in log.read()[1]] == ["before", "after"]
+    assert log.bad == 0
+    inode = (world.settings.run_dir / "guard.log").stat().st_ino
+    world.learn()
+    assert (world.settings.run_dir / "guard.log").stat().st_ino == inode  # once
+
+
 @pytest.mark.parametrize("cut", [0.0, 0.3, 0.6, 0.95])
 def test_a_file_that_is_cut_anywhere_is_told_as_such(world: World, cut: float) -> None:
     world.add(calls(60, timedelta(hours=1)))

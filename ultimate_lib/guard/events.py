@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from ultimate_lib.guard.rule import Rule, Standing
 
-_COMPACT_BYTES = 256 * 1024
+COMPACT_BYTES = 256 * 1024
 _BLOCK = 1 << 20
 _AHEAD_US = 3_600_000_000  # no call that has ended, or person, can be so far ahead
 
@@ -180,10 +180,12 @@ def compact(
     oldest_us: int,
     *,
     accepted_us: int | None = None,
-    above: int = _COMPACT_BYTES,
+    above: int = COMPACT_BYTES,
     pause: Callable[[], None] = lambda: None,
 ) -> bool:
-    """Leave out events before an instant once the file is larger than `above` bytes; say whether that was done.
+    """Leave out what cannot be read, and events before an instant, once the file is larger than `above` bytes.
+
+    Returns whether that was done.
 
     Acceptances are left out before `accepted_us`, which is earlier: they matter as long as calls are learnt from.
     `pause` is called with the file locked, for tests. Raises OSError.
