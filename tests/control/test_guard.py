@@ -255,6 +255,7 @@ def test_the_page_says_it_in_words_and_asks_before_it_blocks(guarded: Guarded) -
         call(at, key_id=guarded.own, model_routed=MODEL, anomaly_score=1.0, anomaly_action="block"),
     )
     run_once(guarded.control.bench.lake)
+    assert "at the door: 1 marked" in shown(guarded.control, "/guard")
     page = guarded.control.get("/guard").text
     assert "would have refused 5 calls ($0.005)" in page, "an input is counted apart"
     assert "Apart from those, 1 call was marked at the door, mostly for the input." in page

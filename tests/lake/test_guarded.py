@@ -80,13 +80,13 @@ def test_inputs_and_spend_are_counted_apart_from_the_replay(tmp_path: Path) -> N
 
 
 def test_what_was_accepted_begins_no_cool_down(tmp_path: Path) -> None:
-    calls = [dear(1), dear(2), dear(3), call(4), dear(100), dear(101), dear(102), call(103)]
+    calls = [dear(1), dear(2), dear(3), call(4, anomaly_action="block"), dear(100), dear(101), dear(102), call(103)]
     began = to_us(NOW - timedelta(days=1))
     accepted = {PAIR: Accepted(began, began + 10 * 60_000_000, "ann")}
     lake = filled(tmp_path, calls)
     assert past(lake, Rule(), {PAIR: 0}, NOW)[PAIR].would_block == 2
     told = past(lake, Rule(), {PAIR: 0}, NOW, accepted=accepted)[PAIR]
-    assert (told.anomalies, told.cooldowns, told.would_block) == (6, 1, 1)
+    assert (told.anomalies, told.cooldowns, told.would_block, told.marked, told.marked_outside) == (6, 1, 1, 1, 0)
 
 
 def test_the_rule_of_today_is_what_is_replayed(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ class Past(NamedTuple):
     anomalies: int = 0
     blocked: int = 0  # calls that were refused
     marked: int = 0  # calls that were let through and marked at the time as to be refused
-    marked_outside: int = 0  # those of them that began in no cool-down by the present rule
+    marked_outside: int = 0  # those of them that are not accepted and began in no cool-down by the present rule
     marked_rate: int = 0  # calls that were told of for how quickly their key spent alone
     cooldowns: int = 0  # by the present rule
     would_block: int = 0  # calls that were made in them
@@ -83,15 +83,15 @@ def past(
         high.sum().alias("anomalies"),
         refused.sum().alias("blocked"),
         marked.alias("marked"),
-        marked.alias("marked_outside"),
+        ((pl.col("anomaly_action") == "block") & ~refused & ~_taken(accepted or {})).sum().alias("marked_outside"),
         ((pl.col("anomaly_action") == "warn") & (pl.col("anomaly_score") < ANOMALOUS).fill_null(value=True))
         .sum()
         .alias("marked_rate"),
     )
     found = {(row.pop("key"), row.pop("model")): Past(**row) for row in counted.to_dicts()}
     cooldowns = _cooldowns(rule, ripe, frame.filter(high & ~refused), accepted or {})
-    for pair, told in _within(lake, cooldowns, until, where or {}).items():
-        outside = found[pair].marked - told.pop("marked_inside")
+    for pair, told in _within(lake, cooldowns, until, where or {}, accepted or {}).items():
+        outside = max(found[pair].marked_outside - told.pop("marked_inside"), 0)
         found[pair] = found[pair]._replace(cooldowns=len(cooldowns[pair]), marked_outside=outside, **told)
     return found
 
@@ -127,6 +127,17 @@ def _cooldowns(
     return found
 
 
+def _taken(accepted: Mapping[tuple[str, str], Accepted]) -> pl.Expr:
+    """Return which calls lie in an acceptance, whatever they were marked for."""
+    spans = [
+        (pl.col("key") == key)
+        & (pl.col("model") == model)
+        & pl.col("started_at").is_between(to_datetime(one.since_us), to_datetime(one.at_us + _LEARNING_US))
+        for (key, model), one in accepted.items()
+    ]
+    return pl.any_horizontal(spans) if spans else pl.lit(value=False)
+
+
 def _is_accepted(one: Accepted | None, started_us: int) -> bool:
     return one is not None and one.since_us <= started_us <= one.at_us + _LEARNING_US
 
@@ -136,6 +147,7 @@ def _within(
     cooldowns: Mapping[tuple[str, str], list[Cooldown]],
     until: datetime,
     where: Mapping[str, Sequence[str | None]],
+    accepted: Mapping[tuple[str, str], Accepted],
 ) -> dict[tuple[str, str], dict[str, int]]:
     """Return, by key and model, how many calls began in their cool-downs, and what they cost."""
     names = ("would_block", "would_block_nano_usd", "would_block_unpriced", "marked_inside")
@@ -150,7 +162,12 @@ def _within(
     calls = (
         _calls(lake, first, last, {**where, "key": sorted({pair[0] for pair in cooldowns})})
         .filter(~pl.col("status").is_in(("blocked", "refused")).fill_null(value=False))
-        .select(*_PAIR, pl.col("started_at").dt.epoch("us").alias("started"), "cost_nano_usd", "anomaly_action")
+        .select(
+            *_PAIR,
+            pl.col("started_at").dt.epoch("us").alias("started"),
+            "cost_nano_usd",
+            ((pl.col("anomaly_action") == "block") & ~_taken(accepted)).alias("marked"),
+        )
         .collect(engine="streaming")
         .sort("started")
     )
@@ -161,7 +178,7 @@ def _within(
         pl.len().alias("would_block"),
         pl.col("cost_nano_usd").sum().alias("would_block_nano_usd"),
         pl.col("cost_nano_usd").is_null().sum().alias("would_block_unpriced"),
-        (pl.col("anomaly_action") == "block").sum().alias("marked_inside"),
+        pl.col("marked").sum().alias("marked_inside"),
     )
     found.update({(row.pop("key"), row.pop("model")): row for row in told.to_dicts()})
     return found

@@ -45,7 +45,7 @@ class Row(NamedTuple):
     month: str
     blocked: str
     would: str
-    door: str  # calls that were marked outside of cool-downs
+    door: str  # calls that were marked outside of cool-downs; empty: none were
     accepted: str  # who has accepted what as usual, and since when; empty: nobody
     accepts: str  # id of the key whose calls can be accepted; empty: there is nothing to accept
     question: str
@@ -141,8 +141,10 @@ def _row(one: api.GuardedPair, named: Mapping[str, api.GuardedKey], rule: api.Gu
 
 
 def _door(one: api.GuardedPair) -> str:
-    told = shown.count(one.marked_outside)
-    return f"{told}, {shown.count(one.marked_rate)} told of for spend" if one.marked_rate else told
+    told = [f"at the door: {shown.count(one.marked_outside)} marked"] if one.marked_outside else []
+    if one.marked_rate:
+        told.append(f"for spend: {shown.count(one.marked_rate)} told of")
+    return ", ".join(told)
 
 
 def _accepted(one: api.AcceptedTold | None, zone: ZoneInfo) -> str:
