@@ -74,16 +74,14 @@ def past(
     frame = seen.collect(engine="streaming")
     high = (pl.col("anomaly_score") >= ANOMALOUS).fill_null(value=False)
     refused = (pl.col("status") == "blocked").fill_null(value=False)
-    turned_away = refused | (pl.col("status") == "refused").fill_null(
-        value=False
-    )  # by a limit, a budget, a permission
-    marked = ((pl.col("anomaly_action") == "block") & ~turned_away).sum()
+    limited = (pl.col("status") == "refused").fill_null(value=False)  # by a limit, a budget, a permission
+    marked = (pl.col("anomaly_action") == "block") & ~refused & ~limited
     counted = frame.group_by(_PAIR).agg(
         (high & (pl.col("started_at") >= until - WEEK)).sum().alias("anomalies_week"),
         high.sum().alias("anomalies"),
         refused.sum().alias("blocked"),
-        marked.alias("marked"),
-        ((pl.col("anomaly_action") == "block") & ~refused & ~_taken(accepted or {})).sum().alias("marked_outside"),
+        marked.sum().alias("marked"),
+        (marked & ~_taken(accepted or {})).sum().alias("marked_outside"),
         ((pl.col("anomaly_action") == "warn") & (pl.col("anomaly_score") < ANOMALOUS).fill_null(value=True))
         .sum()
         .alias("marked_rate"),

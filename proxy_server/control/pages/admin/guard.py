@@ -111,7 +111,7 @@ def _row(one: api.GuardedPair, named: Mapping[str, api.GuardedKey], rule: api.Gu
         state, mood = "too few calls", "off"
     else:
         state, mood = (
-            f"observing: {_of(one.days, rule.after_days)} days, {_of(one.calls, rule.after_calls)} calls",
+            f"observing: {_of(one.days, rule.after_days)} days, {_of(one.calls_so_far, rule.after_calls)} calls",
             "off",
         )
     name = named[one.key_id].name if one.key_id in named else one.key_id
