@@ -236,9 +236,7 @@ class Guard:
 
     def _to_be_learnt(self, pair: tuple[str, str], usual: Known) -> bool:
         """Return whether calls were accepted as usual that what is known is not learnt from yet."""
-        if not self._accepted or pair not in self._accepted:
-            return False
-        at_us = self._accepted[pair]
+        at_us = self._accepted.get(pair, 0)
         return (usual.accepted_us or 0) < at_us and 0 <= self._clock.now_us() - at_us < _LEARNING_US
 
     def _count(self, pair: tuple[str, str], told: Event) -> None:
@@ -371,11 +369,9 @@ class Guard:
         for pair in old:
             del self._folds[pair]
         oldest = self._clock.now_us() - 2 * _DAY_US
-        for key_id in [key_id for key_id, at_us in self._let_go.items() if at_us < oldest]:
-            del self._let_go[key_id]
+        self._let_go = {key_id: at_us for key_id, at_us in self._let_go.items() if at_us >= oldest}
         oldest = self._clock.now_us() - _LEARNING_US
-        for pair in [pair for pair, at_us in self._accepted.items() if at_us < oldest]:
-            del self._accepted[pair]
+        self._accepted = {pair: at_us for pair, at_us in self._accepted.items() if at_us >= oldest}
 
     def _fail(self, code: str, told: str) -> None:
         if code != self.failure:  # told once, not each second
