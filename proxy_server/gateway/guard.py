@@ -166,7 +166,7 @@ class Guard:
         for window, usual, nano in zip(WINDOWS, rate.usual_usd, spent, strict=True):
             if usual is None or nano <= self._rule.floor_nano_usd:
                 continue
-            if now_us - let_go <= window.part_us * (window.parts + 1):
+            if 0 <= now_us - let_go <= window.part_us * (window.parts + 1):
                 continue  # what led to the cool-down that was ended is in it
             most = usual if window is WINDOWS[-1] else usual * share
             if nano >= most * 1e9:
@@ -237,11 +237,11 @@ class Guard:
     def _to_be_learnt(self, pair: tuple[str, str], usual: Known) -> bool:
         """Return whether calls were accepted as usual that what is known is not learnt from yet."""
         at_us = self._accepted.get(pair, 0)
-        return (usual.accepted_us or 0) < at_us and self._clock.now_us() - at_us < _LEARNING_US
+        return (usual.accepted_us or 0) < at_us and 0 <= self._clock.now_us() - at_us < _LEARNING_US
 
     def _count(self, pair: tuple[str, str], told: Event) -> None:
         before = self._folds.get(pair, Fold())
-        after = events.fold(self._rule, before, told)
+        after = events.fold(self._rule, before, told, self._clock.now_us())
         if after is before:
             return
         self._folds[pair] = after
@@ -322,7 +322,10 @@ class Guard:
         except OSError as error:
             failure, told = "guard_log", f"guard.log cannot be read ({error})"
         if self._log.bad and not failure:
-            failure, told = "guard_log", f"guard.log has {self._log.bad} lines that are none of its own"
+            failure, told = (
+                "guard_log",
+                f"lines of guard.log cannot be read ({self._log.bad}), until the worker clears them",
+            )
         return _Found(baselines, mark, anew, found, failure, told)
 
     def _take(self, found: _Found) -> None:
@@ -346,8 +349,10 @@ class Guard:
             self.failure = "guard_spend" if self._unkept else ""
 
     def _fold(self, one: Event) -> None:
-        pair = (one.key_id, one.model)
-        self._folds[pair] = events.fold(self._rule, self._folds.get(pair, Fold()), one)
+        pair, now_us = (one.key_id, one.model), self._clock.now_us()
+        if events.ahead(one, now_us):
+            return
+        self._folds[pair] = events.fold(self._rule, self._folds.get(pair, Fold()), one, now_us)
         if one.by:
             self._let_go[one.key_id] = max(one.at_us, self._let_go.get(one.key_id, 0))
         if one.since_us:
@@ -370,7 +375,8 @@ class Guard:
 
     def _fail(self, code: str, told: str) -> None:
         if code != self.failure:  # told once, not each second
-            log.warning("The guard goes by what it knew before: %s", told)
+            goes = "goes by what it knew before" if code == "baselines" else "may not know of all anomalies"
+            log.warning("The guard %s: %s", goes, told)
         self.failure = code
 
 

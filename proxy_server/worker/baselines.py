@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import zlib
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -59,8 +60,10 @@ class Learning:
         now_us = lake.clock.now_us()
         kept_us = self._rule.window_us + self._rule.cooldown_us + _KEPT // timedelta(microseconds=1)
         days = max(_DAYS, self._rule.after_days + 1)
-        events.compact(self._settings.run_dir, now_us - kept_us, accepted_us=now_us - days * _DAY_US)
-        accepted = _accepted(self._settings, now_us - days * _DAY_US)
+        log, oldest_us = EventLog(self._settings.run_dir), now_us - days * _DAY_US
+        accepted = _accepted(log, oldest_us, now_us)
+        above = 0 if log.bad else events.COMPACT_BYTES  # or gateways tell of a line that is torn for good
+        events.compact(self._settings.run_dir, now_us - kept_us, accepted_us=oldest_us, above=above)
         due = self._due(lake, accepted)
         if due:
             began = lake.clock.monotonic()
@@ -96,11 +99,15 @@ class Learning:
         with lake.calls.lock:
             snapshot = lake.calls.snapshot()  # first: what is committed meanwhile is learnt next time
         until = to_datetime(now_us)
-        new = levels(lake, until, accepted, days=days)
-        usuals = baselines.baselines_of(lake, until, enough=self._rule.after_calls, days=days)
-        found = with_levels(usuals, new)
-        newest = sorted(found, key=lambda one: one.last_us, reverse=True)[: known.MOST]
         before = self._last.known if self._last is not None and self._same_rule() else {}
+        told = {pair: baselines.Before(one.ripe_us, one.last_us) for pair, one in before.items()}
+        demo = self._settings.data.demo
+        learn = partial(baselines.baselines_of, lake, until, enough=self._rule.after_calls, days=days, demo=demo)
+        if not before:  # from when on anomalies are left out must be known first
+            told = {(one.key_id, one.model): baselines.Before(_ripe_us(self._rule, one)) for one in learn()}
+        new = levels(lake, until, accepted, days=days, before=told, demo=demo)
+        found = with_levels(learn(before=told), new)
+        newest = sorted(found, key=lambda one: one.last_us, reverse=True)[: known.MOST]
         rows = []
         for usual in newest:
             pair = (usual.key_id, usual.model)
@@ -119,15 +126,15 @@ class Learning:
                 ripe[one.key_id] = min(one.ripe_us, ripe.get(one.key_id, one.ripe_us))
         spent = [
             msgspec.structs.replace(rate, ripe_us=ripe.get(rate.key_id))
-            for rate in rates.rates_of(lake, until, accepted)
+            for rate in rates.rates_of(lake, until, accepted, before=told, demo=demo)
         ]
         known.write(self._settings.run_dir, about, rows, spent)
         self._last = known.Baselines(about, {(one.key_id, one.model): one for one in rows}, {})
 
 
-def _accepted(settings: Settings, oldest_us: int) -> Pairs:
+def _accepted(log: EventLog, oldest_us: int, now_us: int) -> Pairs:
     """Return the acceptances that matter still. Raises OSError."""
-    told = events.accepted(EventLog(settings.run_dir).read()[1])
+    told = events.accepted(log.read()[1], now_us)
     return {pair: one for pair, one in told.items() if one.at_us >= oldest_us}
 
 
@@ -151,11 +158,18 @@ def _before(settings: Settings) -> Baselines | None:
         return None
 
 
+def _ripe_us(rule: Rule, one: Usual) -> int | None:
+    return ripe_at(rule, one.first_us, one.enough_us)
+
+
 def _known(rule: Rule, usual: Usual, before: Known | None) -> Known:
-    first_us, enough_us = usual.first_us, usual.enough_us
+    first_us, enough_us, made = usual.first_us, usual.enough_us, usual.priced_calls
     if before is not None:
         first_us = min(first_us, before.first_us)
+        made = max(made, max(before.made, before.calls) + usual.fresh)
         enough_us = before.enough_us if before.enough_us is not None else enough_us
+        if enough_us is None and made >= rule.after_calls:
+            enough_us = usual.last_us
     cost, tokens = usual.cost, usual.tokens
     return Known(
         key_id=usual.key_id,
@@ -169,4 +183,5 @@ def _known(rule: Rule, usual: Usual, before: Known | None) -> Known:
         usual_usd=expected_high(cost) if cost is not None else None,
         tokens=tokens,
         usual_tokens=expected_high(tokens) if tokens is not None else None,
+        made=made,
     )

@@ -157,7 +157,8 @@ ANSWERS: dict[str, Any] = {
             {
                 "key_id": "k1",
                 "model": "m",
-                "calls": 230,
+                "calls": 200,
+                "calls_so_far": 230,
                 "first_call_at": SPAN["start"],
                 "days": 9,
                 "ripe": False,

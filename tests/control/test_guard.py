@@ -68,7 +68,7 @@ def guarded(tmp_path: Path) -> Iterator[Guarded]:
         young = usual(made.anns, model=MODEL, ripe=False)
         young = type(young)(**{
             **{name: getattr(young, name) for name in young.__struct_fields__},
-            "first_us": to_us(now) - 9 * DAY_US - 5, "calls": 230,
+            "first_us": to_us(now) - 9 * DAY_US - 5, "calls": 200, "made": 230,
         })  # fmt: skip
         about = known.About(made_us=to_us(now), after_days=14, after_calls=500)
         known.write(run, about, [usual(made.own, model=MODEL), young])
@@ -97,7 +97,7 @@ def test_it_tells_what_is_usual_and_what_it_would_have_done(guarded: Guarded) ->
     assert (own["would_have_blocked"], own["would_have_cooled_down"]) == (5, 1)
     assert own["would_have_blocked_usd"] == pytest.approx(0.005)
     anns = pairs[guarded.anns]
-    assert (anns["ripe"], anns["days"], anns["calls"]) == (False, 9, 230)
+    assert (anns["ripe"], anns["days"], anns["calls"], anns["calls_so_far"]) == (False, 9, 200, 230)
     assert (anns["would_have_blocked"], anns["would_have_blocked_usd"]) == (0, 0.0)
     assert [one["key_id"] for one in guarded.get(f"?key={guarded.anns}")["pairs"]] == [guarded.anns]
 

@@ -10,9 +10,10 @@ import pytest
 
 from ultimate_lib.guard import events
 from ultimate_lib.guard.events import Event, EventLog, Fold
-from ultimate_lib.guard.rule import Rule
+from ultimate_lib.guard.rule import Rule, cooling
 
 RULE = Rule()
+NOW_US = 1_760_000_000_000_000
 
 
 def event(number: int, **members: object) -> Event:
@@ -75,8 +76,8 @@ def test_the_last_acceptance_holds_and_outlives_the_rest_of_the_log(tmp_path: Pa
     told = [event(50, by="ann", since_us=40), event(60, by="bob", since_us=55), event(70, by="ann"), event(80)]
     for one in told:
         log.append(one)
-    assert events.accepted(log.read()[1]) == {("k", "m"): (55, 60, "bob")}
-    assert events.accepted(reversed(told)) == {("k", "m"): (55, 60, "bob")}
+    assert events.accepted(log.read()[1], NOW_US) == {("k", "m"): (55, 60, "bob")}
+    assert events.accepted(reversed(told), NOW_US) == {("k", "m"): (55, 60, "bob")}
     assert events.compact(tmp_path, 75, accepted_us=55, above=10)
     assert log.read() == (True, [told[1], told[3]])
 
@@ -85,9 +86,9 @@ def test_an_acceptance_ends_a_cool_down() -> None:
     minute = 60_000_000
     fold = Fold()
     for at in (1, 2, 3):
-        fold = events.fold(RULE, fold, event(at * minute))
+        fold = events.fold(RULE, fold, event(at * minute), NOW_US)
     assert fold.standing.until_us == 33 * minute
-    fold = events.fold(RULE, fold, event(5 * minute, by="ann", since_us=1))
+    fold = events.fold(RULE, fold, event(5 * minute, by="ann", since_us=1), NOW_US)
     assert (fold.standing.until_us, fold.standing.counted) == (5 * minute, ())
 
 
@@ -105,9 +106,32 @@ def test_events_read_twice_come_to_the_same() -> None:
     told = [event(at * minute) for at in (1, 2, 3, 50, 51)] + [event(52 * minute, by="ann"), event(53 * minute)]
     once = twice = Fold()
     for one in told:
-        once = events.fold(RULE, once, one)
+        once = events.fold(RULE, once, one, NOW_US)
     for one in (*told, *told):
-        twice = events.fold(RULE, twice, one)
+        twice = events.fold(RULE, twice, one, NOW_US)
     assert once.standing == twice.standing
     assert once.last is not None
     assert once.last.call_id == f"c{53 * minute}"
+
+
+def test_what_a_clock_that_was_ahead_has_told_does_not_count() -> None:
+    minute, year = 60_000_000, 365 * 86_400_000_000
+    fold = Fold()
+    for number in range(3):
+        fold = events.fold(RULE, fold, event(NOW_US + year + number), NOW_US)
+    assert fold == Fold()
+    for number in range(3):  # told while the clock was ahead
+        fold = events.fold(RULE, fold, event(NOW_US + year + number), NOW_US + year + number)
+    assert cooling(fold.standing, NOW_US + year + minute)
+    for number in range(3):  # it has been put right
+        now_us = NOW_US + number * minute
+        fold = events.fold(RULE, fold, event(now_us, started_us=now_us - 1), now_us)
+    assert cooling(fold.standing, NOW_US + 3 * minute)
+    before = [event(NOW_US + 50 * minute + number, started_us=1) for number in range(2)]
+    fold = Fold()
+    for one in before:  # half an hour ahead they are kept, and no more than that
+        fold = events.fold(RULE, fold, one, NOW_US)
+    for number in range(3):
+        fold = events.fold(RULE, fold, event(NOW_US + number, started_us=1), NOW_US + number)
+    assert fold.standing.since_us == NOW_US + 2
+    assert events.accepted([event(NOW_US + year, by="ann", since_us=1)], NOW_US) == {}

@@ -30,7 +30,21 @@ def test_a_clock_that_goes_back_loses_nothing() -> None:
     spend = Spend()
     spend.add("k", START_US, 5)
     spend.add("k", START_US - 7_200_000_000, 7)
-    assert list(spend.within("k", START_US)) == [12, 12, 12]
+    assert list(spend.within("k", START_US - 7_200_000_000)) == [12, 12, 12]
+
+
+@given(st.integers(10, 40 * 24 * 3600), st.integers(0, 30 * 3600))
+def test_what_was_spent_while_the_clock_was_ahead_rolls_off_from_when_it_is_right(ahead_s: int, later_s: int) -> None:
+    spend = Spend()
+    for second, amount in ((0, 5), (50, 7), (3000, 11), (40_000, 13)):
+        spend.add("k", START_US + (ahead_s + second) * 1_000_000, amount)
+    assert spend.within("k", START_US + 40_000 * 1_000_000)[2] == 36
+    told = spend.within("k", START_US + (40_000 + later_s) * 1_000_000)
+    for window, total in zip(WINDOWS, told, strict=True):
+        if later_s < window.part_us * window.parts / 1e6:
+            assert total >= 13
+        if later_s >= window.part_us * (window.parts + 1) / 1e6:
+            assert total == 0
 
 
 def test_memory_is_bounded_by_keys() -> None:

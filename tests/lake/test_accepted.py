@@ -13,11 +13,12 @@ from ultimate_lib.baseline import anomalous, at_least, expected_high, learn, sco
 from ultimate_lib.clock import to_us
 from ultimate_lib.guard.events import Accepted
 from ultimate_lib.lake.accepted import levels, with_levels
-from ultimate_lib.lake.baselines import baselines_of
+from ultimate_lib.lake.baselines import Before, baselines_of
 from ultimate_lib.lake.rates import rates_of
 from ultimate_lib.records import CallRecord
 
 PAIR = ("key-1", "opus")
+RIPE = {PAIR: Before(0), ("key-2", "opus"): Before(0)}
 FOUND = timedelta(hours=12)  # how long ago the rise began
 
 
@@ -45,7 +46,7 @@ def accepted(
 def test_fifty_calls_since_then_are_learnt_from_alone(tmp_path: Path) -> None:
     risen = dear(60)
     lake = filled(tmp_path, history(700) + risen)
-    (level,) = levels(lake, NOW, accepted(FOUND)).values()
+    (level,) = levels(lake, NOW, accepted(FOUND), before=RIPE).values()
     assert level.alone
     recent = [one for one in history(700) if one.started_at >= to_us(NOW - FOUND)]
     assert same(level.usual.cost, learn(dollars([*recent, *risen]), 0.0)._replace(since_s=level.usual.cost.since_s))  # type: ignore[union-attr] # there are enough
@@ -65,7 +66,7 @@ def test_three_calls_that_were_let_through_are_enough_for_their_level(
     for one in before:
         one.cost_nano_usd = round(dice.lognormvariate(16, spread))
     lake = filled(tmp_path, before + dear(3))
-    (level,) = levels(lake, NOW, accepted(since)).values()
+    (level,) = levels(lake, NOW, accepted(since), before=RIPE).values()
     assert level.alone == (since == timedelta(days=7))
     assert level.usual.cost is not None
     assert not any(anomalous(level.usual.cost, one) for one in dollars(dear(200, seed=4)))
@@ -74,10 +75,10 @@ def test_three_calls_that_were_let_through_are_enough_for_their_level(
 
 def test_anomalous_calls_before_and_after_the_acceptance_are_no_part_of_it(tmp_path: Path) -> None:
     lake = filled(tmp_path, history(700) + dear(40))
-    (none,) = levels(lake, NOW, accepted(timedelta(minutes=50), timedelta(minutes=50))).values()
-    told = baselines_of(lake, NOW)[0]
+    (none,) = levels(lake, NOW, accepted(timedelta(minutes=50), timedelta(minutes=50)), before=RIPE).values()
+    told = baselines_of(lake, NOW, before=RIPE)[0]
     assert same(none.usual.cost, told.cost)
-    (half,) = levels(lake, NOW, accepted(at=timedelta(hours=6, minutes=30))).values()
+    (half,) = levels(lake, NOW, accepted(at=timedelta(hours=6, minutes=30)), before=RIPE).values()
     assert 700 < half.usual.priced_calls < 740
 
 
@@ -85,13 +86,12 @@ def test_of_no_other_key_and_model_anything_differs(tmp_path: Path) -> None:
     others = [*history(300, seed=2, key_id="key-2"), *history(300, seed=3, model_routed="haiku")]
     bad = [call(5, NOW - FOUND, key_id="key-2", cost_nano_usd=10**12, anomaly_score=9.0, anomaly_action="warn")]
     lake = filled(tmp_path, history(700) + dear(60) + others + bad)
-    plain = {(one.key_id, one.model): one for one in baselines_of(lake, NOW)}
-    after = {
-        (one.key_id, one.model): one for one in with_levels(baselines_of(lake, NOW), levels(lake, NOW, accepted()))
-    }
+    plain = {(one.key_id, one.model): one for one in baselines_of(lake, NOW, before=RIPE)}
+    raised = with_levels(baselines_of(lake, NOW, before=RIPE), levels(lake, NOW, accepted(), before=RIPE))
+    after = {(one.key_id, one.model): one for one in raised}
     assert plain.keys() == after.keys()
     assert {pair for pair in plain if plain[pair] != after[pair]} == {PAIR}
-    before, now = ({one.key_id: one for one in rates_of(lake, NOW, told)} for told in (None, accepted()))
+    before, now = ({one.key_id: one for one in rates_of(lake, NOW, told, before=RIPE)} for told in (None, accepted()))
     assert {key for key in before if before[key] != now[key]} == {"key-1"}
     assert levels(lake, NOW, {}) == {}
     assert levels(lake, NOW, {("key-9", "opus"): accepted()[PAIR]}) == {}
@@ -99,8 +99,8 @@ def test_of_no_other_key_and_model_anything_differs(tmp_path: Path) -> None:
 
 def test_a_key_whose_every_call_was_anomalous_has_a_level(tmp_path: Path) -> None:
     lake = filled(tmp_path, dear(60))
-    assert baselines_of(lake, NOW) == []
-    (one,) = with_levels([], levels(lake, NOW, accepted()))
+    assert baselines_of(lake, NOW, before=RIPE) == []
+    (one,) = with_levels([], levels(lake, NOW, accepted(), before=RIPE))
     assert (one.key_id, one.model, one.priced_calls) == (*PAIR, 60)
     assert one.cost is not None
 

@@ -13,7 +13,7 @@ from ultimate_lib.baseline import ANOMALOUS, Baseline, expected_high, learn
 from ultimate_lib.clock import to_us
 from ultimate_lib.journal import JournalWriter
 from ultimate_lib.lake import Lake, baselines, delta, schema
-from ultimate_lib.lake.baselines import baselines_of
+from ultimate_lib.lake.baselines import Before, baselines_of
 from ultimate_lib.records import CallRecord
 from ultimate_lib.settings import Record
 
@@ -85,8 +85,8 @@ def test_the_journals_tail_is_learnt_from_too(tmp_path: Path) -> None:
 def test_calls_that_must_not_be_learnt_from_are_left_out(tmp_path: Path) -> None:
     at, dear = NOW - timedelta(hours=1), {"cost_nano_usd": 10**12, "input_tokens": 10**7}
     bad = [
-        call(1, at, anomaly_action="warn", **dear),
-        call(2, at, anomaly_action="block", **dear),
+        call(1, at, anomaly_action="warn", anomaly_score=9.0, **dear),
+        call(2, at, anomaly_action="block", anomaly_score=9.0, **dear),
         call(3, at, anomaly_action="none", anomaly_score=ANOMALOUS, **dear),
         call(4, at, operation="count_tokens", **dear),
         call(5, at, **(dear | {"key_id": None})),
@@ -95,11 +95,39 @@ def test_calls_that_must_not_be_learnt_from_are_left_out(tmp_path: Path) -> None
         call(8, NOW + timedelta(seconds=1), **dear),
         call(9, at, status="refused"),
         call(10, at, cost_nano_usd=0, input_tokens=0),
+        call(12, at, source="import", **dear),
+        call(13, at, source="demo", **dear),
     ]
     mine = [*history(100), call(11, at, anomaly_action="none", anomaly_score=1.0, cost_nano_usd=5_000_000)]
-    (told,) = baselines_of(filled(tmp_path, mine + bad), NOW)
+    before = {("key-1", "opus"): Before(ripe_us=to_us(at) - 1)}
+    lake = filled(tmp_path, mine + bad)
+    (told,) = baselines_of(lake, NOW, before=before)
     assert (told.priced_calls, told.calls) == (101, 100)
     assert same(told.cost, learn(dollars(mine), mine[0].started_at / 1e6))
+    assert baselines_of(lake, NOW, before=before, demo=True)[0].priced_calls == 102
+
+
+def test_before_a_key_and_model_are_ripe_all_is_learnt_from(tmp_path: Path) -> None:
+    high = history(10, seed=3, anomaly_score=9.0, anomaly_action="warn")
+    lake = filled(tmp_path, history(60) + high)
+    for ripe_us, priced in ((None, 70), (to_us(NOW), 70), (high[4].started_at, 65), (high[0].started_at - 1, 60)):
+        (told,) = baselines_of(lake, NOW, before={("key-1", "opus"): Before(ripe_us)})
+        assert told.priced_calls == priced
+    assert baselines_of(lake, NOW, before={("key-1", "haiku"): Before(0)})[0].priced_calls == 70
+
+
+def test_what_the_guard_did_about_usual_calls_makes_no_difference(tmp_path: Path) -> None:
+    calls = history(60, anomaly_score=1.0, anomaly_action="block")  # made in a cool-down, or too many in an hour
+    (told,) = baselines_of(filled(tmp_path, calls), NOW, before={("key-1", "opus"): Before(0)})
+    assert told.priced_calls == 60
+
+
+def test_calls_that_have_come_since_are_counted(tmp_path: Path) -> None:
+    mine = history(60)
+    lake = filled(tmp_path, mine)
+    (told,) = baselines_of(lake, NOW, before={("key-1", "opus"): Before(last_us=mine[49].started_at)})
+    assert (told.priced_calls, told.fresh) == (60, 10)
+    assert baselines_of(lake, NOW)[0].fresh == 60
 
 
 def test_calls_told_of_for_their_keys_spend_alone_are_learnt_from(tmp_path: Path) -> None:

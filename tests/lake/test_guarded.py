@@ -58,6 +58,17 @@ def test_all_calls_within_a_cool_down_would_have_been_blocked_dear_or_not(tmp_pa
     }  # fmt: skip
 
 
+def test_calls_that_a_limit_refused_are_none_that_were_let_through(tmp_path: Path) -> None:
+    calls = [
+        dear(1), dear(2), dear(3), call(4, status="refused", cost_nano_usd=None, anomaly_action="block"),
+        call(5, status="refused", cost_nano_usd=None, anomaly_score=None, anomaly_action=None), call(6),
+        call(90, status="refused", cost_nano_usd=None, anomaly_score=None, anomaly_action="block"),
+    ]  # fmt: skip
+    told = past(filled(tmp_path, calls), Rule(), {PAIR: 0}, NOW)[PAIR]
+    assert (told.would_block, told.would_block_unpriced, told.marked, told.blocked) == (1, 0, 0, 0)
+    assert told.marked_outside == 0
+
+
 def test_inputs_and_spend_are_counted_apart_from_the_replay(tmp_path: Path) -> None:
     calls = [
         dear(1), dear(2), dear(3), call(4, anomaly_action="block"), call(50, anomaly_action="block"),

@@ -10,6 +10,7 @@ from tests.lake.random_calls import make_lake
 from ultimate_lib.clock import to_us
 from ultimate_lib.guard.known import WEEK_H
 from ultimate_lib.lake import delta, schema
+from ultimate_lib.lake.baselines import Before
 from ultimate_lib.lake.rates import rates_of
 from ultimate_lib.records import CallRecord
 
@@ -63,12 +64,32 @@ def test_too_little_is_told_as_unknown_and_anomalous_calls_do_not_count(tmp_path
     usual = office(20)
     lake = make_lake(tmp_path, NOW)
     delta.append(lake, schema.frame_from_records([*few, *usual]))
-    before = {one.key_id: one for one in rates_of(lake, NOW)}
+    ripe = {("k", "m"): Before(ripe_us=to_us(NOW - timedelta(days=2)))}
+    before = {one.key_id: one for one in rates_of(lake, NOW, before=ripe)}
     assert before["few"].usual_usd == (None, None, None)
     wild = [
         call(NOW - timedelta(minutes=one), 500.0, dice, anomaly_score=20.0, anomaly_action="warn")
         for one in range(1, 99)
     ]
     delta.append(lake, schema.frame_from_records(wild))
-    assert {one.key_id: one for one in rates_of(lake, NOW)} == before
+    assert {one.key_id: one for one in rates_of(lake, NOW, before=ripe)} == before
+    assert {one.key_id: one for one in rates_of(lake, NOW)} != before  # before it is ripe all are learnt from
+    imported = [
+        call(NOW - timedelta(minutes=one), 500.0, dice, anomaly_score=None, source="import") for one in range(1, 99)
+    ]
+    delta.append(lake, schema.frame_from_records(imported))
+    assert {one.key_id: one for one in rates_of(lake, NOW, before=ripe)} == before
+
+
+def test_a_lasting_rise_is_learnt_though_each_call_of_it_was_marked(tmp_path: Path) -> None:
+    usual = office(20)
+    for one in usual[: len(usual) // 2]:  # the newer half: ten times as dear an hour, marked for that
+        one.cost_nano_usd = (one.cost_nano_usd or 0) * 10
+        one.anomaly_score, one.anomaly_action = 1.0, "block"
+    lake = make_lake(tmp_path, NOW)
+    delta.append(lake, schema.frame_from_records(usual))
+    (rate,) = rates_of(lake, NOW, before={("k", "m"): Before(ripe_us=0)})
+    day = rate.usual_usd[2]
+    assert day is not None
+    assert day > 100  # it is about 110 dollars a day now
     assert rates_of(make_lake(tmp_path / "empty", NOW), NOW) == []

@@ -32,8 +32,7 @@ def calls(number: int, every: timedelta, until: datetime = NOW, **members: objec
             call_id=f"{to_us(until - one * every)}-{dice.getrandbits(32)}",
             started_at=to_us(until - one * every),
             input_tokens=round(dice.lognormvariate(6, 1)),
-            cost_nano_usd=round(dice.lognormvariate(15, 1)),
-            **given,  # type: ignore[arg-type] # members of a record
+            **{"cost_nano_usd": round(dice.lognormvariate(15, 1)), **given},  # type: ignore[arg-type] # of a record
         )
         for one in range(number, 0, -1)
     ]
@@ -145,6 +144,50 @@ def test_what_is_ripe_stays_so_when_its_first_calls_leave_the_month(world: World
     assert fresh.known().first_us > before.first_us
 
 
+def test_calls_of_a_quiet_key_are_counted_beyond_the_month(world: World) -> None:
+    world.clock.step_wall(-90 * 86_400)
+    for _ in range(3):
+        world.clock.advance(30 * 86_400)
+        world.add(calls(200, timedelta(hours=3), world.clock.now()))
+        world.learn()
+        assert world.known().calls <= 240
+    one = world.known()
+    assert one.made == 600
+    assert one.ripe_us == one.last_us
+    world.clock.advance(601)
+    world.add(calls(1, timedelta(minutes=1), world.clock.now()))
+    assert world.learn()
+    after = world.known()
+    assert (after.made, after.ripe_us) == (601, one.ripe_us)
+
+
+def test_work_that_follows_a_few_small_tests_becomes_usual(world: World) -> None:
+    day = timedelta(days=1)
+    world.add(calls(60, timedelta(minutes=1), NOW - 25 * day, cost_nano_usd=63_000))
+    dear = {"cost_nano_usd": 80_000_000, "anomaly_score": 9.0, "anomaly_action": "warn"}
+    world.add(calls(24 * 25, timedelta(hours=1), NOW, **dear))
+    world.learn()
+    one = world.known()
+    assert one.ripe_us is not None
+    assert one.calls < 600  # those after it was ripe are left out, also at the first learning
+    assert one.usual_usd is not None
+    assert one.usual_usd > 0.08
+    world.add(calls(1, timedelta(minutes=1), NOW, cost_nano_usd=10**12, anomaly_score=30.0))
+    world.clock.advance(601)
+    assert world.learn()
+    assert world.known().usual_usd == pytest.approx(one.usual_usd)
+
+
+@pytest.mark.parametrize(("source", "demo", "learnt"), [("import", True, 0), ("demo", False, 0), ("demo", True, 1)])
+def test_only_calls_through_the_proxy_are_learnt_from(tmp_path: Path, source: str, demo: bool, learnt: int) -> None:
+    world = World(tmp_path, **{"data.demo": demo})
+    world.add(calls(60, timedelta(hours=1), source=source))
+    world.learn()
+    told = known.read(world.settings.run_dir)
+    assert told is not None
+    assert (len(told.known), len(told.rates)) == (learnt, learnt)
+
+
 def test_a_restart_and_a_garbled_file_do_no_harm(world: World, tmp_path: Path) -> None:
     world.add(calls(60, timedelta(hours=1)))
     world.learn()
@@ -221,6 +264,22 @@ def test_the_log_is_kept_short(world: World) -> None:
     log.append(Event(key_id="k", model="m", at_us=new, call_id="new"))
     world.learn()
     assert [one.call_id for one in log.read()[1]] == ["new"]
+
+
+def test_a_torn_line_is_cleared_from_the_log(world: World) -> None:
+    log = EventLog(world.settings.run_dir)
+    log.append(Event(key_id="k", model="m", at_us=to_us(NOW), call_id="before"))
+    with (world.settings.run_dir / "guard.log").open("ab") as file:
+        file.write(b'{"key_id":"k","mod')  # the disk was full
+    log.append(Event(key_id="k", model="m", at_us=to_us(NOW), call_id="after"))
+    log.read()
+    assert log.bad == 1
+    world.learn()
+    assert [one.call_id for one in log.read()[1]] == ["before", "after"]
+    assert log.bad == 0
+    inode = (world.settings.run_dir / "guard.log").stat().st_ino
+    world.learn()
+    assert (world.settings.run_dir / "guard.log").stat().st_ino == inode  # once
 
 
 @pytest.mark.parametrize("cut", [0.0, 0.3, 0.6, 0.95])

@@ -48,7 +48,7 @@ def current(settings: Settings, now_us: int) -> list[Cooling]:
     folds: dict[tuple[str, str], Fold] = {}
     for one in _told(settings):
         pair = (one.key_id, one.model)
-        folds[pair] = events.fold(rule, folds.get(pair, Fold()), one)
+        folds[pair] = events.fold(rule, folds.get(pair, Fold()), one, now_us)
     found = [
         Cooling(
             id_of(*pair), *pair, fold.standing.since_us, fold.standing.until_us,
@@ -64,7 +64,7 @@ def current(settings: Settings, now_us: int) -> list[Cooling]:
 def accepted(settings: Settings, now_us: int) -> dict[tuple[str, str], Accepted]:
     """Return what was accepted as usual and still matters, by key and model. Raises `Unavailable`."""
     oldest_us = now_us - _days(settings) * _DAY_US
-    return {pair: one for pair, one in events.accepted(_told(settings)).items() if one.at_us >= oldest_us}
+    return {pair: one for pair, one in events.accepted(_told(settings), now_us).items() if one.at_us >= oldest_us}
 
 
 def _told(settings: Settings) -> list[Event]:

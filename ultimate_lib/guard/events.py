@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 
     from ultimate_lib.guard.rule import Rule, Standing
 
-_COMPACT_BYTES = 256 * 1024
+COMPACT_BYTES = 256 * 1024
 _BLOCK = 1 << 20
+_AHEAD_US = 3_600_000_000  # no call that has ended, or person, can be so far ahead
 
 
 class Event(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -60,8 +61,20 @@ class Fold(NamedTuple):
     last: Event | None = None
 
 
-def fold(rule: Rule, before: Fold, event: Event) -> Fold:
-    """Return how a key and model stand after an event."""
+def ahead(event: Event, now_us: int) -> bool:
+    """Return whether an event is of a clock that was wrong."""
+    return event.at_us > now_us + _AHEAD_US
+
+
+def fold(rule: Rule, before: Fold, event: Event, now_us: int) -> Fold:
+    """Return how a key and model stand after an event. What a clock that was ahead has told does not count."""
+    if ahead(event, now_us):
+        return before
+    standing = before.standing
+    if standing.since_us > now_us or any(one.ended_us > now_us for one in standing.counted):
+        kept = tuple(one for one in standing.counted if one.ended_us <= now_us)
+        began = standing if standing.since_us <= now_us else rules.NEW
+        before = before._replace(standing=began._replace(counted=kept))
     if event.by:
         return Fold(rules.lifted(before.standing, event.at_us), before.last)
     anomaly = rules.Anomaly(event.call_id, event.started_us, event.at_us)
@@ -69,12 +82,12 @@ def fold(rule: Rule, before: Fold, event: Event) -> Fold:
     return before if standing is before.standing else Fold(standing, event)
 
 
-def accepted(told: Iterable[Event]) -> dict[tuple[str, str], Accepted]:
+def accepted(told: Iterable[Event], now_us: int) -> dict[tuple[str, str], Accepted]:
     """Return the last acceptance of each key and model."""
     found: dict[tuple[str, str], Accepted] = {}
     for one in told:
         pair = (one.key_id, one.model)
-        if one.since_us and (pair not in found or one.at_us >= found[pair].at_us):
+        if one.since_us and not ahead(one, now_us) and (pair not in found or one.at_us >= found[pair].at_us):
             found[pair] = Accepted(one.since_us, one.at_us, one.by)
     return found
 
@@ -167,10 +180,12 @@ def compact(
     oldest_us: int,
     *,
     accepted_us: int | None = None,
-    above: int = _COMPACT_BYTES,
+    above: int = COMPACT_BYTES,
     pause: Callable[[], None] = lambda: None,
 ) -> bool:
-    """Leave out events before an instant once the file is larger than `above` bytes; say whether that was done.
+    """Leave out what cannot be read, and events before an instant, once the file is larger than `above` bytes.
+
+    Returns whether that was done.
 
     Acceptances are left out before `accepted_us`, which is earlier: they matter as long as calls are learnt from.
     `pause` is called with the file locked, for tests. Raises OSError.

@@ -42,6 +42,7 @@ class Known(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     usual_tokens: float | None
     accepted_us: int | None = None  # when anomalous calls were accepted that this is learnt from; null: none were
     since_us: int | None = None  # learnt from calls since then alone; null: from all
+    made: int = 0  # calls with a cost since the first, also those that have left the 30 days
 
 
 class Rate(msgspec.Struct, frozen=True, array_like=True, kw_only=True):

@@ -39,6 +39,13 @@ class _Rolling:
         self.parts = [[0] * (window.parts + 1) for window in WINDOWS]
         self.totals = [0] * len(WINDOWS)
 
+    def at(self, place: int) -> None:
+        """Take the sums to the present place."""
+        if place > self.last:
+            self.roll(place)
+        elif place < self.last - 1:  # less is a clock that is corrected a little
+            self.back(place)
+
     def roll(self, place: int) -> None:
         """Leave out what is too old at a later place."""
         for number, window in enumerate(WINDOWS):
@@ -47,6 +54,14 @@ class _Rolling:
             for at in range(max(before + 1, now - len(parts) + 1), now + 1):
                 self.totals[number] -= parts[at % len(parts)]
                 parts[at % len(parts)] = 0
+        self.last = place
+
+    def back(self, place: int) -> None:
+        """Take all sums to an earlier place: the clock was ahead, and what it told was spent just now."""
+        for number, window in enumerate(WINDOWS):
+            parts = self.parts[number]
+            before, now = (at * _FINEST_US // window.part_us for at in (self.last, place))
+            self.parts[number] = [parts[(at - now + before) % len(parts)] for at in range(len(parts))]
         self.last = place
 
     def put(self, number: int, at: int, amount: int) -> None:
@@ -72,13 +87,13 @@ class Spend:
         rolling = self._keys.get(key_id)
         if rolling is None:
             return (0,) * len(WINDOWS)
-        if now_us // _FINEST_US > rolling.last:
-            rolling.roll(now_us // _FINEST_US)
+        rolling.at(now_us // _FINEST_US)
         return rolling.totals
 
     def _of(self, key_id: str, place: int) -> _Rolling:
         rolling = self._keys.get(key_id)
-        if rolling is not None and place <= rolling.last:  # a clock that has gone back adds to the present part
+        if rolling is not None and place <= rolling.last:
+            rolling.at(place)
             return rolling
         if rolling is None:
             rolling = _Rolling(place)

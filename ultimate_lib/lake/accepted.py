@@ -15,7 +15,7 @@ import polars as pl
 from ultimate_lib.baseline import FEWEST, Baseline, at_least, learn
 from ultimate_lib.clock import to_datetime
 from ultimate_lib.lake import baselines
-from ultimate_lib.lake.baselines import USUAL, Usual
+from ultimate_lib.lake.baselines import Before, Usual, compared, of_clients
 from ultimate_lib.lake.merges import matching
 from ultimate_lib.lake.reader import scan_calls
 from ultimate_lib.metrics import COUNTED, DIMENSIONS
@@ -43,7 +43,13 @@ class Level(NamedTuple):
 
 
 def levels(
-    lake: Lake, until: datetime, accepted: Mapping[Pair, Accepted], *, days: int = baselines.DAYS
+    lake: Lake,
+    until: datetime,
+    accepted: Mapping[Pair, Accepted],
+    *,
+    days: int = baselines.DAYS,
+    before: Mapping[Pair, Before] | None = None,
+    demo: bool = False,
 ) -> dict[Pair, Level]:
     """Learn what is usual of the keys and models that are accepted, so far as they were called.
 
@@ -51,7 +57,7 @@ def levels(
     """
     if not accepted:
         return {}
-    frame = _newest(lake, until, accepted, days)
+    frame = _newest(lake, until, accepted, days, before or {}, demo=demo)
     return {
         (key, model): _level(key, model, group, accepted[key, model])
         for (key, model), group in frame.partition_by(_GROUP, as_dict=True).items()
@@ -70,24 +76,32 @@ def with_levels(found: Iterable[Usual], levels: Mapping[Pair, Level]) -> list[Us
 
 
 def odd(accepted: Mapping[Pair, Accepted]) -> pl.Expr:
-    """Return which calls are accepted though they were anomalous."""
+    """Return which calls are accepted though they were anomalous. Needs key, model and started_at."""
     spans = [
-        (DIMENSIONS["key"].value == key)
-        & (DIMENSIONS["model"].value == model)
+        (pl.col("key") == key)
+        & (pl.col("model") == model)
         & pl.col("started_at").is_between(to_datetime(one.since_us), to_datetime(one.at_us))
         for (key, model), one in accepted.items()
     ]
     return pl.any_horizontal(spans).fill_null(value=False) if spans else pl.lit(value=False)
 
 
-def _newest(lake: Lake, until: datetime, accepted: Mapping[Pair, Accepted], days: int) -> pl.DataFrame:
+def _newest(
+    lake: Lake,
+    until: datetime,
+    accepted: Mapping[Pair, Accepted],
+    days: int,
+    before: Mapping[Pair, Before],
+    *,
+    demo: bool,
+) -> pl.DataFrame:
     """Return the newest calls of each: key, model, started, cost, input, and whether they were anomalous."""
     pieces: list[pl.DataFrame] = []
     counts, wanted = dict.fromkeys(accepted, 0), dict(accepted)
     first, end = until - timedelta(days=days), until
     while end > first and wanted:
         begin = max(first, datetime.combine((end - timedelta(microseconds=1)).date(), time(), UTC))
-        piece = _calls(lake, begin, end, wanted)
+        piece = _calls(lake, begin, end, wanted, before, demo=demo)
         pieces.append(piece)
         for (key, model), group in piece.partition_by(_GROUP, as_dict=True).items():
             counts[key, model] += group.height
@@ -96,15 +110,30 @@ def _newest(lake: Lake, until: datetime, accepted: Mapping[Pair, Accepted], days
     return pl.concat(pieces).sort("started", descending=True).group_by(_GROUP).head(baselines.MOST_CALLS)
 
 
-def _calls(lake: Lake, start: datetime, until: datetime, accepted: Mapping[Pair, Accepted]) -> pl.DataFrame:
+def _calls(
+    lake: Lake,
+    start: datetime,
+    until: datetime,
+    accepted: Mapping[Pair, Accepted],
+    before: Mapping[Pair, Before],
+    *,
+    demo: bool,
+) -> pl.DataFrame:
     dimensions = [DIMENSIONS[name] for name in _GROUP]
     columns = dict.fromkeys([*baselines.COLUMNS, *(name for one in dimensions for name in one.columns)])
     where = {"key": sorted({pair[0] for pair in accepted}), "model": sorted({pair[1] for pair in accepted})}
-    calls = scan_calls(lake, start, until, list(columns)).filter(COUNTED, USUAL | odd(accepted), *matching(where))
-    found = calls.select(
-        *(DIMENSIONS[name].value for name in _GROUP), pl.col("started_at").dt.epoch("us").alias("started"),
-        *(value.alias(name) for name, value in baselines.MEASURES.items()), (~USUAL).alias("odd"),
+    calls = scan_calls(lake, start, until, list(columns)).filter(COUNTED, of_clients(demo=demo), *matching(where))
+    named = calls.select(
+        *(DIMENSIONS[name].value for name in _GROUP), "started_at", "anomaly_score",
+        *(value.alias(name) for name, value in baselines.MEASURES.items()),
     )  # fmt: skip
+    found = compared(named, before).filter(pl.col("usual") | odd(accepted))
+    found = found.select(
+        *_GROUP,
+        pl.col("started_at").dt.epoch("us").alias("started"),
+        *baselines.MEASURES,
+        (~pl.col("usual")).alias("odd"),
+    )
     pairs = pl.DataFrame(list(accepted), schema=dict.fromkeys(_GROUP, pl.String), orient="row")
     return (
         found.filter(pl.any_horizontal(pl.col(*baselines.MEASURES) > 0))
@@ -119,7 +148,7 @@ def _level(key: str, model: str, calls: pl.DataFrame, accepted: Accepted) -> Lev
     first_us, last_us = int(calls["started"].min()), int(calls["started"].max())  # type: ignore[arg-type] # there are some
     usual = Usual(
         key_id=key, model=model, priced_calls=_usable(calls, "cost"), calls=_usable(calls, "input"),
-        first_us=first_us, last_us=last_us, enough_us=None, cost=_learnt(calls, since, "cost"),
+        first_us=first_us, last_us=last_us, fresh=0, enough_us=None, cost=_learnt(calls, since, "cost"),
         tokens=_learnt(calls, since, "input"),
     )  # fmt: skip
     return Level(usual, alone)

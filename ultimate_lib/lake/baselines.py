@@ -6,6 +6,7 @@ came, in steps of half a hundredth of its logarithm: memory for the calls of a d
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,7 +19,7 @@ from ultimate_lib.lake.reader import scan_calls
 from ultimate_lib.metrics import COUNTED, DIMENSIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
@@ -28,20 +29,22 @@ DAYS = 30
 """How far back is learnt from."""
 MOST_CALLS = 20_000
 """Of one key and model, the newest."""
-STEADY = ~(
-    pl.col("anomaly_action").is_in(("warn", "block")).fill_null(value=False)
-    | (pl.col("anomaly_score") >= ANOMALOUS).fill_null(value=False)
-)
-"""Which calls are nothing that anybody was told of."""
-USUAL = STEADY | ((pl.col("anomaly_action") == "warn") & (pl.col("anomaly_score") < ANOMALOUS)).fill_null(value=False)
-"""Which calls are learnt from: an anomaly must not become what is usual. A call that was told of for how quickly its
-key spent alone is none of itself."""
-
 _GROUP = ["key", "model"]
+_BEFORE = {"key": pl.String, "model": pl.String, "ripe": pl.Int64, "seen": pl.Int64}
 _DAY = timedelta(days=1)
 _STEP = 0.005  # of a logarithm
-COLUMNS = ("started_at", "operation", "anomaly_score", "anomaly_action", "cost_nano_usd", "input_tokens")
+COLUMNS = ("started_at", "operation", "anomaly_score", "source", "cost_nano_usd", "input_tokens")
 MEASURES = {"cost": pl.col("cost_nano_usd") / 1e9, "input": pl.col("input_tokens").cast(pl.Float64)}
+
+
+class Before(NamedTuple):
+    """What was known of a key and model before; null: nothing."""
+
+    ripe_us: int | None = None  # from when on it can be blocked
+    last_us: int | None = None  # start of the last call that was learnt from
+
+
+Known = Mapping[tuple[str, str], Before]
 
 
 class Usual(NamedTuple):
@@ -53,6 +56,7 @@ class Usual(NamedTuple):
     calls: int  # with input, in all the days
     first_us: int  # start of the first call, in these days
     last_us: int
+    fresh: int  # calls with a cost that are later than the last that was known before
     enough_us: int | None  # start of the call that made `enough` with a cost; null: not yet
     cost: Baseline | None  # dollars a call
     tokens: Baseline | None  # input tokens a call
@@ -65,20 +69,22 @@ def baselines_of(
     where: Mapping[str, Sequence[str | None]] | None = None,
     enough: int = 500,
     days: int = DAYS,
+    before: Known | None = None,
+    demo: bool = False,
 ) -> list[Usual]:
     """Learn what is usual of each key and model called in the days before `until`, in the order of their names.
 
-    Calls without a key or a model, those that metrics do not count, and anomalous ones are left out. `where` is a
-    query's. Raises as `scan_calls`.
+    Left out are calls without a key or a model, those that metrics do not count or that came from elsewhere, and
+    those that are anomalous to what was ripe `before`. `where` is a query's. Raises as `scan_calls`.
     """
-    start, where = until - timedelta(days=days), where or {}
-    counts = _counts(_calls(lake, start, until, where), enough)
+    start, where, before = until - timedelta(days=days), where or {}, before or {}
+    counts = _counts(_calls(lake, start, until, where, before, demo=demo), enough)
     binned: dict[str, list[pl.DataFrame]] = {name: [] for name in MEASURES}
     reached = []
     read = counts.filter((pl.col("keep") > 0) | pl.col("enough_here"))
     for (day,), groups in sorted(read.partition_by("day", as_dict=True).items()):
         begin = datetime.combine(day, datetime.min.time(), UTC)
-        calls = _calls(lake, max(start, begin), min(until, begin + _DAY), where)
+        calls = _calls(lake, max(start, begin), min(until, begin + _DAY), where, before, demo=demo)
         frame = calls.collect(engine="streaming").join(groups, on=_GROUP)
         reached.append(_reached(frame, enough))
         newest = _newest(frame)
@@ -87,7 +93,7 @@ def baselines_of(
     if not reached:
         return []
     told = counts.group_by("group", *_GROUP).agg(
-        pl.col("priced", "inputs").sum(), pl.col("first").min(), pl.col("last").max()
+        pl.col("priced", "inputs", "fresh").sum(), pl.col("first").min(), pl.col("last").max()
     )
     told = told.join(pl.concat(reached), on="group", how="left").sort(_GROUP)
     since = dict(told.select("group", pl.col("first") / 1e6).iter_rows())
@@ -95,33 +101,65 @@ def baselines_of(
     return [
         Usual(
             key_id=row["key"], model=row["model"], priced_calls=row["priced"], calls=row["inputs"],
-            first_us=row["first"], last_us=row["last"], enough_us=row["enough"],
-            cost=learnt["cost"].get(row["group"]), tokens=learnt["input"].get(row["group"]),
+            first_us=row["first"], last_us=row["last"], fresh=row["fresh"],
+            enough_us=row["enough"], cost=learnt["cost"].get(row["group"]),
+            tokens=learnt["input"].get(row["group"]),
         )
         for row in told.iter_rows(named=True)
     ]  # fmt: skip
 
 
-def _calls(lake: Lake, start: datetime, until: datetime, where: Mapping[str, Sequence[str | None]]) -> pl.LazyFrame:
-    """Return the calls to learn from: key, model, started_at, and each measure where it is above 0."""
+def compared(calls: pl.LazyFrame, before: Known) -> pl.LazyFrame:
+    """Return calls with `usual`, whether they are learnt from, and `seen`, the start of the last known before.
+
+    An anomaly must not become what is usual; but before a key and model are known well enough nothing tells an
+    anomaly from work that has just begun, so that all are learnt from. What the guard did or would have done about
+    a usual call makes no difference: it is usual. Needs key, model, started_at and anomaly_score.
+    """
+    rows = [(*pair, one.ripe_us, one.last_us) for pair, one in before.items()]
+    told = pl.LazyFrame(rows, schema=_BEFORE, orient="row")
+    high = (pl.col("anomaly_score") >= ANOMALOUS).fill_null(value=False)
+    late = (pl.col("started_at").dt.epoch("us") > pl.col("ripe")).fill_null(value=False)
+    joined = calls.join(told, on=_GROUP, how="left").with_columns((~(high & late)).alias("usual"))
+    return joined.drop("ripe", "anomaly_score")
+
+
+def of_clients(*, demo: bool) -> pl.Expr:
+    """Return which calls have come through the proxy; in the demo, those made up count like them."""
+    return pl.col("source").fill_null("proxy").is_in(("proxy", "demo") if demo else ("proxy",))
+
+
+def _calls(
+    lake: Lake,
+    start: datetime,
+    until: datetime,
+    where: Mapping[str, Sequence[str | None]],
+    before: Known,
+    *,
+    demo: bool,
+) -> pl.LazyFrame:
+    """Return the calls to learn from: key, model, started_at, seen, and each measure where it is above 0."""
     dimensions = [DIMENSIONS[name] for name in (*_GROUP, *where)]
     columns = dict.fromkeys([*COLUMNS, *(name for one in dimensions for name in one.columns)])
-    calls = scan_calls(lake, start, until, list(columns)).filter(COUNTED, USUAL, *matching(where))
+    calls = scan_calls(lake, start, until, list(columns)).filter(COUNTED, of_clients(demo=demo), *matching(where))
     measured = [pl.when(value > 0).then(value).alias(name) for name, value in MEASURES.items()]
-    found = calls.select(*(DIMENSIONS[name].value for name in _GROUP), "started_at", *measured)
-    return found.filter(
+    found = calls.select(*(DIMENSIONS[name].value for name in _GROUP), "started_at", "anomaly_score", *measured)
+    named = found.filter(
         pl.all_horizontal(pl.col(_GROUP).is_not_null()), pl.any_horizontal(pl.col(*MEASURES).is_not_null())
     )
+    return compared(named, before).filter("usual").drop("usual")
 
 
 def _counts(calls: pl.LazyFrame, enough: int) -> pl.DataFrame:
     """Return a row a key, model and day: how many calls, which of them are read, and whether `enough` lies there."""
+    fresh = (pl.col("started_at").dt.epoch("us") > pl.col("seen")).fill_null(value=True)
     days = calls.group_by(*_GROUP, pl.col("started_at").dt.date().alias("day")).agg(
         pl.len().cast(pl.Int64).alias("calls"),
         pl.col("cost").count().cast(pl.Int64).alias("priced"),
         pl.col("input").count().cast(pl.Int64).alias("inputs"),
         pl.col("started_at").min().dt.epoch("us").alias("first"),
         pl.col("started_at").max().dt.epoch("us").alias("last"),
+        (pl.col("cost").is_not_null() & fresh).sum().cast(pl.Int64).alias("fresh"),
     )
     counts = days.collect(engine="streaming").sort(*_GROUP, "day")
     counts = counts.with_columns((pl.struct(_GROUP).rle_id()).alias("group"))

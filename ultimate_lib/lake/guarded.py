@@ -74,13 +74,14 @@ def past(
     frame = seen.collect(engine="streaming")
     high = (pl.col("anomaly_score") >= ANOMALOUS).fill_null(value=False)
     refused = (pl.col("status") == "blocked").fill_null(value=False)
-    marked = ((pl.col("anomaly_action") == "block") & ~refused).sum()
+    limited = (pl.col("status") == "refused").fill_null(value=False)  # by a limit, a budget, a permission
+    marked = (pl.col("anomaly_action") == "block") & ~refused & ~limited
     counted = frame.group_by(_PAIR).agg(
         (high & (pl.col("started_at") >= until - WEEK)).sum().alias("anomalies_week"),
         high.sum().alias("anomalies"),
         refused.sum().alias("blocked"),
-        marked.alias("marked"),
-        ((pl.col("anomaly_action") == "block") & ~refused & ~_taken(accepted or {})).sum().alias("marked_outside"),
+        marked.sum().alias("marked"),
+        (marked & ~_taken(accepted or {})).sum().alias("marked_outside"),
         ((pl.col("anomaly_action") == "warn") & (pl.col("anomaly_score") < ANOMALOUS).fill_null(value=True))
         .sum()
         .alias("marked_rate"),
@@ -158,7 +159,7 @@ def _within(
         return found
     calls = (
         _calls(lake, first, last, {**where, "key": sorted({pair[0] for pair in cooldowns})})
-        .filter((pl.col("status") != "blocked").fill_null(value=True))
+        .filter(~pl.col("status").is_in(("blocked", "refused")).fill_null(value=False))
         .select(
             *_PAIR,
             pl.col("started_at").dt.epoch("us").alias("started"),

@@ -16,7 +16,7 @@ from ultimate_lib.baseline import expected_high, learn
 from ultimate_lib.clock import to_us
 from ultimate_lib.guard.known import WEEK_H, Rate
 from ultimate_lib.lake.accepted import odd
-from ultimate_lib.lake.baselines import DAYS, STEADY
+from ultimate_lib.lake.baselines import DAYS, compared, of_clients
 from ultimate_lib.lake.reader import scan_calls
 from ultimate_lib.metrics import COUNTED, DIMENSIONS
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from ultimate_lib.guard.events import Accepted
     from ultimate_lib.lake import Lake
+    from ultimate_lib.lake.baselines import Known
 
 MOST_KEYS = 2_000
 """Those that spend most: each takes some kilobytes of a gateway's memory."""
@@ -40,19 +41,29 @@ _MINUTE_DAYS = 7
 _MOST_VALUES = 2_000  # of a key's minutes, the newest
 _DRAWN = 2  # weeks that an hour's share of 1 counts like
 _LEAST = 0.2  # no hour's share is less
-_COLUMNS = ["key_id", "started_at", "cost_nano_usd", "operation", "anomaly_score", "anomaly_action", "status"]
-_COLUMNS += [name for name in DIMENSIONS["model"].columns if name not in _COLUMNS]
+_PAIR = (DIMENSIONS["key"], DIMENSIONS["model"])
+_COLUMNS = ["started_at", "cost_nano_usd", "operation", "anomaly_score", "source"]
 
 
-def rates_of(lake: Lake, until: datetime, accepted: Mapping[tuple[str, str], Accepted] | None = None) -> list[Rate]:
-    """Return how quickly keys usually spend, with anomalous calls that are `accepted`. Raises as `scan_calls`."""
-    wanted_calls = STEADY | odd(accepted or {})
-    hours = _sums(lake, until - timedelta(days=DAYS), until, "1h", wanted_calls)
+def rates_of(
+    lake: Lake,
+    until: datetime,
+    accepted: Mapping[tuple[str, str], Accepted] | None = None,
+    *,
+    before: Known | None = None,
+    demo: bool = False,
+) -> list[Rate]:
+    """Return how quickly keys usually spend, from the calls of `baselines_of` and those that are `accepted`.
+
+    Raises as `scan_calls`.
+    """
+    calls = _calls(lake, until - timedelta(days=DAYS), until, accepted or {}, before or {}, demo=demo)
+    hours = _sums(calls, "1h")
     largest = hours.group_by("key_id").agg(pl.col("usd").sum()).sort("usd", descending=True).head(MOST_KEYS)
     wanted = largest["key_id"].implode()
     hours = hours.filter(pl.col("key_id").is_in(wanted))
-    minutes = _sums(lake, until - timedelta(days=_MINUTE_DAYS), until, "1m", wanted_calls)
-    minutes = minutes.filter(pl.col("key_id").is_in(wanted))
+    calls = _calls(lake, until - timedelta(days=_MINUTE_DAYS), until, accepted or {}, before or {}, demo=demo)
+    minutes = _sums(calls, "1m").filter(pl.col("key_id").is_in(wanted))
     by_minute = {key: frame for (key,), frame in minutes.partition_by("key_id", as_dict=True).items()}
     found = []
     for (key,), frame in sorted(hours.partition_by("key_id", as_dict=True).items()):
@@ -60,11 +71,25 @@ def rates_of(lake: Lake, until: datetime, accepted: Mapping[tuple[str, str], Acc
     return found
 
 
-def _sums(lake: Lake, start: datetime, until: datetime, step: str, which: pl.Expr) -> pl.DataFrame:
-    """Return what each key has spent in each step in which it has, in dollars."""
-    calls = scan_calls(lake, start, until, _COLUMNS).filter(
-        COUNTED, which, pl.col("key_id").is_not_null(), pl.col("cost_nano_usd") > 0
+def _calls(
+    lake: Lake,
+    start: datetime,
+    until: datetime,
+    accepted: Mapping[tuple[str, str], Accepted],
+    before: Known,
+    *,
+    demo: bool,
+) -> pl.LazyFrame:
+    columns = [*_COLUMNS, *(name for one in _PAIR for name in one.columns)]
+    calls = scan_calls(lake, start, until, columns).filter(
+        COUNTED, of_clients(demo=demo), pl.col("key_id").is_not_null(), pl.col("cost_nano_usd") > 0
     )
+    named = calls.select(*(one.value for one in _PAIR), "started_at", "anomaly_score", "cost_nano_usd")
+    return compared(named, before).filter(pl.col("usual") | odd(accepted)).rename({"key": "key_id"})
+
+
+def _sums(calls: pl.LazyFrame, step: str) -> pl.DataFrame:
+    """Return what each key has spent in each step in which it has, in dollars."""
     summed = calls.group_by("key_id", pl.col("started_at").dt.truncate(step).dt.epoch("us").alias("at")).agg(
         (pl.col("cost_nano_usd").sum() / 1e9).alias("usd")
     )

@@ -221,5 +221,5 @@ def _standing(bench: Workbench, rule: Rule, key_id: str, model: str) -> Standing
     fold = Fold()
     for one in told:
         if (one.key_id, one.model) == (key_id, model):
-            fold = events.fold(rule, fold, one)
+            fold = events.fold(rule, fold, one, bench.clock.now_us())
     return fold.standing

@@ -86,6 +86,7 @@ class GuardedPair(Struct, kw_only=True):
     key_id: str
     model: str
     calls: int | None  # learnt from; null: too few to be told of
+    calls_so_far: int | None  # since the first, also those that have left the 30 days: what blocking asks for
     first_call_at: datetime | None
     days: int | None  # whole days since then
     ripe: bool  # known well enough to be blocked
@@ -264,6 +265,7 @@ def _pair(  # noqa: PLR0917 - all that is known
         key_id=pair[0],
         model=pair[1],
         calls=usual.calls if usual is not None else None,
+        calls_so_far=max(usual.made, usual.calls) if usual is not None else None,
         first_call_at=to_datetime(usual.first_us) if usual is not None else None,
         days=(now_us - usual.first_us) // _DAY_US if usual is not None else None,
         ripe=usual is not None and ripe(usual.ripe_us, now_us),

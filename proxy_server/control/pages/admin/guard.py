@@ -113,7 +113,7 @@ def _row(one: api.GuardedPair, named: Mapping[str, api.GuardedKey], rule: api.Gu
         state, mood = "no call of a known price", "off"
     else:
         state, mood = (
-            f"observing: {_of(one.days, rule.after_days)} days, {_of(one.calls, rule.after_calls)} calls",
+            f"observing: {_of(one.days, rule.after_days)} days, {_of(one.calls_so_far, rule.after_calls)} calls",
             "off",
         )
     name = named[one.key_id].name if one.key_id in named else one.key_id
@@ -191,10 +191,12 @@ def _cooling(one: api.GuardedPair, named: Mapping[str, api.GuardedKey], zone: Zo
 
 def _keys(told: api.GuardTold) -> Iterable[KeyRow]:
     """Return the keys, first those with an action of their own, then those that have called."""
-    called = {one.key_id for one in told.pairs}
+    called: dict[str, list[api.GuardedPair]] = {}
+    for one in told.pairs:
+        called.setdefault(one.key_id, []).append(one)
     order = sorted(told.keys, key=lambda key: (key.action is None, key.id not in called, key.name))
     for key in order:
-        pairs = [one for one in told.pairs if one.key_id == key.id]
+        pairs = called.get(key.id, [])
         choices = [(action, action.title()) for action in ("observe", "warn", "block") if action != key.action]
         if key.action is not None:
             choices.append(("", "As the settings say"))

@@ -94,9 +94,9 @@ def _state(one: Any, rule: Any) -> str:
         return "known well enough"
     if one["days"] is None:
         return "too few calls"
-    if not one["calls"]:
+    if not one["calls_so_far"]:
         return "no call of a known price"
-    days, calls = min(one["days"], rule["after_days"]), min(one["calls"], rule["after_calls"])
+    days, calls = min(one["days"], rule["after_days"]), min(one["calls_so_far"], rule["after_calls"])
     return f"observing: {days} of {rule['after_days']} days, {calls} of {rule['after_calls']} calls"
 
 
