@@ -42,7 +42,6 @@ log = logging.getLogger(__name__)
 
 _BEAT_S = 1.0
 _FREE = "count_tokens"
-_TRY_LATER_S = 60.0
 _MOST_UNWRITTEN = 1000
 _HOUR_US = 3_600_000_000
 _DAY_US = 24 * _HOUR_US
@@ -116,7 +115,7 @@ class Guard:
             return
         action = _action(exchange, self._told)
         if capped is not None or action == "block":
-            raise words.refused(reason, overridden=overrides, wait_s=_TRY_LATER_S)
+            raise words.refused(reason, overridden=overrides)
         if action == "warn":
             exchange.warning = reason.short
 

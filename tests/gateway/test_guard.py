@@ -104,20 +104,22 @@ def test_a_runaway_is_refused_from_the_fourth_call_on_and_nobody_else(
     assert rows[4].http_status == 429
 
 
-def test_the_clients_raise_their_rate_limit_error(start: Start, upstream: Scripted, protocol: str) -> None:
+def test_the_clients_raise_their_rate_limit_error_at_once_where_waiting_does_not_help(start: Start, upstream: Scripted, protocol: str) -> None:
     gateway = start("max_input_tokens = 10")
     prompt = "words " * 100
     if protocol == "anthropic":
-        client = anthropic.Anthropic(base_url=gateway.url, api_key=gateway.key, max_retries=0)
+        client = anthropic.Anthropic(base_url=gateway.url, api_key=gateway.key)
         with pytest.raises(anthropic.RateLimitError, match=r"guard\.max_input_tokens") as caught:
             client.messages.create(
                 model="claude-haiku-4-5", max_tokens=10, messages=[{"role": "user", "content": prompt}]
             )
     else:
-        other = openai.OpenAI(base_url=f"{gateway.url}/v1", api_key=gateway.key, max_retries=0)
+        other = openai.OpenAI(base_url=f"{gateway.url}/v1", api_key=gateway.key)
         with pytest.raises(openai.RateLimitError, match=r"guard\.max_input_tokens") as caught:  # type: ignore[assignment] # the other's
             other.chat.completions.create(model=GPT, messages=[{"role": "user", "content": prompt}])
-    assert caught.value.response.headers["retry-after"] == "60"
+    assert caught.value.response.headers["x-should-retry"] == "false"
+    assert "retry-after" not in caught.value.response.headers, "waiting does not help"
+    assert [row.status for row in gateway.rows()] == ["blocked"], "it was tried again"
     assert not upstream.requests
 
 
@@ -280,6 +282,7 @@ def test_caps_hold_at_once_whatever_the_action(start: Start, upstream: Scripted)
     assert spent.status == 429
     assert "guard.max_usd_per_hour" in spent.json["error"]["message"]
     assert spent.headers["retry-after"] == "300"
+    assert spent.headers["x-should-retry"] == "false", "clients would try again at once, for 300 s are too many"
     other, _ = make_key(gateway.folder, gateway.key, guard=None)
     assert send(gateway, other, max_tokens=100).status == 200
 

@@ -77,10 +77,10 @@ def cap(name: str, value: str, most: str, after_s: float | None = None) -> Reaso
     )
 
 
-def refused(reason: Reason, *, overridden: bool, wait_s: float) -> Limited:
+def refused(reason: Reason, *, overridden: bool) -> Limited:
     """Return the error of a call that the guard refuses; `overridden`: it asked to get past it, in vain."""
     hint = f"{_HINT} {_NOT_YOURS}" if overridden else _HINT
-    return Limited(reason.sentence, hint=hint, code=CODE, retry_after_s=reason.after_s or wait_s)
+    return Limited(reason.sentence, hint=hint, code=CODE, retry_after_s=reason.after_s)
 
 
 def _time(at: datetime) -> str:
