@@ -10,21 +10,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from typing import TYPE_CHECKING, NamedTuple
-
-import msgspec
 
 from ultimate_lib.baseline import ANOMALOUS, score
 from ultimate_lib.errors import Corrupt
 from ultimate_lib.guard import events, known, rule, words
 from ultimate_lib.guard.events import Event, EventLog, Fold
-from ultimate_lib.guard.spend import WINDOWS, Kept, Spend
+from ultimate_lib.guard.kept import KeptSums
+from ultimate_lib.guard.spend import WINDOWS, Spend
 from ultimate_lib.pricing.ceiling import UNSAID_OUTPUT, most_output
 from ultimate_lib.records import Usage
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Sequence
 
     from proxy_server.gateway.exchange import Exchange
     from proxy_server.gateway.state import State
@@ -46,7 +44,9 @@ _MOST_UNWRITTEN = 1000
 _HOUR_US = 3_600_000_000
 _DAY_US = 24 * _HOUR_US
 _THURSDAY_H = 72  # 1970 began on one; the hours of a week are counted from Monday
-_KEEP_S = 10.0
+_KEEP_S = 10.0  # of many keys
+_FEW = 200  # keys whose sums are kept each second
+_NEW_S, _NEW_BEAT_S = 5.0, 0.1  # a predecessor may still be telling what its keys have spent
 
 
 class _Found(NamedTuple):
@@ -56,6 +56,7 @@ class _Found(NamedTuple):
     mark: tuple[int, ...]
     anew: bool
     events: list[Event]
+    spend: Spend | None
     failure: str
     told: str
 
@@ -71,7 +72,8 @@ class Guard:
         self._run_dir = settings.run_dir
         self._rule = rule.Rule.of(told)
         self._most_usd = (told.max_usd_per_minute, told.max_usd_per_hour, told.max_usd_per_day)
-        self._spend = Spend()
+        self._spend = Spend()  # of calls that ended here
+        self._elsewhere = Spend()  # and in other processes, as far as those have kept it
         self._spend_capped = any(self._most_usd)
         self._caps = bool(told.max_input_tokens or told.max_call_usd or self._spend_capped)
         self._rates: dict[str, Rate] = {}
@@ -87,12 +89,11 @@ class Guard:
         """When what is usual was learnt; None: it never was."""
         self.failure = ""
         """The code of why it goes by what it knew before; empty: it does not."""
-        self._kept = self._run_dir / f"guard-spend-{state.slot}.json"
-        self._keep_at = self._clock.monotonic() + _KEEP_S
-        self._unkept = False
+        self._kept = KeptSums(settings.run_dir)
+        self._began = self._kept_at = self._clock.monotonic()
+        self._to_keep = self._unkept = False
         if told.enabled:
             self._take(self._look())
-            self._spend.take(_read_kept(self._kept), self._clock.now_us())
 
     # -- before a call goes out ---------------------------------------------------------------------------------
 
@@ -141,7 +142,7 @@ class Guard:
 
     def _quick(self, rate: Rate, now_us: int) -> Reason | None:
         """Return why a key spends too quickly for this hour of the week, if it does."""
-        spent = self._spend.within(rate.key_id, now_us)
+        spent = self._spent(rate.key_id, now_us)
         if not spent[-1] > self._rule.floor_nano_usd or not rule.ripe(rate.ripe_us, now_us):
             return None
         share = rate.shares[(now_us // _HOUR_US + _THURSDAY_H) % known.WEEK_H]
@@ -156,6 +157,11 @@ class Guard:
                 return words.spend(window.name, nano / 1e9, most, window.part_us / 1e6)
         return None
 
+    def _spent(self, key_id: str, now_us: int) -> Sequence[int]:
+        """Return what a key has spent in each of `WINDOWS`, in all processes."""
+        here, elsewhere = self._spend.within(key_id, now_us), self._elsewhere.within(key_id, now_us)
+        return [one + other for one, other in zip(here, elsewhere, strict=True)]
+
     def _capped(self, surface: Surface, facts: RequestFacts, route: Route, record: CallRecord) -> Reason | None:
         told = self._told
         if 0 < told.max_input_tokens < facts.input_estimate:
@@ -163,7 +169,7 @@ class Guard:
         if told.max_call_usd and (reason := self._dear(surface, facts, route, record)) is not None:
             return reason
         if self._spend_capped and record.key_id is not None:
-            spent = self._spend.within(record.key_id, self._clock.now_us())
+            spent = self._spent(record.key_id, self._clock.now_us())
             for window, most, nano in zip(WINDOWS, self._most_usd, spent, strict=True):
                 if most and nano >= most * 1e9:
                     value = f"{words.usd(nano / 1e9)} spent in the last {window.name}"
@@ -192,6 +198,7 @@ class Guard:
             return
         if self._spend_capped or record.key_id in self._rates:
             self._spend.add(record.key_id, self._clock.now_us(), cost)
+            self._to_keep = True
         pair = _pair(record)
         usual = self._known.get(pair)
         if usual is None or usual.cost is None:
@@ -244,14 +251,16 @@ class Guard:
     async def keep_up(self) -> None:
         """Each second: take what the worker has learnt and what other gateways have seen. Ends when cancelled."""
         while self._told.enabled:
-            await asyncio.sleep(_BEAT_S)
+            young = self._clock.monotonic() - self._began < _NEW_S
+            await asyncio.sleep(_NEW_BEAT_S if young else _BEAT_S)
             try:
                 unwritten, self._unwritten = self._unwritten, []
                 for told in unwritten:
                     self._write(told)
                 self._take(await asyncio.to_thread(self._look))
                 self._forget()
-                if self._clock.monotonic() >= self._keep_at and not self._state.draining:
+                every_s = _BEAT_S if len(self._spend) <= _FEW else _KEEP_S
+                if self._clock.monotonic() - self._kept_at >= every_s:
                     await asyncio.to_thread(self.keep)
             except Exception:
                 log.exception("The guard could not look at its files; it is tried again.")
@@ -259,16 +268,14 @@ class Guard:
 
     def keep(self) -> None:
         """Write what keys have spent lately, so that a successor goes on from there; in any thread."""
-        self._keep_at = self._clock.monotonic() + _KEEP_S
-        told = self._spend.kept()
-        if not told:
+        if not self._to_keep:
             return
-        making = self._kept.with_suffix(f".{os.getpid()}")
+        self._kept_at = self._clock.monotonic()
+        self._to_keep = False
         try:
-            with os.fdopen(os.open(making, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-                file.write(msgspec.json.encode(told))
-            making.replace(self._kept)
+            self._kept.write(self._spend.kept())
         except OSError as error:
+            self._to_keep = True
             if not self._unkept:  # told once
                 log.warning("What keys have spent cannot be kept: %s", error)
             self._unkept = True
@@ -300,10 +307,22 @@ class Guard:
             failure, told = "guard_log", f"guard.log cannot be read ({error})"
         if self._log.bad and not failure:
             failure, told = "guard_log", f"guard.log has {self._log.bad} lines that are none of its own"
-        return _Found(baselines, mark, anew, found, failure, told)
+        return _Found(baselines, mark, anew, found, self._others(), failure, told)
+
+    def _others(self) -> Spend | None:
+        now_us = self._clock.now_us()
+        others = self._kept.others(now_us)
+        if others is None:
+            return None
+        spend = Spend()
+        for one in others:
+            spend.take(one, now_us)
+        return spend
 
     def _take(self, found: _Found) -> None:
         self._mark = found.mark
+        if found.spend is not None:
+            self._elsewhere = found.spend
         if found.baselines is not None:
             self._known = found.baselines.known
             self._rates = {
@@ -346,16 +365,6 @@ class Guard:
         if code != self.failure:  # told once, not each second
             log.warning("The guard goes by what it knew before: %s", told)
         self.failure = code
-
-
-def _read_kept(path: Path) -> Kept:
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=Kept)
-    except FileNotFoundError:
-        return {}
-    except (OSError, msgspec.DecodeError) as error:  # sums of a day at most: they begin anew
-        log.warning("What keys have spent lately cannot be read, and begins at zero: %s", error)
-        return {}
 
 
 def _action(exchange: Exchange, told: GuardSettings) -> str:

@@ -104,7 +104,9 @@ def test_a_runaway_is_refused_from_the_fourth_call_on_and_nobody_else(
     assert rows[4].http_status == 429
 
 
-def test_the_clients_raise_their_rate_limit_error_at_once_where_waiting_does_not_help(start: Start, upstream: Scripted, protocol: str) -> None:
+def test_the_clients_raise_their_rate_limit_error_at_once_where_waiting_does_not_help(
+    start: Start, upstream: Scripted, protocol: str
+) -> None:
     gateway = start("max_input_tokens = 10")
     prompt = "words " * 100
     if protocol == "anthropic":
@@ -367,11 +369,12 @@ def test_what_was_spent_outlives_the_process(start: Start, upstream: Scripted, s
     gateway = start("max_usd_per_day = 0.5")
     cost(upstream, RUNAWAY_OUTPUT)
     assert send(gateway, gateway.key).status == 200
-    kept = gateway.folder / "run" / "guard-spend-0.json"
+    run = gateway.folder / "run"
     if sign == signal.SIGKILL:
-        wait_until(kept.exists, 15)  # it is kept every ten seconds
+        wait_until(lambda: any(run.glob("guard-spend-*.json")), 5)  # it is kept each second
     os.kill(gateway.pid, sign)
     gateway.process.wait(15)
+    (kept,) = run.glob("guard-spend-*.json")
     assert kept.stat().st_mode & 0o777 == 0o600
     gateway = start("max_usd_per_day = 0.5")
     assert send(gateway, gateway.key).status == 429
@@ -380,6 +383,27 @@ def test_what_was_spent_outlives_the_process(start: Start, upstream: Scripted, s
     kept.write_bytes(b"garbage")
     gateway = start("max_usd_per_day = 0.5")
     assert send(gateway, gateway.key).status == 200
+
+
+def test_processes_know_what_keys_have_spent_in_others_also_while_one_drains(
+    start: Start, upstream: Scripted
+) -> None:
+    """As in a reload: the successor runs, the predecessor is told to go and still carries a call."""
+    cost(upstream, RUNAWAY_OUTPUT)
+    before = start("max_usd_per_day = 1.0")
+    assert send(before, before.key).status == 200
+    after = start("max_usd_per_day = 1.0")
+    upstream.script = stream(streamed(RUNAWAY_OUTPUT), pause_s=0.3)
+    body = json.dumps(ask("openai", stream=True)).encode()
+    head = f"POST {OPENAI} HTTP/1.1\r\nHost: x\r\nx-api-key: {before.key}\r\ncontent-length: {len(body)}\r\n\r\n"
+    raw = Raw(before.port, head.encode() + body)
+    raw.until(b"data:")
+    os.kill(before.pid, signal.SIGTERM)
+    cost(upstream, USUAL_OUTPUT)
+    assert send(after, after.key).status == 200  # $0.60 of $1
+    raw.until(b"[DONE]")
+    wait_until(lambda: send(after, after.key).status == 429, 3)
+    raw.close()
 
 
 def test_who_ends_a_cool_down_lets_the_key_go_on_though_it_has_spent_much(start: Start, upstream: Scripted) -> None:

@@ -61,6 +61,9 @@ class Spend:
     def __init__(self) -> None:
         self._keys: dict[str, _Rolling] = {}
 
+    def __len__(self) -> int:
+        return len(self._keys)
+
     def add(self, key_id: str, now_us: int, amount: int) -> None:
         """Add what a call has cost."""
         rolling = self._of(key_id, now_us // _FINEST_US)
