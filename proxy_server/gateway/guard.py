@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ultimate_lib.baseline import ANOMALOUS, score
 from ultimate_lib.errors import Corrupt
-from ultimate_lib.guard import events, known, rule, words
+from ultimate_lib.guard import events, known, pace, rule, words
 from ultimate_lib.guard.events import Event, EventLog, Fold
 from ultimate_lib.guard.kept import KeptSums
-from ultimate_lib.guard.spend import WINDOWS, Spend
+from ultimate_lib.guard.pace import TooMuch
+from ultimate_lib.guard.spend import WINDOWS, Spend, rolls_off_s
 from ultimate_lib.pricing.ceiling import UNSAID_OUTPUT, most_output
 from ultimate_lib.records import Usage
 
@@ -41,9 +42,7 @@ log = logging.getLogger(__name__)
 _BEAT_S = 1.0
 _FREE = "count_tokens"
 _MOST_UNWRITTEN = 1000
-_HOUR_US = 3_600_000_000
-_DAY_US = 24 * _HOUR_US
-_THURSDAY_H = 72  # 1970 began on one; the hours of a week are counted from Monday
+_DAY_US = 86_400_000_000
 _KEEP_S = 10.0  # of many keys
 _FEW = 200  # keys whose sums are kept each second
 _NEW_S, _NEW_BEAT_S = 5.0, 0.1  # a predecessor may still be telling what its keys have spent
@@ -78,6 +77,7 @@ class Guard:
         self._caps = bool(told.max_input_tokens or told.max_call_usd or self._spend_capped)
         self._rates: dict[str, Rate] = {}
         self._let_go: dict[str, int] = {}  # when somebody last ended a cool-down of a key
+        self._forgiven = Spend()  # what such keys had spent by then
         self._known: dict[tuple[str, str], Known] = {}
         self._folds: dict[tuple[str, str], Fold] = {}
         self._log = EventLog(settings.run_dir)
@@ -142,20 +142,25 @@ class Guard:
 
     def _quick(self, rate: Rate, now_us: int) -> Reason | None:
         """Return why a key spends too quickly for this hour of the week, if it does."""
-        spent = self._spent(rate.key_id, now_us)
-        if not spent[-1] > self._rule.floor_nano_usd or not rule.ripe(rate.ripe_us, now_us):
+        key_id = rate.key_id
+        spent = self._spent(key_id, now_us)
+        if key_id in self._let_go:  # what led to the cool-down that was ended does not count
+            forgiven = self._forgiven.within(key_id, now_us)
+            spent = [max(all_of_it - before, 0) for all_of_it, before in zip(spent, forgiven, strict=True)]
+        found = pace.too_quick(rate, spent, self._rule.floor_nano_usd, now_us)
+        if found is None or not rule.ripe(rate.ripe_us, now_us):
             return None
-        share = rate.shares[(now_us // _HOUR_US + _THURSDAY_H) % known.WEEK_H]
-        let_go = self._let_go.get(rate.key_id, 0)
-        for window, usual, nano in zip(WINDOWS, rate.usual_usd, spent, strict=True):
-            if usual is None or nano <= self._rule.floor_nano_usd:
-                continue
-            if now_us - let_go <= window.part_us * (window.parts + 1):
-                continue  # what led to the cool-down that was ended is in it
-            most = usual if window is WINDOWS[-1] else usual * share
-            if nano >= most * 1e9:
-                return words.spend(window.name, nano / 1e9, most, window.part_us / 1e6)
-        return None
+        return words.spend(
+            WINDOWS[found.window].name, found.spent / 1e9, found.most / 1e9, self._off_s(key_id, found, now_us)
+        )
+
+    def _off_s(self, key_id: str, found: TooMuch, now_us: int, *, capped: bool = False) -> float:
+        """Return in how many seconds so much has rolled off that a key goes on, if it spends nothing meanwhile."""
+        number = found.window
+        parts = [part for one in (self._spend, self._elsewhere) for part in one.parts(key_id, number, now_us)]
+        if not capped and key_id in self._let_go:
+            parts += [(at, -amount) for at, amount in self._forgiven.parts(key_id, number, now_us)]
+        return rolls_off_s(number, parts, found.spent, found.most, now_us)
 
     def _spent(self, key_id: str, now_us: int) -> Sequence[int]:
         """Return what a key has spent in each of `WINDOWS`, in all processes."""
@@ -169,12 +174,17 @@ class Guard:
         if told.max_call_usd and (reason := self._dear(surface, facts, route, record)) is not None:
             return reason
         if self._spend_capped and record.key_id is not None:
-            spent = self._spent(record.key_id, self._clock.now_us())
-            for window, most, nano in zip(WINDOWS, self._most_usd, spent, strict=True):
+            now_us = self._clock.now_us()
+            spent = self._spent(record.key_id, now_us)
+            for number, window in reversed(tuple(enumerate(WINDOWS))):
+                most, nano = self._most_usd[number], spent[number]
                 if most and nano >= most * 1e9:
                     value = f"{words.usd(nano / 1e9)} spent in the last {window.name}"
                     name = f"max_usd_per_{window.name}"
-                    return words.cap(name, value, words.usd(most), window.part_us / 1e6)
+                    found = TooMuch(number, nano, most * 1e9)
+                    return words.cap(
+                        name, value, words.usd(most), self._off_s(record.key_id, found, now_us, capped=True)
+                    )
         return None
 
     def _dear(self, surface: Surface, facts: RequestFacts, route: Route, record: CallRecord) -> Reason | None:
@@ -345,7 +355,16 @@ class Guard:
         pair = (one.key_id, one.model)
         self._folds[pair] = events.fold(self._rule, self._folds.get(pair, Fold()), one)
         if one.by:
-            self._let_go[one.key_id] = max(one.at_us, self._let_go.get(one.key_id, 0))
+            self._forgive(one.key_id, one.at_us)
+
+    def _forgive(self, key_id: str, at_us: int) -> None:
+        if at_us <= self._let_go.get(key_id, 0):
+            return
+        self._let_go[key_id] = at_us
+        self._forgiven.forget(key_id)
+        for spend in (self._spend, self._elsewhere):
+            rows = [row for row in spend.rows(key_id) if row[1] * WINDOWS[row[0]].part_us <= at_us]
+            self._forgiven.take({key_id: rows}, self._clock.now_us())
 
     def _forget(self) -> None:
         """Forget what no longer matters, so that memory does not grow with keys that have ended."""
@@ -360,6 +379,7 @@ class Guard:
         oldest = self._clock.now_us() - 2 * _DAY_US
         for key_id in [key_id for key_id, at_us in self._let_go.items() if at_us < oldest]:
             del self._let_go[key_id]
+            self._forgiven.forget(key_id)
 
     def _fail(self, code: str, told: str) -> None:
         if code != self.failure:  # told once, not each second

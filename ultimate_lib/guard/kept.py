@@ -1,8 +1,8 @@
 """What keys have spent lately, as each gateway keeps it for the others: one file a process, replaced in one step.
 
 A process writes what it has counted itself, and no more, so that no two files tell of the same call: what a key has
-spent is what all files come to. One that was replaced or killed leaves its file behind, which counts until all of it is
-too old to matter. Who drains writes on, and its successor reads it again.
+spent is what all files come to. One that was replaced or killed leaves its file behind, which counts until all of it
+is too old to matter. Who drains writes on, and its successor reads it again.
 """
 
 from __future__ import annotations
