@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _BEAT_S = 1.0
-_FREE = "count_tokens"
 _MOST_UNWRITTEN = 1000
 _DAY_US = 86_400_000_000
 _KEEP_S = 10.0  # of many keys
@@ -101,10 +100,11 @@ class Guard:
         self, exchange: Exchange, surface: Surface, facts: RequestFacts, route: Route, record: CallRecord, asked: str
     ) -> None:  # fmt: skip
         """Mark, warn of or refuse a call. `asked` is its header `x-ultimate-guard`. Raises `Limited`."""
-        if record.operation == _FREE:
+        if not surface.bills:
             return
-        capped = self._capped(surface, facts, route, record) if self._caps and surface.bills else None
-        reason = capped or self._unusual(facts, route, record)
+        free = record.billing == "subscription"  # as for budgets
+        capped = self._capped(surface, facts, route, record, free=free) if self._caps else None
+        reason = capped if free else capped or self._unusual(facts, route, record)
         if reason is None:
             return
         record.anomaly_action = "block"
@@ -167,10 +167,14 @@ class Guard:
         here, elsewhere = self._spend.within(key_id, now_us), self._elsewhere.within(key_id, now_us)
         return [one + other for one, other in zip(here, elsewhere, strict=True)]
 
-    def _capped(self, surface: Surface, facts: RequestFacts, route: Route, record: CallRecord) -> Reason | None:
+    def _capped(  # noqa: PLR0917 - what a call is made of
+        self, surface: Surface, facts: RequestFacts, route: Route, record: CallRecord, *, free: bool
+    ) -> Reason | None:  # fmt: skip
         told = self._told
         if 0 < told.max_input_tokens < facts.input_estimate:
             return words.cap("max_input_tokens", f"about {facts.input_estimate} tokens", str(told.max_input_tokens))
+        if free:
+            return None
         if told.max_call_usd and (reason := self._dear(surface, facts, route, record)) is not None:
             return reason
         if self._spend_capped and record.key_id is not None:
@@ -204,7 +208,7 @@ class Guard:
     def settle(self, exchange: Exchange, record: CallRecord) -> None:
         """Score a call's true cost and write the score into its record. What is unknown has none."""
         cost = record.cost_nano_usd
-        if cost is None or record.key_id is None:
+        if cost is None or record.key_id is None or record.billing == "subscription":
             return
         if self._spend_capped or record.key_id in self._rates:
             self._spend.add(record.key_id, self._clock.now_us(), cost)

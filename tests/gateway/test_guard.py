@@ -289,6 +289,29 @@ def test_caps_hold_at_once_whatever_the_action(start: Start, upstream: Scripted)
     assert send(gateway, other, max_tokens=100).status == 200
 
 
+def test_calls_on_a_subscription_cost_nothing(tmp_path: Path, upstream: Scripted) -> None:
+    providers = PROVIDERS.replace("[providers.openai]", '[providers.openai]\nbilling = "subscription"')
+    config = f"[guard]\nmax_usd_per_hour = 1\nmax_call_usd = 0.01\n{providers.format(url=upstream.url)}"
+    with start_gateway(tmp_path, config, KEYS) as gateway:
+        secret, key_id = make_key(gateway.folder, gateway.key)
+        taught(gateway, usual(key_id), rates=[rate(key_id, day=1.0)])
+        cost(upstream, RUNAWAY_OUTPUT)
+        assert [send(gateway, secret, max_tokens=16_000, n=10).status for _ in range(5)] == [200] * 5
+        assert {(row.billing, row.anomaly_score, row.anomaly_action) for row in gateway.rows()} == {
+            ("subscription", None, None)
+        }
+
+
+def test_what_does_not_bill_is_never_refused(start: Start, upstream: Scripted) -> None:
+    gateway = start("floor_usd = 0")
+    secret, key_id = make_key(gateway.folder, gateway.key)
+    taught(gateway, usual(key_id), rates=[rate(key_id, day=1.0)])
+    cost(upstream, 2 * RUNAWAY_OUTPUT)
+    assert [send(gateway, secret).status for _ in range(2)] == [200, 429]
+    for method, path in (("GET", "/v1/batches/b1"), ("POST", "/v1/batches/b1/cancel"), ("GET", "/v1/files/f1/content")):
+        assert gateway.request(method, path, b"", {"x-api-key": secret}).status == 200, path
+
+
 def test_a_guard_that_is_off_does_nothing(start: Start, upstream: Scripted) -> None:
     gateway = start("enabled = false\nmax_input_tokens = 1")
     secret, key_id = make_key(gateway.folder, gateway.key)

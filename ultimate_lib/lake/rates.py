@@ -38,7 +38,9 @@ _MINUTE_DAYS = 7
 _MOST_VALUES = 2_000  # of a key's minutes, the newest
 _DRAWN = 2  # weeks that an hour's share of 1 counts like
 _LEAST = 0.2  # no hour's share is less
-_COLUMNS = ["key_id", "started_at", "cost_nano_usd", "operation", "anomaly_score", "anomaly_action", "status"]
+_COLUMNS = [
+    "key_id", "started_at", "cost_nano_usd", "operation", "anomaly_score", "anomaly_action", "status", "billing"
+]  # fmt: skip
 
 
 def rates_of(lake: Lake, until: datetime) -> list[Rate]:
@@ -58,7 +60,8 @@ def rates_of(lake: Lake, until: datetime) -> list[Rate]:
 def _sums(lake: Lake, start: datetime, until: datetime, step: str) -> pl.DataFrame:
     """Return what each key has spent in each step in which it has, in dollars."""
     calls = scan_calls(lake, start, until, _COLUMNS).filter(
-        COUNTED, USUAL, pl.col("key_id").is_not_null(), pl.col("cost_nano_usd") > 0
+        COUNTED, USUAL, pl.col("key_id").is_not_null(), pl.col("cost_nano_usd") > 0,
+        pl.col("billing").ne_missing("subscription"),
     )
     summed = calls.group_by("key_id", pl.col("started_at").dt.truncate(step).dt.epoch("us").alias("at")).agg(
         (pl.col("cost_nano_usd").sum() / 1e9).alias("usd"), pl.len().alias("calls")
