@@ -17,6 +17,7 @@ from proxy_server.gateway.surfaces import ANTHROPIC, OPENAI, other_facts, surfac
 from ultimate_lib.access import models
 from ultimate_lib.access.tokens import SHAPE
 from ultimate_lib.errors import Denied, Invalid, Limited, NotFound, UltimateError, Unavailable
+from ultimate_lib.limits.gauges import unask
 from ultimate_lib.protocols.body import MOST_TEXT
 from ultimate_lib.providers import Route
 from ultimate_lib.records import CallRecord, new_call_id
@@ -207,6 +208,8 @@ class Exchange(httputil.HTTPMessageDelegate):
                 self.state.guard.enter(self, surface, facts, route, record, told.guard)
             except Limited as error:
                 self.refused(record, error, status="blocked")
+                if hold is not None:
+                    unask(hold)  # or a key that is refused would use up the requests of others
                 self.state.admission.settle(hold, record, reached=False)
                 return
         self.state.journal.intent(record, hold.amounts if hold is not None else None)
