@@ -194,6 +194,8 @@ class Guard:
     def _dear(self, surface: Surface, facts: RequestFacts, route: Route, record: CallRecord) -> Reason | None:
         output = (facts.most_output or most_output(route.model) or UNSAID_OUTPUT) if surface.generates else 0
         most = words.usd(self._told.max_call_usd)
+        if facts.odd_counts and self._state.settings.billing.unpriced != "allow":
+            return words.cap("max_call_usd", "a maximum in it is no number", most)
         worst = _priced(self._state.book, route, record, facts.input_estimate, output * max(facts.choices or 1, 1))
         if worst is None:
             if self._state.settings.billing.unpriced == "allow":

@@ -274,6 +274,12 @@ def test_caps_hold_at_once_whatever_the_action(start: Start, upstream: Scripted)
     assert dear.status == 429
     assert "guard.max_call_usd" in dear.json["error"]["message"]
     assert "at most $0.0100" in dear.json["error"]["message"]
+    assert "change guard.max_call_usd in the settings" in dear.json["error"]["message"]
+    assert "ends the cool-down" not in dear.json["error"]["message"]
+    for odd in ({"max_tokens": 10**18}, {"max_tokens": 100, "n": "1000"}):
+        unread = send(gateway, gateway.key, **odd)
+        assert unread.status == 429
+        assert "a maximum in it is no number" in unread.json["error"]["message"]
     unpriced = send(gateway, gateway.key, model="nobody-sells-this")
     assert unpriced.status == 429
     assert "price of 'nobody-sells-this' is not known" in unpriced.json["error"]["message"]
@@ -308,7 +314,11 @@ def test_what_does_not_bill_is_never_refused(start: Start, upstream: Scripted) -
     taught(gateway, usual(key_id), rates=[rate(key_id, day=1.0)])
     cost(upstream, 2 * RUNAWAY_OUTPUT)
     assert [send(gateway, secret).status for _ in range(2)] == [200, 429]
-    for method, path in (("GET", "/v1/batches/b1"), ("POST", "/v1/batches/b1/cancel"), ("GET", "/v1/files/f1/content")):
+    for method, path in (
+        ("GET", "/v1/batches/b1"),
+        ("POST", "/v1/batches/b1/cancel"),
+        ("GET", "/v1/files/f1/content"),
+    ):
         assert gateway.request(method, path, b"", {"x-api-key": secret}).status == 200, path
 
 
@@ -456,10 +466,10 @@ def test_what_a_key_spends_after_a_cool_down_was_ended_counts_again(start: Start
 
 
 def test_a_refusal_gives_back_what_was_held_for_the_call(start: Start, upstream: Scripted) -> None:
-    """The guard stands behind budgets and rates: what it refuses neither holds nor spends anything of them."""
+    """The guard stands behind budgets and rates: what it refuses takes nothing of them, not even a request."""
     gateway = start("max_input_tokens = 1000")
     made = make_budget(gateway.folder, USD)
-    make_rate(gateway.folder, concurrent=1)
+    make_rate(gateway.folder, concurrent=1, requests_per_minute=2)
     noticed(gateway, made)
     large = {"messages": [{"role": "user", "content": "many words " * 2_000}], "max_tokens": 100}
     for _ in range(3):

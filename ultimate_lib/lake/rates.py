@@ -60,7 +60,10 @@ def rates_of(lake: Lake, until: datetime) -> list[Rate]:
 def _sums(lake: Lake, start: datetime, until: datetime, step: str) -> pl.DataFrame:
     """Return what each key has spent in each step in which it has, in dollars."""
     calls = scan_calls(lake, start, until, _COLUMNS).filter(
-        COUNTED, USUAL, pl.col("key_id").is_not_null(), pl.col("cost_nano_usd") > 0,
+        COUNTED,
+        USUAL,
+        pl.col("key_id").is_not_null(),
+        pl.col("cost_nano_usd") > 0,
         pl.col("billing").ne_missing("subscription"),
     )
     summed = calls.group_by("key_id", pl.col("started_at").dt.truncate(step).dt.epoch("us").alias("at")).agg(
