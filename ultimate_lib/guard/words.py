@@ -20,12 +20,12 @@ _HINT = (
     "the key's guard to warn: see the page Guard."
 )
 _CAP_HINT = (
-    "A key with settings:manage goes on with the header 'x-ultimate-guard: override'; else change guard.{name} in the "
-    "settings. Neither the key's action nor the end of a cool-down changes it."
+    "A key with settings:manage goes on with the header 'x-ultimate-guard: override'; else change guard.{name} in "
+    "the settings. Neither the key's action nor the end of a cool-down changes it."
 )
 _DOOR_HINT = (
-    "A key with settings:manage goes on with the header 'x-ultimate-guard: override', or sets the key's guard to warn: "
-    "see the page Guard."
+    "A key with settings:manage goes on with the header 'x-ultimate-guard: override', or sets the key's guard to "
+    "warn: see the page Guard."
 )
 _NOT_YOURS = "This key's own 'x-ultimate-guard: override' counts for nothing: it lacks settings:manage."
 
@@ -37,6 +37,7 @@ class Reason(NamedTuple):
     sentence: str
     after_s: float | None = None
     hint: str = _HINT
+    advisory: bool = False  # no reason to refuse, only to tell
 
 
 def usd(value: float) -> str:
@@ -67,15 +68,16 @@ def large_input(tokens: int, usual: float) -> Reason:
     )
 
 
-def spend(window: str, spent_usd: float, usual: float, after_s: float) -> Reason:
-    """Return why a call of a key that spends too quickly is refused."""
+def spend(window: str, spent_usd: float, usual: float, after_s: float | None, *, advisory: bool) -> Reason:
+    """Return why a call of a key that spends too quickly is refused, or told of."""
     value = f"{usd(spent_usd)} spent in the last {window}"
     return Reason(
         f"{value}, usual at most {usd(usual)}",
         f"This key has {value}; usual at this hour of the week is at most {usd(usual)}. "
         "It goes on as that rolls off.",
         after_s,
-        _DOOR_HINT,
+        hint=_DOOR_HINT,
+        advisory=advisory,
     )
 
 
@@ -85,7 +87,7 @@ def cap(name: str, value: str, most: str, after_s: float | None = None) -> Reaso
         f"{value}, cap {most}",
         f"The proxy's settings cap this (guard.{name}): {value}, at most {most}.",
         after_s,
-        _CAP_HINT.format(name=name),
+        hint=_CAP_HINT.format(name=name),
     )
 
 

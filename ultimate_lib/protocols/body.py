@@ -138,8 +138,8 @@ def media(body: bytes) -> tuple[bool, bool]:
 def estimate_tokens(body: bytes, *, encoded: bool) -> int:
     r"""Estimate the input tokens of a body: bytes over four, and a flat sum for each picture or file for its base64.
 
-    An escape (`\u0416`) counts as two bytes, as most of such letters have: whoever writes JSON so, as Python does unless
-    told otherwise, is not billed for it.
+    An escape (`\u0416`) counts as two bytes, as most of such letters have: whoever writes JSON so, as Python does
+    unless told otherwise, is not billed for it.
     """
     size = len(body)
     escapes = body.count(b"\\u")
