@@ -13,23 +13,22 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, NamedTuple
 
+from proxy_server.gateway.spending import Spending
 from ultimate_lib.baseline import ANOMALOUS, score
 from ultimate_lib.errors import Corrupt
 from ultimate_lib.guard import events, known, pace, rule, words
 from ultimate_lib.guard.events import Event, EventLog, Fold
-from ultimate_lib.guard.kept import KeptSums
 from ultimate_lib.guard.pace import TooMuch
-from ultimate_lib.guard.spend import WINDOWS, Spend, rolls_off_s
+from ultimate_lib.guard.spend import WINDOWS
 from ultimate_lib.pricing.ceiling import UNSAID_OUTPUT, most_output
 from ultimate_lib.records import Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from proxy_server.gateway.exchange import Exchange
     from proxy_server.gateway.state import State
     from proxy_server.gateway.surfaces import Surface
     from ultimate_lib.guard.known import Known, Rate
+    from ultimate_lib.guard.spend import Spend
     from ultimate_lib.guard.words import Reason
     from ultimate_lib.pricing import PriceBook
     from ultimate_lib.protocols import RequestFacts
@@ -42,9 +41,6 @@ log = logging.getLogger(__name__)
 
 _BEAT_S = 1.0
 _MOST_UNWRITTEN = 1000
-_DAY_US = 86_400_000_000
-_KEEP_S = 10.0  # of many keys
-_FEW = 200  # keys whose sums are kept each second
 _NEW_S, _NEW_BEAT_S = 5.0, 0.1  # a predecessor may still be telling what its keys have spent
 _LEARNING_US = 600_000_000  # how long the worker is waited for after calls were accepted as usual
 
@@ -72,13 +68,10 @@ class Guard:
         self._run_dir = settings.run_dir
         self._rule = rule.Rule.of(told)
         self._most_usd = (told.max_usd_per_minute, told.max_usd_per_hour, told.max_usd_per_day)
-        self._spend = Spend()  # of calls that ended here
-        self._elsewhere = Spend()  # and in other processes, as far as those have kept it
+        self.spending = Spending(settings.run_dir, state.clock)
         self._spend_capped = any(self._most_usd)
         self._caps = bool(told.max_input_tokens or told.max_call_usd or self._spend_capped)
         self._rates: dict[str, Rate] = {}
-        self._let_go: dict[str, int] = {}  # when somebody last ended a cool-down of a key
-        self._forgiven = Spend()  # what such keys had spent by then
         self._accepted: dict[tuple[str, str], int] = {}  # when somebody last accepted calls as usual
         self._known: dict[tuple[str, str], Known] = {}
         self._folds: dict[tuple[str, str], Fold] = {}
@@ -91,9 +84,7 @@ class Guard:
         """When what is usual was learnt; None: it never was."""
         self.failure = ""
         """The code of why it goes by what it knew before; empty: it does not."""
-        self._kept = KeptSums(settings.run_dir)
-        self._began = self._kept_at = self._clock.monotonic()
-        self._to_keep = self._unkept = False
+        self._began = self._clock.monotonic()
         if told.enabled:
             self._take(self._look())
 
@@ -159,31 +150,15 @@ class Guard:
     def _quick(self, rate: Rate, now_us: int) -> Reason | None:
         """Return why a key spends too quickly for this hour of the week, if it does."""
         key_id = rate.key_id
-        spent = self._spent(key_id, now_us)
-        if key_id in self._let_go:  # what led to the cool-down that was ended does not count
-            forgiven = self._forgiven.within(key_id, now_us)
-            spent = [max(all_of_it - before, 0) for all_of_it, before in zip(spent, forgiven, strict=True)]
+        spent = self.spending.within(key_id, now_us, since_end=True)
         found = pace.too_quick(rate, spent, self._rule.floor_nano_usd, now_us)
         if found is None or not rule.ripe(rate.ripe_us, now_us):
             return None
         advisory = not self._told.block_spend_rate
-        after_s = None if advisory else self._off_s(key_id, found, now_us)
+        after_s = None if advisory else self.spending.rolls_off_s(key_id, found, now_us, since_end=True)
         return words.spend(
             WINDOWS[found.window].name, found.spent / 1e9, found.most / 1e9, after_s, advisory=advisory
         )
-
-    def _off_s(self, key_id: str, found: TooMuch, now_us: int, *, capped: bool = False) -> float:
-        """Return in how many seconds so much has rolled off that a key goes on, if it spends nothing meanwhile."""
-        number = found.window
-        parts = [part for one in (self._spend, self._elsewhere) for part in one.parts(key_id, number, now_us)]
-        if not capped and key_id in self._let_go:
-            parts += [(at, -amount) for at, amount in self._forgiven.parts(key_id, number, now_us)]
-        return rolls_off_s(number, parts, found.spent, found.most, now_us)
-
-    def _spent(self, key_id: str, now_us: int) -> Sequence[int]:
-        """Return what a key has spent in each of `WINDOWS`, in all processes."""
-        here, elsewhere = self._spend.within(key_id, now_us), self._elsewhere.within(key_id, now_us)
-        return [one + other for one, other in zip(here, elsewhere, strict=True)]
 
     def _capped(
         self, surface: Surface, facts: RequestFacts, route: Route, record: CallRecord, *, free: bool
@@ -197,7 +172,7 @@ class Guard:
             return reason
         if self._spend_capped and record.key_id is not None:
             now_us = self._clock.now_us()
-            spent = self._spent(record.key_id, now_us)
+            spent = self.spending.within(record.key_id, now_us)
             for number, window in reversed(tuple(enumerate(WINDOWS))):
                 most, nano = self._most_usd[number], spent[number]
                 if most and nano >= most * 1e9:
@@ -205,7 +180,7 @@ class Guard:
                     name = f"max_usd_per_{window.name}"
                     found = TooMuch(number, nano, most * 1e9)
                     return words.cap(
-                        name, value, words.usd(most), self._off_s(record.key_id, found, now_us, capped=True)
+                        name, value, words.usd(most), self.spending.rolls_off_s(record.key_id, found, now_us)
                     )
         return None
 
@@ -231,8 +206,7 @@ class Guard:
         if cost is None or record.key_id is None or record.billing == "subscription":
             return
         if self._spend_capped or record.key_id in self._rates:
-            self._spend.add(record.key_id, self._clock.now_us(), cost)
-            self._to_keep = True
+            self.spending.add(record.key_id, self._clock.now_us(), cost)
         pair = _pair(record)
         usual = self._known.get(pair)
         if usual is None or usual.cost is None:
@@ -300,28 +274,11 @@ class Guard:
                     self._write(told)
                 self._take(await asyncio.to_thread(self._look))
                 self._forget()
-                every_s = _BEAT_S if len(self._spend) <= _FEW else _KEEP_S
-                if self._clock.monotonic() - self._kept_at >= every_s:
-                    await asyncio.to_thread(self.keep)
+                if self.spending.due():
+                    await asyncio.to_thread(self.spending.keep)
             except Exception:
                 log.exception("The guard could not look at its files; it is tried again.")
                 self.failure = "internal"
-
-    def keep(self) -> None:
-        """Write what keys have spent lately, so that a successor goes on from there; in any thread."""
-        if not self._to_keep:
-            return
-        self._kept_at = self._clock.monotonic()
-        self._to_keep = False
-        try:
-            self._kept.write(self._spend.kept())
-        except OSError as error:
-            self._to_keep = True
-            if not self._unkept:  # told once
-                log.warning("What keys have spent cannot be kept: %s", error)
-            self._unkept = True
-        else:
-            self._unkept = False
 
     def _look(self) -> _Found:
         """Read what has changed. In any thread, one at a time."""
@@ -348,22 +305,11 @@ class Guard:
             failure, told = "guard_log", f"guard.log cannot be read ({error})"
         if self._log.bad and not failure:
             failure, told = "guard_log", f"guard.log has {self._log.bad} lines that are none of its own"
-        return _Found(baselines, mark, anew, found, self._others(), failure, told)
-
-    def _others(self) -> Spend | None:
-        now_us = self._clock.now_us()
-        others = self._kept.others(now_us)
-        if others is None:
-            return None
-        spend = Spend()
-        for one in others:
-            spend.take(one, now_us)
-        return spend
+        return _Found(baselines, mark, anew, found, self.spending.read(), failure, told)
 
     def _take(self, found: _Found) -> None:
         self._mark = found.mark
-        if found.spend is not None:
-            self._elsewhere = found.spend
+        self.spending.take(found.spend)
         if found.baselines is not None:
             self._known = found.baselines.known
             self._rates = {
@@ -380,24 +326,15 @@ class Guard:
         if found.failure:
             self._fail(found.failure, found.told)
         elif not self._unwritten:
-            self.failure = "guard_spend" if self._unkept else ""
+            self.failure = "guard_spend" if self.spending.unkept else ""
 
     def _fold(self, one: Event) -> None:
         pair = (one.key_id, one.model)
         self._folds[pair] = events.fold(self._rule, self._folds.get(pair, Fold()), one)
         if one.by:
-            self._forgive(one.key_id, one.at_us)
+            self.spending.forgive(one.key_id, one.at_us)
         if one.since_us:
             self._accepted[pair] = max(one.at_us, self._accepted.get(pair, 0))
-
-    def _forgive(self, key_id: str, at_us: int) -> None:
-        if at_us <= self._let_go.get(key_id, 0):
-            return
-        self._let_go[key_id] = at_us
-        self._forgiven.forget(key_id)
-        for spend in (self._spend, self._elsewhere):
-            rows = [row for row in spend.rows(key_id) if row[1] * WINDOWS[row[0]].part_us <= at_us]
-            self._forgiven.take({key_id: rows}, self._clock.now_us())
 
     def _forget(self) -> None:
         """Forget what no longer matters, so that memory does not grow with keys that have ended."""
@@ -409,10 +346,7 @@ class Guard:
         ]
         for pair in old:
             del self._folds[pair]
-        oldest = self._clock.now_us() - 2 * _DAY_US
-        for key_id in [key_id for key_id, at_us in self._let_go.items() if at_us < oldest]:
-            del self._let_go[key_id]
-            self._forgiven.forget(key_id)
+        self.spending.forget()
         oldest = self._clock.now_us() - _LEARNING_US
         for pair in [pair for pair, at_us in self._accepted.items() if at_us < oldest]:
             del self._accepted[pair]

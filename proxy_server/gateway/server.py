@@ -138,7 +138,7 @@ async def run(child: Child) -> None:
     for task in tasks:
         task.cancel()
     await forwarder.close()
-    state.guard.keep()
+    state.guard.spending.keep()
     await state.close()
     snapshot.leave(settings.run_dir, snapshot.take(state, 0))
 
@@ -212,7 +212,7 @@ async def _drain(child: Child, state: State, door: Door, server: Server) -> None
     """
     state.draining = True
     state.admission.leave()
-    state.guard.keep()
+    state.guard.spending.keep()
     server.stop()
     server.conn_params.no_keep_alive = True
     for connection in door.connections.values():
