@@ -233,9 +233,7 @@ class Guard:
 
     def _to_be_learnt(self, pair: tuple[str, str], usual: Known) -> bool:
         """Return whether calls were accepted as usual that what is known is not learnt from yet."""
-        if not self._accepted or pair not in self._accepted:
-            return False
-        at_us = self._accepted[pair]
+        at_us = self._accepted.get(pair, 0)
         return (usual.accepted_us or 0) < at_us and self._clock.now_us() - at_us < _LEARNING_US
 
     def _count(self, pair: tuple[str, str], told: Event) -> None:
@@ -348,8 +346,7 @@ class Guard:
             del self._folds[pair]
         self.spending.forget()
         oldest = self._clock.now_us() - _LEARNING_US
-        for pair in [pair for pair, at_us in self._accepted.items() if at_us < oldest]:
-            del self._accepted[pair]
+        self._accepted = {pair: at_us for pair, at_us in self._accepted.items() if at_us >= oldest}
 
     def _fail(self, code: str, told: str) -> None:
         if code != self.failure:  # told once, not each second

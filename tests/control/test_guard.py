@@ -165,6 +165,23 @@ def test_a_cool_down_is_told_and_ended_once(guarded: Guarded) -> None:
     assert ("guard.end", guarded.own) in [(row["action"], row["object"]) for row in audited]
 
 
+def test_calls_without_a_price_and_a_single_call_are_told_as_such(tmp_path: Path) -> None:
+    with alone.start(tmp_path) as control:
+        key_id, now = control.get("/api/auth/verify").json["key_id"], control.bench.clock.now()
+        rows = []
+        for model, many in (("local", 0), ("once", 1)):
+            one = usual(key_id, model=model, ripe=False)
+            told = {name: getattr(one, name) for name in one.__struct_fields__}
+            rows.append(type(one)(**(told | {"calls": many, "first_us": to_us(now) - DAY_US - 5})))
+        known.write(
+            control.bench.settings.run_dir, known.About(made_us=to_us(now), after_days=14, after_calls=500), rows
+        )
+        text = shown(control, "/guard")
+        assert "no call of a known price" in text
+        assert "0 of 500 calls" not in text
+        assert "1 call, 1 day" in text
+
+
 def test_calls_are_accepted_as_usual_seen_and_taken_back(guarded: Guarded) -> None:
     guarded.cool_down(guarded.own)
     path, now = f"{guarded.own}/accept", guarded.control.bench.clock.now()
@@ -233,7 +250,7 @@ def test_the_demos_made_up_keys_are_shown_and_cannot_be_set(tmp_path: Path) -> N
         told = control.get("/api/predictive/guard").json
         assert [one["key_id"] for one in told["pairs"]] == ["key_maya_laptop"]
         assert "key_maya_laptop" not in [one["id"] for one in told["keys"]]
-        assert "key_maya_laptop made-up calls of the demo" in shown(control, "/guard")
+        assert "key_maya_laptop made up (demo)" in shown(control, "/guard")
         assert control.get("/api/predictive/guard?key=key_maya_laptop").json["found"] == 1
         assert control.get("/api/predictive/guard", key=ann).status in {200, 403}
         assert "key_maya_laptop" not in control.get("/api/predictive/guard", key=ann).text

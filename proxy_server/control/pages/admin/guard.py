@@ -109,6 +109,8 @@ def _row(one: api.GuardedPair, named: Mapping[str, api.GuardedKey], rule: api.Gu
         state, mood = "known well enough", "ok"
     elif one.days is None:
         state, mood = "too few calls", "off"
+    elif not one.calls:
+        state, mood = "no call of a known price", "off"
     else:
         state, mood = (
             f"observing: {_of(one.days, rule.after_days)} days, {_of(one.calls, rule.after_calls)} calls",
@@ -119,11 +121,11 @@ def _row(one: api.GuardedPair, named: Mapping[str, api.GuardedKey], rule: api.Gu
     may = one.key_id in named and unusual
     return Row(
         key=name,
-        about="" if one.key_id in named else "made-up calls of the demo",
+        about="" if one.key_id in named else "made up (demo)",
         model=one.model,
         state=state,
         mood=mood,
-        learnt=f"{shown.count(one.calls)} calls, {shown.count(one.days)} days",
+        learnt=f"{_many(one.calls, 'call')}, {_many(one.days, 'day')}" if one.calls else "",
         usual=shown.usd(one.usual_usd),
         week=shown.count(one.anomalies_7d),
         month=shown.count(one.anomalies_30d),
@@ -157,6 +159,10 @@ def _accepted(one: api.AcceptedTold | None, zone: ZoneInfo) -> str:
     return f"{told}; learnt from those alone" if one.alone else told
 
 
+def _many(value: int | None, what: str) -> str:
+    return f"{shown.count(value)} {what}{'s' if value != 1 else ''}"
+
+
 def _of(value: int | None, wanted: int) -> str:
     return f"{min(value or 0, wanted):,} of {wanted:,}"
 
@@ -166,7 +172,7 @@ def _would(calls: int, usd: float | None, unpriced: int) -> str:
         return "none"
     cost = f" ({shown.usd(usd)})" if usd is not None else ""
     more = f", {shown.count(unpriced)} of unknown cost" if unpriced else ""
-    return f"{shown.count(calls)} call{'s' if calls != 1 else ''}{cost}{more}"
+    return f"{_many(calls, 'call')}{cost}{more}"
 
 
 def _cooling(one: api.GuardedPair, named: Mapping[str, api.GuardedKey], zone: ZoneInfo) -> Cooling:
@@ -210,8 +216,8 @@ def _question(key: api.GuardedKey, pairs: list[api.GuardedPair], rule: api.Guard
     )
     outside = sum(one.marked_outside for one in pairs)
     if outside:
-        were = f"{shown.count(outside)} call{'s were' if outside != 1 else ' was'}"
-        had += f" Apart from those, {were} marked at the door, mostly for the input."
+        were = "were" if outside != 1 else "was"
+        had += f" Apart from those, {_many(outside, 'call')} {were} marked at the door, mostly for the input."
     cooling = any(one.cooldown is not None for one in pairs)
     now = " A cool-down is under way: calls are refused from now on." if cooling else ""
     return (

@@ -94,6 +94,8 @@ def _state(one: Any, rule: Any) -> str:
         return "known well enough"
     if one["days"] is None:
         return "too few calls"
+    if not one["calls"]:
+        return "no call of a known price"
     days, calls = min(one["days"], rule["after_days"]), min(one["calls"], rule["after_calls"])
     return f"observing: {days} of {rule['after_days']} days, {calls} of {rule['after_calls']} calls"
 
@@ -122,8 +124,9 @@ def _question(pairs: Any) -> str:
     calls = sum(one["would_have_blocked"] for one in pairs)
     costs = [one["would_have_blocked_usd"] for one in pairs if one["would_have_blocked_usd"] is not None]
     door = sum(one["marked_outside"] for one in pairs)
+    usd = _usd(sum(costs) if costs or not calls else None)
     return (
-        f"In the last 30 days its cool-downs would have refused {calls} calls ({_usd(sum(costs) if costs else None)}); "
+        f"In the last 30 days its cool-downs would have refused {calls} calls ({usd}); "
         f"apart from those, {door} were marked at the door, mostly for their input."
     )
 
