@@ -41,6 +41,7 @@ log = logging.getLogger(__name__)
 
 _BEAT_S = 1.0
 _MOST_UNWRITTEN = 1000
+_LONGEST_FIRST = tuple(reversed(range(len(WINDOWS))))
 _NEW_S, _NEW_BEAT_S = 5.0, 0.1  # a predecessor may still be telling what its keys have spent
 _LEARNING_US = 600_000_000  # how long the worker is waited for after calls were accepted as usual
 
@@ -173,11 +174,12 @@ class Guard:
         if self._spend_capped and record.key_id is not None:
             now_us = self._clock.now_us()
             spent = self.spending.within(record.key_id, now_us)
-            for number, window in reversed(tuple(enumerate(WINDOWS))):
+            for number in _LONGEST_FIRST:
                 most, nano = self._most_usd[number], spent[number]
                 if most and nano >= most * 1e9:
-                    value = f"{words.usd(nano / 1e9)} spent in the last {window.name}"
-                    name = f"max_usd_per_{window.name}"
+                    window = WINDOWS[number].name
+                    value = f"{words.usd(nano / 1e9)} spent in the last {window}"
+                    name = f"max_usd_per_{window}"
                     found = TooMuch(number, nano, most * 1e9)
                     return words.cap(
                         name, value, words.usd(most), self.spending.rolls_off_s(record.key_id, found, now_us)

@@ -44,8 +44,10 @@ class Spending:
 
     def within(self, key_id: str, now_us: int, *, since_end: bool = False) -> Sequence[int]:
         """Return what a key has spent in each of `WINDOWS`; `since_end`: since a cool-down of it was last ended."""
-        here, elsewhere = self._here.within(key_id, now_us), self._elsewhere.within(key_id, now_us)
-        spent = [one + other for one, other in zip(here, elsewhere, strict=True)]
+        spent = self._here.within(key_id, now_us)
+        if self._elsewhere:
+            elsewhere = self._elsewhere.within(key_id, now_us)
+            spent = [one + other for one, other in zip(spent, elsewhere, strict=True)]
         if since_end and key_id in self._let_go:
             forgiven = self._forgiven.within(key_id, now_us)
             spent = [max(all_of_it - before, 0) for all_of_it, before in zip(spent, forgiven, strict=True)]

@@ -317,7 +317,7 @@ def test_calls_on_a_subscription_cost_nothing(tmp_path: Path, upstream: Scripted
 
 
 def test_what_does_not_bill_is_never_refused(start: Start, upstream: Scripted) -> None:
-    gateway = start("floor_usd = 0")
+    gateway = start("floor_usd = 0\nblock_spend_rate = true")
     secret, key_id = make_key(gateway.folder, gateway.key)
     taught(gateway, usual(key_id), rates=[rate(key_id, day=1.0)])
     cost(upstream, 2 * RUNAWAY_OUTPUT)
