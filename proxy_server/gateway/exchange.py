@@ -17,6 +17,7 @@ from proxy_server.gateway.surfaces import ANTHROPIC, OPENAI, other_facts, surfac
 from ultimate_lib.access import models
 from ultimate_lib.access.tokens import SHAPE
 from ultimate_lib.errors import Denied, Invalid, Limited, NotFound, UltimateError, Unavailable
+from ultimate_lib.limits.gauges import unask
 from ultimate_lib.protocols.body import MOST_TEXT
 from ultimate_lib.providers import Route
 from ultimate_lib.records import CallRecord, new_call_id
@@ -38,6 +39,7 @@ _MODELS = "/v1/models"
 _MOST_DISCARDED = 64 * 1024 * 1024
 _JSON = b"Content-Type: application/json\r\n"
 _RETRY_AFTER_S = 5
+_RETRIED_S = 60  # the official clients wait no longer: they try again too soon
 _LISTED_AT_S = 1735689600  # models are aliases of ours; clients want some date
 
 
@@ -206,6 +208,8 @@ class Exchange(httputil.HTTPMessageDelegate):
                 self.state.guard.enter(self, surface, facts, route, record, told.guard)
             except Limited as error:
                 self.refused(record, error, status="blocked")
+                if hold is not None:
+                    unask(hold)  # or a key that is refused would use up the requests of others
                 self.state.admission.settle(hold, record, reached=False)
                 return
         self.state.journal.intent(record, hold.amounts if hold is not None else None)
@@ -303,7 +307,8 @@ class Exchange(httputil.HTTPMessageDelegate):
             record.http_status = http_status
             self._never_sent(record, status if http_status < 500 else "error", error.code)  # noqa: PLR2004 - the first server error
         after_s = error.retry_after_s if isinstance(error, Limited) else None
-        self.refuse(http_status, error.code, str(error), record.call_id, after_s)
+        again = status != "blocked" or (after_s is not None and after_s <= _RETRIED_S)
+        self.refuse(http_status, error.code, str(error), record.call_id, after_s, again=again)
 
     def _never_sent(self, record: CallRecord, status: str, error_type: str) -> None:
         """Write the row of a call that has not gone to its provider."""
@@ -352,16 +357,19 @@ class Exchange(httputil.HTTPMessageDelegate):
         return str(getattr(self.connection.context, "remote_ip", ""))
 
     def refuse(
-        self, status: int, code: str, message: str, call_id: str = "", retry_after_s: float | None = None
-    ) -> None:
-        """Answer with an error in the envelope of the client's protocol."""
+        self, status: int, code: str, message: str, call_id: str = "", retry_after_s: float | None = None, *,
+        again: bool = True,
+    ) -> None:  # fmt: skip
+        """Answer with an error in the envelope of the client's protocol; `again`: it may try again of itself."""
         if self.connection.gone:
             return
         anthropic = self.endpoint.startswith("/v1/messages") or "Anthropic-Version" in self.headers
         request_id = call_id or new_call_id(self.started_at)
         body = (ANTHROPIC if anthropic else OPENAI).error_body(status, code, message, request_id)
         head = b"%bX-Ultimate-Call-Id: %b\r\n" % (_JSON, request_id.encode())
-        if status in {429, 503}:
+        if not again:
+            head += b"X-Should-Retry: false\r\n"  # the official clients go by it, else they try three times
+        if status in {429, 503} and (again or retry_after_s is not None):
             after_s = _RETRY_AFTER_S if retry_after_s is None else max(math.ceil(retry_after_s), 1)
             head += b"Retry-After: %d\r\n" % after_s
         self.connection.reply(status, head, body)

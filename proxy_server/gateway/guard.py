@@ -11,26 +11,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from typing import TYPE_CHECKING, NamedTuple
 
-import msgspec
-
+from proxy_server.gateway.spending import Spending
 from ultimate_lib.baseline import ANOMALOUS, score
 from ultimate_lib.errors import Corrupt
-from ultimate_lib.guard import events, known, rule, words
+from ultimate_lib.guard import events, known, pace, rule, words
 from ultimate_lib.guard.events import Event, EventLog, Fold
-from ultimate_lib.guard.spend import WINDOWS, Kept, Spend
+from ultimate_lib.guard.pace import TooMuch
+from ultimate_lib.guard.spend import WINDOWS
 from ultimate_lib.pricing.ceiling import UNSAID_OUTPUT, most_output
 from ultimate_lib.records import Usage
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from proxy_server.gateway.exchange import Exchange
     from proxy_server.gateway.state import State
     from proxy_server.gateway.surfaces import Surface
     from ultimate_lib.guard.known import Known, Rate
+    from ultimate_lib.guard.spend import Spend
     from ultimate_lib.guard.words import Reason
     from ultimate_lib.pricing import PriceBook
     from ultimate_lib.protocols import RequestFacts
@@ -42,13 +40,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _BEAT_S = 1.0
-_FREE = "count_tokens"
-_TRY_LATER_S = 60.0
 _MOST_UNWRITTEN = 1000
-_HOUR_US = 3_600_000_000
-_DAY_US = 24 * _HOUR_US
-_THURSDAY_H = 72  # 1970 began on one; the hours of a week are counted from Monday
-_KEEP_S = 10.0
+_LONGEST_FIRST = tuple(reversed(range(len(WINDOWS))))
+_NEW_S, _NEW_BEAT_S = 5.0, 0.1  # a predecessor may still be telling what its keys have spent
 _LEARNING_US = 600_000_000  # how long the worker is waited for after calls were accepted as usual
 
 
@@ -59,6 +53,7 @@ class _Found(NamedTuple):
     mark: tuple[int, ...]
     anew: bool
     events: list[Event]
+    spend: Spend | None
     failure: str
     told: str
 
@@ -74,11 +69,10 @@ class Guard:
         self._run_dir = settings.run_dir
         self._rule = rule.Rule.of(told)
         self._most_usd = (told.max_usd_per_minute, told.max_usd_per_hour, told.max_usd_per_day)
-        self._spend = Spend()
+        self.spending = Spending(settings.run_dir, state.clock)
         self._spend_capped = any(self._most_usd)
         self._caps = bool(told.max_input_tokens or told.max_call_usd or self._spend_capped)
         self._rates: dict[str, Rate] = {}
-        self._let_go: dict[str, int] = {}  # when somebody last ended a cool-down of a key
         self._accepted: dict[tuple[str, str], int] = {}  # when somebody last accepted calls as usual
         self._known: dict[tuple[str, str], Known] = {}
         self._folds: dict[tuple[str, str], Fold] = {}
@@ -91,12 +85,9 @@ class Guard:
         """When what is usual was learnt; None: it never was."""
         self.failure = ""
         """The code of why it goes by what it knew before; empty: it does not."""
-        self._kept = self._run_dir / f"guard-spend-{state.slot}.json"
-        self._keep_at = self._clock.monotonic() + _KEEP_S
-        self._unkept = False
+        self._began = self._clock.monotonic()
         if told.enabled:
             self._take(self._look())
-            self._spend.take(_read_kept(self._kept), self._clock.now_us())
 
     # -- before a call goes out ---------------------------------------------------------------------------------
 
@@ -104,10 +95,11 @@ class Guard:
         self, exchange: Exchange, surface: Surface, facts: RequestFacts, route: Route, record: CallRecord, asked: str
     ) -> None:  # fmt: skip
         """Mark, warn of or refuse a call. `asked` is its header `x-ultimate-guard`. Raises `Limited`."""
-        if record.operation == _FREE:
+        if not surface.bills:
             return
-        capped = self._capped(surface, facts, route, record) if self._caps and surface.bills else None
-        reason = capped or self._unusual(facts, route, record)
+        free = record.billing == "subscription"  # as for budgets
+        capped = self._capped(surface, facts, route, record, free=free) if self._caps else None
+        reason = capped if free else capped or self._unusual(facts, route, record)
         if reason is None:
             return
         action = _action(exchange, self._told)
@@ -124,7 +116,7 @@ class Guard:
             log.info("Call %s has got past the guard with an override: %s.", record.call_id, reason.short)
             return
         if capped is not None or action == "block":
-            raise words.refused(reason, overridden=overrides, wait_s=_TRY_LATER_S)
+            raise words.refused(reason, overridden=overrides)
         if action == "warn":
             exchange.warning = reason.short
 
@@ -158,40 +150,47 @@ class Guard:
 
     def _quick(self, rate: Rate, now_us: int) -> Reason | None:
         """Return why a key spends too quickly for this hour of the week, if it does."""
-        spent = self._spend.within(rate.key_id, now_us)
-        if not spent[-1] > self._rule.floor_nano_usd or not rule.ripe(rate.ripe_us, now_us):
+        key_id = rate.key_id
+        spent = self.spending.within(key_id, now_us, since_end=True)
+        found = pace.too_quick(rate, spent, self._rule.floor_nano_usd, now_us)
+        if found is None or not rule.ripe(rate.ripe_us, now_us):
             return None
-        share = rate.shares[(now_us // _HOUR_US + _THURSDAY_H) % known.WEEK_H]
-        let_go = self._let_go.get(rate.key_id, 0)
-        for window, usual, nano in zip(WINDOWS, rate.usual_usd, spent, strict=True):
-            if usual is None or nano <= self._rule.floor_nano_usd:
-                continue
-            if 0 <= now_us - let_go <= window.part_us * (window.parts + 1):
-                continue  # what led to the cool-down that was ended is in it
-            most = usual if window is WINDOWS[-1] else usual * share
-            if nano >= most * 1e9:
-                advisory = not self._told.block_spend_rate
-                return words.spend(window.name, nano / 1e9, most, window.part_us / 1e6, advisory=advisory)
-        return None
+        advisory = not self._told.block_spend_rate
+        after_s = None if advisory else self.spending.rolls_off_s(key_id, found, now_us, since_end=True)
+        return words.spend(
+            WINDOWS[found.window].name, found.spent / 1e9, found.most / 1e9, after_s, advisory=advisory
+        )
 
-    def _capped(self, surface: Surface, facts: RequestFacts, route: Route, record: CallRecord) -> Reason | None:
+    def _capped(
+        self, surface: Surface, facts: RequestFacts, route: Route, record: CallRecord, *, free: bool
+    ) -> Reason | None:  # fmt: skip
         told = self._told
         if 0 < told.max_input_tokens < facts.input_estimate:
             return words.cap("max_input_tokens", f"about {facts.input_estimate} tokens", str(told.max_input_tokens))
+        if free:
+            return None
         if told.max_call_usd and (reason := self._dear(surface, facts, route, record)) is not None:
             return reason
         if self._spend_capped and record.key_id is not None:
-            spent = self._spend.within(record.key_id, self._clock.now_us())
-            for window, most, nano in zip(WINDOWS, self._most_usd, spent, strict=True):
+            now_us = self._clock.now_us()
+            spent = self.spending.within(record.key_id, now_us)
+            for number in _LONGEST_FIRST:
+                most, nano = self._most_usd[number], spent[number]
                 if most and nano >= most * 1e9:
-                    value = f"{words.usd(nano / 1e9)} spent in the last {window.name}"
-                    name = f"max_usd_per_{window.name}"
-                    return words.cap(name, value, words.usd(most), window.part_us / 1e6)
+                    window = WINDOWS[number].name
+                    value = f"{words.usd(nano / 1e9)} spent in the last {window}"
+                    name = f"max_usd_per_{window}"
+                    found = TooMuch(number, nano, most * 1e9)
+                    return words.cap(
+                        name, value, words.usd(most), self.spending.rolls_off_s(record.key_id, found, now_us)
+                    )
         return None
 
     def _dear(self, surface: Surface, facts: RequestFacts, route: Route, record: CallRecord) -> Reason | None:
         output = (facts.most_output or most_output(route.model) or UNSAID_OUTPUT) if surface.generates else 0
         most = words.usd(self._told.max_call_usd)
+        if facts.odd_counts and self._state.settings.billing.unpriced != "allow":
+            return words.cap("max_call_usd", "a maximum in it is no number", most)
         worst = _priced(self._state.book, route, record, facts.input_estimate, output * max(facts.choices or 1, 1))
         if worst is None:
             if self._state.settings.billing.unpriced == "allow":
@@ -206,10 +205,10 @@ class Guard:
     def settle(self, exchange: Exchange, record: CallRecord) -> None:
         """Score a call's true cost and write the score into its record. What is unknown has none."""
         cost = record.cost_nano_usd
-        if cost is None or record.key_id is None:
+        if cost is None or record.key_id is None or record.billing == "subscription":
             return
         if self._spend_capped or record.key_id in self._rates:
-            self._spend.add(record.key_id, self._clock.now_us(), cost)
+            self.spending.add(record.key_id, self._clock.now_us(), cost)
         pair = _pair(record)
         usual = self._known.get(pair)
         if usual is None or usual.cost is None:
@@ -267,36 +266,19 @@ class Guard:
     async def keep_up(self) -> None:
         """Each second: take what the worker has learnt and what other gateways have seen. Ends when cancelled."""
         while self._told.enabled:
-            await asyncio.sleep(_BEAT_S)
+            young = self._clock.monotonic() - self._began < _NEW_S
+            await asyncio.sleep(_NEW_BEAT_S if young else _BEAT_S)
             try:
                 unwritten, self._unwritten = self._unwritten, []
                 for told in unwritten:
                     self._write(told)
                 self._take(await asyncio.to_thread(self._look))
                 self._forget()
-                if self._clock.monotonic() >= self._keep_at and not self._state.draining:
-                    await asyncio.to_thread(self.keep)
+                if self.spending.due():
+                    await asyncio.to_thread(self.spending.keep)
             except Exception:
                 log.exception("The guard could not look at its files; it is tried again.")
                 self.failure = "internal"
-
-    def keep(self) -> None:
-        """Write what keys have spent lately, so that a successor goes on from there; in any thread."""
-        self._keep_at = self._clock.monotonic() + _KEEP_S
-        told = self._spend.kept()
-        if not told:
-            return
-        making = self._kept.with_suffix(f".{os.getpid()}")
-        try:
-            with os.fdopen(os.open(making, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-                file.write(msgspec.json.encode(told))
-            making.replace(self._kept)
-        except OSError as error:
-            if not self._unkept:  # told once
-                log.warning("What keys have spent cannot be kept: %s", error)
-            self._unkept = True
-        else:
-            self._unkept = False
 
     def _look(self) -> _Found:
         """Read what has changed. In any thread, one at a time."""
@@ -326,10 +308,11 @@ class Guard:
                 "guard_log",
                 f"lines of guard.log cannot be read ({self._log.bad}), until the worker clears them",
             )
-        return _Found(baselines, mark, anew, found, failure, told)
+        return _Found(baselines, mark, anew, found, self.spending.read(), failure, told)
 
     def _take(self, found: _Found) -> None:
         self._mark = found.mark
+        self.spending.take(found.spend)
         if found.baselines is not None:
             self._known = found.baselines.known
             self._rates = {
@@ -346,7 +329,7 @@ class Guard:
         if found.failure:
             self._fail(found.failure, found.told)
         elif not self._unwritten:
-            self.failure = "guard_spend" if self._unkept else ""
+            self.failure = "guard_spend" if self.spending.unkept else ""
 
     def _fold(self, one: Event) -> None:
         pair, now_us = (one.key_id, one.model), self._clock.now_us()
@@ -354,7 +337,7 @@ class Guard:
             return
         self._folds[pair] = events.fold(self._rule, self._folds.get(pair, Fold()), one, now_us)
         if one.by:
-            self._let_go[one.key_id] = max(one.at_us, self._let_go.get(one.key_id, 0))
+            self.spending.forgive(one.key_id, one.at_us)
         if one.since_us:
             self._accepted[pair] = max(one.at_us, self._accepted.get(pair, 0))
 
@@ -368,8 +351,7 @@ class Guard:
         ]
         for pair in old:
             del self._folds[pair]
-        oldest = self._clock.now_us() - 2 * _DAY_US
-        self._let_go = {key_id: at_us for key_id, at_us in self._let_go.items() if at_us >= oldest}
+        self.spending.forget()
         oldest = self._clock.now_us() - _LEARNING_US
         self._accepted = {pair: at_us for pair, at_us in self._accepted.items() if at_us >= oldest}
 
@@ -378,16 +360,6 @@ class Guard:
             goes = "goes by what it knew before" if code == "baselines" else "may not know of all anomalies"
             log.warning("The guard %s: %s", goes, told)
         self.failure = code
-
-
-def _read_kept(path: Path) -> Kept:
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=Kept)
-    except FileNotFoundError:
-        return {}
-    except (OSError, msgspec.DecodeError) as error:  # sums of a day at most: they begin anew
-        log.warning("What keys have spent lately cannot be read, and begins at zero: %s", error)
-        return {}
 
 
 def _action(exchange: Exchange, told: GuardSettings) -> str:

@@ -138,8 +138,7 @@ async def run(child: Child) -> None:
     for task in tasks:
         task.cancel()
     await forwarder.close()
-    if not child.retired:  # or its successor has gone on from what it kept
-        state.guard.keep()
+    state.guard.spending.keep()
     await state.close()
     snapshot.leave(settings.run_dir, snapshot.take(state, 0))
 
@@ -213,6 +212,7 @@ async def _drain(child: Child, state: State, door: Door, server: Server) -> None
     """
     state.draining = True
     state.admission.leave()
+    state.guard.spending.keep()
     server.stop()
     server.conn_params.no_keep_alive = True
     for connection in door.connections.values():

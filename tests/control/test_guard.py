@@ -118,6 +118,8 @@ def test_who_manages_settings_says_what_a_key_does_and_the_audit_tells(guarded: 
     (last,) = guarded.control.get("/api/audit?limit=1").json["audit"]
     assert (last["action"], last["object"]) == ("key.change", guarded.anns)
     assert (last["before"], last["after"]) == ({"guard": None}, {"guard": "block"})
+    assert guarded.send("PUT", guarded.anns, {}).status == 400, "a block is lifted by who says nothing"
+    assert guarded.control.get(f"/api/keys/{guarded.anns}").json["guard"] == "block"
     assert guarded.send("PUT", guarded.anns, {"action": None}).json["action"] is None
     assert guarded.send("PUT", guarded.anns, {"action": "explode"}).status == 400
     assert guarded.send("PUT", "key_unknown", {"action": "warn"}).status == 404
@@ -138,6 +140,9 @@ def test_a_key_goes_by_the_one_above_it_unless_it_says_otherwise(guarded: Guarde
     assert keys.KeyCache(store, clock).lookup(child["key"]).guard == "block"  # type: ignore[union-attr] # it is there
     told = {one["id"]: one for one in guarded.get()["keys"]}
     assert (told[child["about"]["id"]]["action"], told[child["about"]["id"]]["in_force"]) == (None, "block")
+    child_id = child["about"]["id"]
+    assert guarded.get(f"?key={child_id}")["keys"][0]["in_force"] == "block", "the key above it is not in the answer"
+    assert guarded.send("PUT", child_id, {"action": None}).json["in_force"] == "block"
     free = guarded.control.ask("POST", "/api/keys", key=maker, told={**made, "guard": "observe"})
     assert free.status == 403, "a key frees what it makes"
     guarded.send("PUT", child["about"]["id"], {"action": "warn"})

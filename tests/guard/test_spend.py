@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ultimate_lib.guard.spend import WINDOWS, Spend
+from ultimate_lib.guard.spend import WINDOWS, Spend, rolls_off_s
 
 START_US = 1_760_000_000_000_000
 
@@ -67,3 +67,21 @@ def test_what_is_kept_over_a_restart_is_what_it_would_be_without(told: list[tupl
     after = Spend()
     after.take(before.kept(), at + away)
     assert list(after.within("k", at + away)) == list(before.within("k", at + away))
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 2 * 3_600_000_000), st.integers(1, 10**10)), min_size=1, max_size=20),
+    st.sampled_from(range(len(WINDOWS))),
+    st.floats(0.01, 1.0),
+)
+def test_it_is_told_when_enough_has_rolled_off(told: list[tuple[int, int]], number: int, share: float) -> None:
+    spend, at = Spend(), START_US
+    for wait, amount in told:
+        at += wait
+        spend.add("k", at, amount)
+    spent = spend.within("k", at)[number]
+    most = max(spent * share, 1)
+    wait_us = round(rolls_off_s(number, spend.parts("k", number, at), spent, most, at) * 1e6)
+    assert 0 < wait_us <= WINDOWS[number].part_us * (WINDOWS[number].parts + 1)
+    assert spend.within("k", at + wait_us - 1)[number] >= most
+    assert spend.within("k", at + wait_us)[number] < most

@@ -131,6 +131,20 @@ def test_a_count_that_no_column_can_hold_is_none(protocol: protocols.Protocol, m
     assert usage is None or (usage.input_tokens is None and usage.cost_nano_usd is None)
 
 
+def test_an_estimate_is_the_same_however_letters_are_written() -> None:
+    told = {
+        "model": "m",
+        "messages": [{"role": "user", "content": "Съешь ещё этих мягких французских булок. " * 100}],
+    }
+    plain, escaped = (
+        openai_chat.read_request(json.dumps(told, ensure_ascii=ascii_only).encode()).input_estimate
+        for ascii_only in (False, True)
+    )
+    assert plain == pytest.approx(escaped, rel=0.05)
+    windows = json.dumps({**told, "messages": [{"role": "user", "content": "C:\\u" * 1000}]}).encode()
+    assert openai_chat.read_request(windows).input_estimate >= len(windows) // 12
+
+
 def test_estimates_leave_base64_out() -> None:
     picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 400_000}}
     plain = openai_chat.read_request(body(messages=[{"role": "user", "content": "word " * 400}]))

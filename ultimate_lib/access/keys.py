@@ -212,6 +212,13 @@ def set_guard(
     return _shown(row)
 
 
+def guard_above(store: Store, row: Mapping[str, Any]) -> str | None:
+    """Return what the keys above a key say is done about unusual calls; None: as the settings say."""
+    with store.begin() as connection:
+        links = chain.read(connection, row) or []
+    return next((link.row["guard"] for link in links if link.row["guard"] is not None), None)
+
+
 def rotate(
     store: Store,
     clock: Clock,

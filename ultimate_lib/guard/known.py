@@ -55,6 +55,8 @@ class Rate(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     usual_usd: tuple[float | None, float | None, float | None]
     shares: list[float]  # of the 168 hours
     ripe_us: int | None = None  # from when on it can be blocked
+    most_usd: tuple[float, float, float] = (0.0, 0.0, 0.0)  # that it has spent, in whatever hour of the week
+    call_usd: float = 0.0  # the mean cost of a call
 
 
 class About(msgspec.Struct, frozen=True, kw_only=True):

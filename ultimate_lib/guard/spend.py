@@ -76,6 +76,9 @@ class Spend:
     def __init__(self) -> None:
         self._keys: dict[str, _Rolling] = {}
 
+    def __len__(self) -> int:
+        return len(self._keys)
+
     def add(self, key_id: str, now_us: int, amount: int) -> None:
         """Add what a call has cost."""
         rolling = self._of(key_id, now_us // _FINEST_US)
@@ -107,19 +110,31 @@ class Spend:
 
     def kept(self) -> Kept:
         """Return all sums, to be kept over a restart."""
-        found: Kept = {}
-        for key_id, rolling in list(self._keys.items()):
-            rows = []
-            for number, window in enumerate(WINDOWS):
-                parts, now = rolling.parts[number], rolling.last * _FINEST_US // window.part_us
-                rows += [
-                    (number, at, parts[at % len(parts)])
-                    for at in range(now - window.parts, now + 1)
-                    if parts[at % len(parts)]
-                ]
-            if rows:
-                found[key_id] = rows
+        found = {key_id: self.rows(key_id) for key_id in list(self._keys)}
+        return {key_id: rows for key_id, rows in found.items() if rows}
+
+    def rows(self, key_id: str) -> list[tuple[int, int, int]]:
+        """Return (window, part, nano-dollars) of a key, where it has spent."""
+        rolling = self._keys.get(key_id)
+        if rolling is None:
+            return []
+        found = []
+        for number, window in enumerate(WINDOWS):
+            parts, now = rolling.parts[number], rolling.last * _FINEST_US // window.part_us
+            for at in range(now - window.parts, now + 1):
+                amount = parts[at % len(parts)]
+                if amount:
+                    found.append((number, at, amount))
         return found
+
+    def parts(self, key_id: str, number: int, now_us: int) -> list[tuple[int, int]]:
+        """Return (part, nano-dollars) of what a key has spent in one of `WINDOWS`."""
+        self.within(key_id, now_us)
+        return [(at, amount) for window, at, amount in self.rows(key_id) if window == number]
+
+    def forget(self, key_id: str) -> None:
+        """Forget a key's sums."""
+        self._keys.pop(key_id, None)
 
     def take(self, kept: Mapping[str, Sequence[tuple[int, int, int]]], now_us: int) -> None:
         """Add sums that were kept; what is too old by now is left out."""
@@ -132,3 +147,13 @@ class Spend:
                 now = rolling.last * _FINEST_US // window.part_us
                 if now - window.parts <= at <= now:
                     rolling.put(number, at, amount)
+
+
+def rolls_off_s(number: int, parts: Sequence[tuple[int, int]], spent: int, most: float, now_us: int) -> float:
+    """Return in how many seconds so many of a window's parts are too old that less than `most` of `spent` is left."""
+    window = WINDOWS[number]
+    for at, amount in sorted(parts):
+        spent -= amount
+        if spent < most:
+            return ((at + window.parts + 1) * window.part_us - now_us) / 1e6
+    return window.part_us * (window.parts + 1) / 1e6

@@ -19,6 +19,14 @@ _HINT = (
     "A key with settings:manage goes on with the header 'x-ultimate-guard: override', ends the cool-down, or sets "
     "the key's guard to warn: see the page Guard."
 )
+_CAP_HINT = (
+    "A key with settings:manage goes on with the header 'x-ultimate-guard: override'; else change guard.{name} in "
+    "the settings. Neither the key's action nor the end of a cool-down changes it."
+)
+_DOOR_HINT = (
+    "A key with settings:manage goes on with the header 'x-ultimate-guard: override', or sets the key's guard to "
+    "warn: see the page Guard."
+)
 _NOT_YOURS = "This key's own 'x-ultimate-guard: override' counts for nothing: it lacks settings:manage."
 
 
@@ -28,6 +36,7 @@ class Reason(NamedTuple):
     short: str
     sentence: str
     after_s: float | None = None
+    hint: str = _HINT
     advisory: bool = False  # no reason to refuse, only to tell
 
 
@@ -55,10 +64,11 @@ def large_input(tokens: int, usual: float) -> Reason:
         f"input about {tokens} tokens, usual at most {usual:.0f}",
         f"This call's input is about {tokens} tokens; usual for its key and model is at most {usual:.0f}. "
         "Waiting does not help; less input does.",
+        hint=_DOOR_HINT,
     )
 
 
-def spend(window: str, spent_usd: float, usual: float, after_s: float, *, advisory: bool) -> Reason:
+def spend(window: str, spent_usd: float, usual: float, after_s: float | None, *, advisory: bool) -> Reason:
     """Return why a call of a key that spends too quickly is refused, or told of."""
     value = f"{usd(spent_usd)} spent in the last {window}"
     return Reason(
@@ -66,7 +76,8 @@ def spend(window: str, spent_usd: float, usual: float, after_s: float, *, adviso
         f"This key has {value}; usual at this hour of the week is at most {usd(usual)}. "
         "It goes on as that rolls off.",
         after_s,
-        advisory,
+        hint=_DOOR_HINT,
+        advisory=advisory,
     )
 
 
@@ -76,13 +87,14 @@ def cap(name: str, value: str, most: str, after_s: float | None = None) -> Reaso
         f"{value}, cap {most}",
         f"The proxy's settings cap this (guard.{name}): {value}, at most {most}.",
         after_s,
+        hint=_CAP_HINT.format(name=name),
     )
 
 
-def refused(reason: Reason, *, overridden: bool, wait_s: float) -> Limited:
+def refused(reason: Reason, *, overridden: bool) -> Limited:
     """Return the error of a call that the guard refuses; `overridden`: it asked to get past it, in vain."""
-    hint = f"{_HINT} {_NOT_YOURS}" if overridden else _HINT
-    return Limited(reason.sentence, hint=hint, code=CODE, retry_after_s=reason.after_s or wait_s)
+    hint = f"{reason.hint} {_NOT_YOURS}" if overridden else reason.hint
+    return Limited(reason.sentence, hint=hint, code=CODE, retry_after_s=reason.after_s)
 
 
 def _time(at: datetime) -> str:

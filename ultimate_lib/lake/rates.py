@@ -1,7 +1,8 @@
 """How quickly each key usually spends: in a minute, an hour, a day, beside what its hour of the week is like.
 
 Minutes and hours are compared after division by their hour's own share (168 of them, drawn towards 1 where few weeks
-are known), days as they are: the last 24 hours at each full hour.
+are known), days as they are: the last 24 hours at each full hour. Beside it stand the most that was spent in any, and
+what a call costs: a job that is run at another time, and a handful of ordinary calls, are no run-away.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ _MOST_VALUES = 2_000  # of a key's minutes, the newest
 _DRAWN = 2  # weeks that an hour's share of 1 counts like
 _LEAST = 0.2  # no hour's share is less
 _PAIR = (DIMENSIONS["key"], DIMENSIONS["model"])
-_COLUMNS = ["started_at", "cost_nano_usd", "operation", "anomaly_score", "source"]
+_COLUMNS = ["started_at", "cost_nano_usd", "operation", "anomaly_score", "source", "billing"]
 
 
 def rates_of(
@@ -82,7 +83,11 @@ def _calls(
 ) -> pl.LazyFrame:
     columns = [*_COLUMNS, *(name for one in _PAIR for name in one.columns)]
     calls = scan_calls(lake, start, until, columns).filter(
-        COUNTED, of_clients(demo=demo), pl.col("key_id").is_not_null(), pl.col("cost_nano_usd") > 0
+        COUNTED,
+        of_clients(demo=demo),
+        pl.col("key_id").is_not_null(),
+        pl.col("cost_nano_usd") > 0,
+        pl.col("billing").ne_missing("subscription"),
     )
     named = calls.select(*(one.value for one in _PAIR), "started_at", "anomaly_score", "cost_nano_usd")
     return compared(named, before).filter(pl.col("usual") | odd(accepted)).rename({"key": "key_id"})
@@ -91,7 +96,7 @@ def _calls(
 def _sums(calls: pl.LazyFrame, step: str) -> pl.DataFrame:
     """Return what each key has spent in each step in which it has, in dollars."""
     summed = calls.group_by("key_id", pl.col("started_at").dt.truncate(step).dt.epoch("us").alias("at")).agg(
-        (pl.col("cost_nano_usd").sum() / 1e9).alias("usd")
+        (pl.col("cost_nano_usd").sum() / 1e9).alias("usd"), pl.len().alias("calls")
     )
     return summed.collect(engine="streaming").sort("key_id", "at")
 
@@ -103,13 +108,20 @@ def _rate(key_id: str, hours: pl.DataFrame, minutes: pl.DataFrame | None, until_
     shares = _shares(line, int(at[0]))
     first_s = float(at[0]) * 3600
     rolled = np.convolve(line, np.ones(24))[23 : len(line)] if len(line) >= 24 else np.zeros(0)  # noqa: PLR2004 - hours
-    minute = None
+    minute, most_minute = None, 0.0
     if minutes is not None:
         newest = minutes.tail(_MOST_VALUES)
         within = newest["at"].to_numpy() // _HOUR_US
+        most_minute = float(minutes["usd"].to_numpy().max())
         minute = _bound(newest["usd"].to_numpy() / shares[_of_week(within)], first_s)
     hour, day = _bound(usd / shares[_of_week(at)], first_s), _bound(rolled, first_s)
-    return Rate(key_id=key_id, usual_usd=(minute, hour, day), shares=[round(float(one), 3) for one in shares])
+    return Rate(
+        key_id=key_id,
+        usual_usd=(minute, hour, day),
+        shares=[round(float(one), 3) for one in shares],
+        most_usd=(most_minute, float(usd.max()), float(rolled.max(initial=0.0))),
+        call_usd=float(usd.sum()) / int(hours["calls"].sum()),
+    )
 
 
 def _of_week(hours: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -56,12 +56,15 @@ class Gauge:
     def take(self, now: float, tokens: int) -> Taken:
         """Count a call that begins. One that alone is larger than the limit takes all of it."""
         self.under_way += 1
-        if self.requests is not None:
-            self._requests.take(now, 1)
+        asked = self._requests.take(now, 1) if self.requests is not None else None
         if self.tokens is None:
-            return self, None, 0
+            return self, asked, None, 0
         tokens = min(tokens, self.tokens)
-        return self, self._tokens.take(now, tokens), tokens
+        return self, asked, self._tokens.take(now, tokens), tokens
+
+    def unask(self, asked: Entry) -> None:
+        """Count a request as never made."""
+        self._requests.correct(asked, -1)
 
     def end(self, entry: Entry | None, more: int) -> None:
         """Count a call that has ended, and how many tokens more it was than it took."""
@@ -70,8 +73,8 @@ class Gauge:
             self._tokens.correct(entry, more)
 
 
-Taken: TypeAlias = "tuple[Gauge, Entry | None, int]"
-"""What one call has taken: the rate limit, where in its window, how many tokens."""
+Taken: TypeAlias = "tuple[Gauge, Entry | None, Entry | None, int]"
+"""What one call has taken: the rate limit, where in its windows of requests and of tokens, how many tokens."""
 
 
 def take(gauges: list[Gauge], ask: Ask, hold: Hold, now: float) -> Refusal | None:
@@ -87,8 +90,15 @@ def take(gauges: list[Gauge], ask: Ask, hold: Hold, now: float) -> Refusal | Non
 def give_back(hold: Hold) -> None:
     """Free the place and the tokens of a call that is not admitted; that it asked still counts as a request."""
     taken, hold.rates = hold.rates, ()
-    for gauge, entry, tokens in taken:
+    for gauge, _, entry, tokens in taken:
         gauge.end(entry, -tokens)
+
+
+def unask(hold: Hold) -> None:
+    """Count a call as no request, for something else than a limit refuses it; its place is freed as it ends."""
+    for gauge, asked, _, _ in hold.rates:
+        if asked is not None:
+            gauge.unask(asked)
 
 
 def settle(hold: Hold, record: CallRecord, *, reached: bool) -> None:
@@ -98,7 +108,7 @@ def settle(hold: Hold, record: CallRecord, *, reached: bool) -> None:
         used: int | None = None if reached else 0
         if record.usage_source == "provider":
             used = (record.input_tokens or 0) + (record.output_tokens or 0)
-        for gauge, entry, tokens in taken:
+        for gauge, _, entry, tokens in taken:
             gauge.end(entry, 0 if used is None else used - tokens)
 
 

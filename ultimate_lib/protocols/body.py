@@ -26,6 +26,7 @@ _QUOTE = ord('"')
 _MEDIA_TOKENS = 1500
 _MOST = 10**12  # no count is larger; one that is would not fit its column, or its cost would not
 _BYTES_A_TOKEN = 4
+_ESCAPE_BYTES, _LETTER_BYTES = 6, 2
 
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What reading someone's JSON raises; the last one when it is nested too deeply."""
@@ -135,8 +136,15 @@ def media(body: bytes) -> tuple[bool, bool]:
 
 
 def estimate_tokens(body: bytes, *, encoded: bool) -> int:
-    """Estimate the input tokens of a body: bytes less base64 over four, and a flat sum for each picture or file."""
+    r"""Estimate the input tokens of a body: bytes over four, and a flat sum for each picture or file for its base64.
+
+    An escape (`\u0416`) counts as two bytes, as most of such letters have: whoever writes JSON so, as Python does
+    unless told otherwise, is not billed for it.
+    """
     size = len(body)
+    escapes = body.count(b"\\u")
+    if escapes:
+        size = max(size - escapes * (_ESCAPE_BYTES - _LETTER_BYTES), size // 3)  # two backslashes may be none
     parts = 0
     if encoded:
         for match in _ENCODED.finditer(body):

@@ -132,7 +132,7 @@ class ActionOf(Struct, kw_only=True):
     """What shall be done about a key's unusual calls."""
 
     id: str
-    action: Action | None = None  # null: as the settings say
+    action: Action | None  # null: as the key above it, else the settings, say
 
 
 class AskedAccept(Struct, kw_only=True):
@@ -243,6 +243,8 @@ def _key(bench: Workbench, row: Mapping[str, Any], others: Mapping[str, Mapping[
     while action is None and above["parent_id"] in others:
         above = others[above["parent_id"]]
         action = above["guard"]
+    if action is None and above["parent_id"] is not None:  # a key that is not in the answer
+        action = keys.guard_above(bench.store, above)
     return GuardedKey(
         id=row["id"],
         name=row["name"],

@@ -112,19 +112,23 @@ def _would(one: Any) -> str:
 def _set(session: Session) -> int:
     asked, output = session.arguments, session.output
     if asked.action == "block":
-        pairs = session.client.get_guard(key=asked.id)["pairs"]
-        calls = sum(one["would_have_blocked"] for one in pairs)
-        usd = sum(one["would_have_blocked_usd"] or 0.0 for one in pairs)
-        door = sum(one["marked_outside"] for one in pairs)
-        output.say(
-            f"In the last 30 days its cool-downs would have refused {calls} calls ({_usd(usd)}); apart from those, "
-            f"{door} were marked at the door, mostly for their input."
-        )
+        output.say(_question(session.client.get_guard(key=asked.id)["pairs"]))
     told = session.client.set_guard_action(asked.id, None if asked.action == "default" else asked.action)
     output.pairs(
         [(name, UNKNOWN if value is None else str(value), value) for name, value in told.items()], document=told
     )
     return 0
+
+
+def _question(pairs: Any) -> str:
+    calls = sum(one["would_have_blocked"] for one in pairs)
+    costs = [one["would_have_blocked_usd"] for one in pairs if one["would_have_blocked_usd"] is not None]
+    door = sum(one["marked_outside"] for one in pairs)
+    usd = _usd(sum(costs) if costs or not calls else None)
+    return (
+        f"In the last 30 days its cool-downs would have refused {calls} calls ({usd}); "
+        f"apart from those, {door} were marked at the door, mostly for their input."
+    )
 
 
 def _accept(session: Session) -> int:
