@@ -1,4 +1,4 @@
-"""What the seed document shows works word for word, against a started server with the demo's calls.
+"""What the seed document shows works word for word, against a started server with seven weeks of calls.
 
 The address alone differs: the document says port 8082, the test's server takes a free one.
 """
@@ -6,29 +6,68 @@ The address alone differs: the document says port 8082, the test's server takes 
 from __future__ import annotations
 
 import json
+import random
 import shlex
 import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.client.commands import Done, claude_proxy
+from tests.control import calls
+from tests.control.calls import call
 from tests.harness import ROOT, Running, environment, start_proxy, wait_until
+from ultimate_lib.access import local
+from ultimate_lib.access.keys import create_key
+from ultimate_lib.access.principal import Principal
+from ultimate_lib.access.roles import permissions_of
+from ultimate_lib.clock import SystemClock
+from ultimate_lib.settings import load
+from ultimate_lib.store import Store
 
 PORT = "http://localhost:8082"
 
-pytestmark = pytest.mark.slow  # the demo's eleven weeks take their time
+pytestmark = pytest.mark.slow  # a process for each of its lines
+
+_DAYS, _A_DAY = 50, 24
 
 
 @pytest.fixture(scope="module")
 def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    with start_proxy(tmp_path_factory.mktemp("seed"), arguments=["--demo", "--demo-data"]) as running:
-        wait_until(lambda: "written and rolled up" in running.log(), 110, running)
+    folder = tmp_path_factory.mktemp("seed")
+    (folder / "data").mkdir()
+    settings = load(environ={}, overrides={"data.folder": str(folder / "data")})
+    store, dice = Store(settings.store_url), random.Random(1)
+    store.migrate()
+    admin = local.first_start(settings, store, SystemClock()).user_id
+    _, key = create_key(
+        store, SystemClock(), Principal(user_id=admin, user_name="", permissions=permissions_of(["api_user"])),
+        name="seed", scopes=["proxy:call"],
+    )  # fmt: skip
+    store.close()
+    newest = datetime.now(UTC) - timedelta(minutes=5)
+    records = [
+        call(
+            newest - timedelta(days=day, minutes=20 * number), user_id=admin, key_id=key["id"], provider="anthropic",
+            model_routed="claude-sonnet-4-5", cost_nano_usd=int(dice.lognormvariate(16, 0.5)),
+        )
+        for day in range(_DAYS)
+        for number in range(_A_DAY)
+    ]  # fmt: skip
+    calls.write(settings, *records)
+    with start_proxy(folder) as running:
+        wait_until(lambda: _whole(running), 60, running)
         yield running
+
+
+def _whole(proxy: Running) -> bool:
+    rows = proxy.get("/api/analytics/aggregate?metrics=requests&start=2020-01-01")["rows"]
+    return bool(rows) and rows[0]["requests"] == _DAYS * _A_DAY
 
 
 def shell(proxy: Running, home: Path, line: str) -> Done:

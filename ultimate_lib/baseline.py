@@ -92,6 +92,14 @@ def expected_high(baseline: Baseline) -> float:
     return math.exp(min(high, _LARGEST))
 
 
+def at_least(baseline: Baseline, high: float) -> Baseline:
+    """Return the baseline moved up, in its shape, so that no value below `high` is anomalous; as it is if none is."""
+    by = math.log(high) - math.log(expected_high(baseline))
+    if not by > 0:
+        return baseline
+    return baseline._replace(log_mean=baseline.log_mean + by, threshold=baseline.threshold + by)
+
+
 def learn(values: Iterable[float], since_s: float) -> Baseline | None:
     """Learn what is usual; None when fewer than `FEWEST` values are above 0 and finite.
 

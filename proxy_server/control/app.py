@@ -13,7 +13,7 @@ from tornado.routing import AnyMatches, Rule
 from tornado.web import Application
 
 from proxy_server.control import gateways
-from proxy_server.control.base import Control, Handler
+from proxy_server.control.base import Control, Handler, Lane
 from proxy_server.control.dashboards import Dashboards, Sockets
 from proxy_server.control.identify import Identify
 from proxy_server.control.live import Live
@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 
 _THREADS = 8
 _HEAVY_AT_ONCE = 2
+_RECKONING_AT_ONCE = 2
 _MOST_BODY_BYTES = 1024 * 1024
 _OBSERVE_S = 1.0
 _CLEAN_S = 600.0
@@ -61,13 +62,15 @@ class Serving:
     def __init__(
         self, bench: Workbench, threads: Executor, listener: socket.socket, table: Sequence[Route] = TABLE
     ) -> None:
+        self._reckoning = ThreadPoolExecutor(_RECKONING_AT_ONCE, "reckoning")
         self._control = Control(
             bench=bench,
             router=Router(table),
             identify=Identify(bench.settings, bench.store, bench.clock),
             threads=threads,
             live=Live(bench.settings.journal_dir),
-            heavy=asyncio.Semaphore(_HEAVY_AT_ONCE),
+            heavy=Lane(threads, asyncio.Semaphore(_HEAVY_AT_ONCE)),
+            reckoning=Lane(self._reckoning, asyncio.Semaphore(_RECKONING_AT_ONCE)),
         )
         self.dashboards = Dashboards(self._control)
         self._control.router = Router((*table, *self.dashboards.rows))
@@ -98,6 +101,7 @@ class Serving:
         while clock.monotonic() < (until if active else settled):  # noqa: ASYNC110 - a set has no event to wait for
             await asyncio.sleep(0.02)
         await self._server.close_all_connections()
+        self._reckoning.shutdown(wait=False, cancel_futures=True)
 
 
 async def run(child: Child) -> None:

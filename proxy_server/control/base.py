@@ -47,6 +47,15 @@ _Value = TypeVar("_Value")
 
 
 @dataclass(slots=True)
+class Lane:
+    """Where questions of one sort are answered, a few at a time: those that wait hold none of its threads."""
+
+    threads: Executor
+    room: asyncio.Semaphore
+    waiting: int = 0
+
+
+@dataclass(slots=True)
 class Control:
     """What all requests share."""
 
@@ -55,8 +64,8 @@ class Control:
     identify: Identify
     threads: Executor
     live: Live
-    heavy: asyncio.Semaphore
-    waiting: int = 0
+    heavy: Lane
+    reckoning: Lane  # apart: a forecast takes a second, and no page waits for it
     active: set[Handler] = field(default_factory=set)
 
 
@@ -187,8 +196,10 @@ class Handler(RequestHandler):
         return functools.partial(asked.run, functools.partial(_as_json, route, work))
 
     async def _respond(self, route: Route, work: Callable[[], object]) -> None:
-        in_turn = route.heavy and self._caller.principal is not None  # nobody else is shown anything of the lake
-        value = await (self._in_turn(work) if in_turn else self._in_thread(work))
+        lane = self._control.reckoning if route.reckons else self._control.heavy if route.heavy else None
+        if self._caller.principal is None:  # nobody else is shown anything of the lake
+            lane = None
+        value = await (self._in_thread(work) if lane is None else self._in_turn(lane, work))
         if isinstance(value, Events):
             after = self.request.headers.get("Last-Event-ID", "")
             await self._control.live.serve(self, value._replace(after=after or value.after), self._still_may(route))
@@ -211,19 +222,18 @@ class Handler(RequestHandler):
 
         return still
 
-    async def _in_turn(self, work: Callable[[], object]) -> object:
+    async def _in_turn(self, lane: Lane, work: Callable[[], object]) -> object:
         """Read the lake when it is this request's turn, unless its client has left meanwhile."""
-        control = self._control
-        if control.waiting >= _MOST_WAITING:
+        if lane.waiting >= _MOST_WAITING:
             raise Unavailable("Too many questions wait for the lake.", hint="Try again in a moment.", code="busy")
-        control.waiting += 1
+        lane.waiting += 1
         try:
-            async with control.heavy:
+            async with lane.room:
                 if self._gone:
                     raise Unavailable("The client left before its turn came.", code="client_gone")
-                return await self._in_thread(work)
+                return await asyncio.get_running_loop().run_in_executor(lane.threads, work)
         finally:
-            control.waiting -= 1
+            lane.waiting -= 1
 
     async def _in_thread(self, work: Callable[[], _Value]) -> _Value:
         return await asyncio.get_running_loop().run_in_executor(self._control.threads, work)

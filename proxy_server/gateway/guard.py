@@ -3,7 +3,8 @@
 What is usual comes from the worker's file, read anew when it changes; what counts against a key and model from the
 log that all gateways share. Without either, and without caps, the guard is idle and costs nothing. A call's row says
 `anomaly_score`, and as `anomaly_action` what the rule says of it, whatever was done about it: `warn` for one that
-cost far more than usual, `block` for one that was refused or, where the key's action is not `block`, would have been.
+cost far more than usual or whose key spends faster than usual, `block` for one that was refused or, where the key's
+action is not `block`, would have been.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ _HOUR_US = 3_600_000_000
 _DAY_US = 24 * _HOUR_US
 _THURSDAY_H = 72  # 1970 began on one; the hours of a week are counted from Monday
 _KEEP_S = 10.0
+_LEARNING_US = 600_000_000  # how long the worker is waited for after calls were accepted as usual
 
 
 class _Found(NamedTuple):
@@ -77,6 +79,7 @@ class Guard:
         self._caps = bool(told.max_input_tokens or told.max_call_usd or self._spend_capped)
         self._rates: dict[str, Rate] = {}
         self._let_go: dict[str, int] = {}  # when somebody last ended a cool-down of a key
+        self._accepted: dict[tuple[str, str], int] = {}  # when somebody last accepted calls as usual
         self._known: dict[tuple[str, str], Known] = {}
         self._folds: dict[tuple[str, str], Fold] = {}
         self._log = EventLog(settings.run_dir)
@@ -107,6 +110,12 @@ class Guard:
         reason = capped or self._unusual(facts, route, record)
         if reason is None:
             return
+        action = _action(exchange, self._told)
+        if reason.advisory:
+            record.anomaly_action = "warn"
+            if action != "observe":
+                exchange.warning = reason.short
+            return
         record.anomaly_action = "block"
         principal = exchange.principal
         assert principal is not None  # noqa: S101 - who is not known does not come so far
@@ -114,13 +123,13 @@ class Guard:
         if overrides and "settings:manage" in principal.permissions:
             log.info("Call %s has got past the guard with an override: %s.", record.call_id, reason.short)
             return
-        action = _action(exchange, self._told)
         if capped is not None or action == "block":
             raise words.refused(reason, overridden=overrides, wait_s=_TRY_LATER_S)
         if action == "warn":
             exchange.warning = reason.short
 
     def _unusual(self, facts: RequestFacts, route: Route, record: CallRecord) -> Reason | None:
+        """Return why a call is unlike others: what may be refused first, then what is only told of."""
         pair = _pair(record)
         now_us = self._clock.now_us()
         if self._folds:
@@ -128,12 +137,19 @@ class Guard:
             if found is not None and rule.cooling(found.standing, now_us):
                 return words.cooldown(pair[1], found.standing.until_us, now_us, found.last)
         rate = self._rates.get(pair[0])
-        if rate is not None and (reason := self._quick(rate, now_us)) is not None:
-            return reason
+        quick = self._quick(rate, now_us) if rate is not None else None
+        if quick is not None and not quick.advisory:
+            return quick
+        return self._large(pair, facts, route, record, now_us) or quick
+
+    def _large(
+        self, pair: tuple[str, str], facts: RequestFacts, route: Route, record: CallRecord, now_us: int
+    ) -> Reason | None:
+        """Return why a call's input is unlike any before, if it is."""
         usual = self._known.get(pair)
         if usual is None or usual.usual_tokens is None or facts.input_estimate < usual.usual_tokens:
             return None
-        if not rule.ripe(usual.ripe_us, now_us):
+        if not rule.ripe(usual.ripe_us, now_us) or self._to_be_learnt(pair, usual):
             return None
         least = _priced(self._state.book, route, record, facts.input_estimate, 0)
         if least is None or least <= self._rule.floor_nano_usd:
@@ -154,7 +170,8 @@ class Guard:
                 continue  # what led to the cool-down that was ended is in it
             most = usual if window is WINDOWS[-1] else usual * share
             if nano >= most * 1e9:
-                return words.spend(window.name, nano / 1e9, most, window.part_us / 1e6)
+                advisory = not self._told.block_spend_rate
+                return words.spend(window.name, nano / 1e9, most, window.part_us / 1e6, advisory=advisory)
         return None
 
     def _capped(self, surface: Surface, facts: RequestFacts, route: Route, record: CallRecord) -> Reason | None:
@@ -207,7 +224,7 @@ class Guard:
             record.anomaly_action = "warn"
         ended_us = record.started_at + (record.duration_ms or 0) * 1000
         call = rule.Call(record.call_id, record.started_at, ended_us, cost, found)
-        if not rule.counts(self._rule, call, usual.ripe_us):
+        if not rule.counts(self._rule, call, usual.ripe_us) or self._to_be_learnt(pair, usual):
             return
         told = Event(
             key_id=pair[0], model=pair[1], at_us=ended_us, call_id=record.call_id, started_us=record.started_at,
@@ -216,6 +233,11 @@ class Guard:
         if not exchange.warning and _action(exchange, self._told) == "warn":
             exchange.warning = f"cost {words.usd(told.cost_usd)}, usual at most {words.usd(told.usual_usd)}"
         self._count(pair, told)
+
+    def _to_be_learnt(self, pair: tuple[str, str], usual: Known) -> bool:
+        """Return whether calls were accepted as usual that what is known is not learnt from yet."""
+        at_us = self._accepted.get(pair, 0)
+        return (usual.accepted_us or 0) < at_us and self._clock.now_us() - at_us < _LEARNING_US
 
     def _count(self, pair: tuple[str, str], told: Event) -> None:
         before = self._folds.get(pair, Fold())
@@ -328,6 +350,8 @@ class Guard:
         self._folds[pair] = events.fold(self._rule, self._folds.get(pair, Fold()), one)
         if one.by:
             self._let_go[one.key_id] = max(one.at_us, self._let_go.get(one.key_id, 0))
+        if one.since_us:
+            self._accepted[pair] = max(one.at_us, self._accepted.get(pair, 0))
 
     def _forget(self) -> None:
         """Forget what no longer matters, so that memory does not grow with keys that have ended."""
@@ -340,8 +364,9 @@ class Guard:
         for pair in old:
             del self._folds[pair]
         oldest = self._clock.now_us() - 2 * _DAY_US
-        for key_id in [key_id for key_id, at_us in self._let_go.items() if at_us < oldest]:
-            del self._let_go[key_id]
+        self._let_go = {key_id: at_us for key_id, at_us in self._let_go.items() if at_us >= oldest}
+        oldest = self._clock.now_us() - _LEARNING_US
+        self._accepted = {pair: at_us for pair, at_us in self._accepted.items() if at_us >= oldest}
 
     def _fail(self, code: str, told: str) -> None:
         if code != self.failure:  # told once, not each second

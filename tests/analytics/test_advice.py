@@ -64,6 +64,33 @@ def test_without_a_cheaper_model_that_is_known_here_there_is_nothing_to_tell() -
     assert "configured" in configured.assumptions[1]
 
 
+@pytest.mark.parametrize("held", [{"cache_read_tokens": 3900}, {"cache_write_5m_tokens": 3900}])
+def test_a_prefix_that_the_cheaper_model_does_not_cache_is_plain_input_there(held: dict[str, Any]) -> None:
+    usual_of_haiku = usual(4, model=HAIKU, input_tokens=5000, output_tokens=100)
+    cached = usual(4, model=SONNET, input_tokens=4000, output_tokens=100, **held)
+    told = found([*usual_of_haiku, *cached], "cheaper_model").advice
+    would = 4000 * 1e-6 + 100 * 5e-6  # 3,900 tokens are too few for Haiku's cache
+    was = 100 * 3e-6 + 100 * 15e-6 + 3900 * (0.3e-6 if "cache_read_tokens" in held else 3.75e-6)
+    assert [one_.saved_in_span_usd for one_ in told] == ([pytest.approx(80 * (was - would))] if was > would else [])
+
+
+def test_calls_that_would_be_dearer_count_against_those_that_would_be_cheaper() -> None:
+    usual_of_haiku = usual(4, model=HAIKU, input_tokens=5000, output_tokens=100)
+    cached = usual(4, model=SONNET, input_tokens=4000, output_tokens=100, cache_read_tokens=3900)
+    advice = one([*usual_of_haiku, *cached, *usual(12, model=SONNET, **SMALL)], "cheaper_model")
+    dearer = 3900 * (1e-6 - 0.3e-6) - 100 * 2e-6 - 100 * 10e-6
+    assert advice.saved_in_span_usd == pytest.approx(240 * (400 * 2e-6 + 50 * 10e-6) - 80 * dearer)
+
+
+def test_a_prefix_that_the_cheaper_model_caches_too_is_read_there() -> None:
+    usual_of_haiku = usual(4, model=HAIKU, input_tokens=7000, output_tokens=100)
+    advice = one(
+        [*usual_of_haiku, *usual(4, model=SONNET, input_tokens=6000, cache_read_tokens=5900)], "cheaper_model"
+    )
+    saves = 100 * 2e-6 + 5900 * 0.2e-6 + 100 * 10e-6
+    assert advice.saved_in_span_usd == pytest.approx(80 * saves)
+
+
 # -- duplicates, retries -------------------------------------------------------------------------------------------
 
 
@@ -77,6 +104,19 @@ def test_copies_of_an_answered_request_cost_all_but_the_first() -> None:
     assert advice.calls is not None
     assert advice.calls.filters == ["key:key_a", f"model:{MINI}", "request:77"]
     assert (advice.calls.count, advice.calls.affected) == (40, 39)
+
+
+def test_equal_calls_at_once_were_not_answered_before_and_that_is_said() -> None:
+    fan = one([*usual(), *copies(40, timedelta(seconds=1), duration_ms=60_000)], "duplicate_calls")
+    assert "39 calls" in fan.title
+    assert "were sent at once" in fan.title
+    assert "answered within" not in fan.title
+    assert "share its answer" in fan.how[0]
+    mixed = one([*usual(), *copies(40, timedelta(seconds=40), duration_ms=60_000)], "duplicate_calls")
+    assert "39 calls" in mixed.title
+    assert "1 of them was sent at once" in mixed.title  # the second; the third comes after the first's answer
+    again = one([*usual(), *copies(40, timedelta(minutes=2), duration_ms=60_000)], "duplicate_calls")
+    assert "sent again what had been answered within the day before" in again.title
 
 
 @pytest.mark.parametrize(("apart", "told"), [(timedelta(hours=25), {}), (timedelta(hours=3), {"status": "error"})])
@@ -137,7 +177,7 @@ def sessions(**told: Any) -> list[CallRecord]:
 
 def test_a_session_that_runs_away_costs_what_comes_after_the_threshold() -> None:
     wild = [
-        call(SINCE + timedelta(days=4, hours=14, seconds=10 * turn), session_id="wild", prefix_hash=9)
+        call(SINCE + timedelta(days=4, hours=14, seconds=10 * turn), session_id="wild", request_hash=turn % 3)
         for turn in range(300)
     ]
     advice = one([*sessions(), *wild], "runaway_loops")
@@ -156,6 +196,14 @@ def test_busy_sessions_and_unlike_calls_are_no_loop() -> None:
         for turn in range(300)
     ]
     silent([*sessions(), *unlike], "runaway_loops")
+
+
+def test_a_batch_in_a_session_whose_calls_share_a_prefix_is_no_loop_and_neither_are_calls_sent_at_once() -> None:
+    at = SINCE + timedelta(days=4, hours=14)
+    batch = [call(at + timedelta(seconds=turn), session_id="job", prefix_hash=9) for turn in range(500)]
+    silent([*sessions(), *batch], "runaway_loops")
+    fan = [call(at + timedelta(milliseconds=turn), request_hash=5, duration_ms=60_000) for turn in range(60)]
+    silent([*sessions(), *fan], "runaway_loops")
 
 
 def test_a_request_that_is_sent_over_and_over_needs_no_session_to_be_a_loop() -> None:
@@ -276,8 +324,18 @@ def test_budgets_far_above_and_below_what_is_spent_are_told_and_fitting_ones_are
     assert "too small for what is usual: 100% of weeks would exceed it" in low.advice[0].title
     for fits in ({"amount": 2_000_000_000}, {"amount": 8_000_000_000, "period": "week"}, {"enabled": False}):
         assert not found([], "misfit_budgets", budgets=budgets(budget(daily=daily, **fits))).advice
+    once = [1.2e9, *[0.0] * 200]
+    silent([], "misfit_budgets", budgets=budgets(budget(daily=once), budget(daily=once, unit="tokens")))
     short = found([], "misfit_budgets", budgets=budgets(budget(daily=daily[:13], amount=1)))
     assert short.kinds[0].state == "too_few"
+
+
+def test_calls_of_an_unknown_model_are_told_in_words() -> None:
+    advice = one(
+        [*usual(), *copies(40, timedelta(hours=3), model_routed=None, cost_nano_usd=5_000_000)], "duplicate_calls"
+    )
+    assert advice.title.startswith("39 calls of an unknown model with key key_a sent again")
+    assert "None" not in advice.title
 
 
 # -- all of it -----------------------------------------------------------------------------------------------------
@@ -321,7 +379,10 @@ def test_advice_that_may_count_the_same_calls_says_so_and_does_not_add_up() -> N
     assert by_kind["duplicate_calls"].may_overlap == [by_kind["runaway_loops"].id]
     savings = [advice.saving_usd or 0 for advice in told.advice]
     assert told.total_usd == pytest.approx(sum(savings))
-    assert told.surely_usd == pytest.approx(max(savings))
+    assert told.surely_usd == pytest.approx(by_kind["duplicate_calls"].saving_usd)
+    loops = found([*usual(), *copies(400, timedelta(seconds=5))], "runaway_loops")
+    assert loops.total_usd is not None
+    assert (loops.total_usd > 0, loops.surely_usd) == (True, 0)  # whether its calls were wanted nobody knows
     assert [advice.saving_usd for advice in told.advice] == sorted(savings, reverse=True)
 
 

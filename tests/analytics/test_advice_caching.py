@@ -8,7 +8,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.analytics.advised import HAIKU, MINI, SINCE, SONNET, call, evidence, found, one, silent, usual
-from ultimate_lib.analytics.advice import caching
+from ultimate_lib.analytics.advice import caching, words
 from ultimate_lib.analytics.advice.kinds import prompt_caching
 from ultimate_lib.records import CallRecord
 
@@ -145,6 +145,41 @@ def test_prefixes_that_never_come_again_in_time_are_not_told() -> None:
     silent([*usual(), *calls], "prompt_caching")
 
 
+def lonely(days: int) -> list[CallRecord]:
+    """Return calls whose prefix was gone from the cache each time: twelve dearer writes on each of so many days."""
+    return [
+        call(
+            SINCE + timedelta(days=1 + day, hours=2 * turn), SONNET, prefix_hash=7, prefix_tokens=6000,
+            input_tokens=6500,
+        )
+        for day in range(days)
+        for turn in range(12)
+    ]  # fmt: skip
+
+
+def busy(calls: int, *days: int) -> list[CallRecord]:
+    """Return busy days: each call but a day's first reads."""
+    plain = {"prefix_hash": 7, "prefix_tokens": 6000, "input_tokens": 6500}
+    return [
+        call(SINCE + timedelta(days=day, minutes=2 * turn), SONNET, **plain)
+        for day in days or (0,)
+        for turn in range(calls)
+    ]
+
+
+def test_what_saved_on_one_day_and_would_have_cost_on_all_others_is_no_advice() -> None:
+    told = prompt_caching.find(evidence([*busy(80), *lonely(18)])).found
+    assert [draft.blocks is not None and draft.blocks.sum() > 0 for draft in told] == [True]  # in this very span
+    silent([*busy(80), *lonely(18)], "prompt_caching")
+
+
+def test_that_caching_may_cost_more_is_told_with_its_sign() -> None:
+    advice = one([*busy(30, 0, 8, 9), *lonely(7), *usual()], "prompt_caching")
+    assert advice.lower_usd is not None
+    assert advice.lower_usd < 0
+    assert words.usd(-0.5512) == "-$0.551"
+
+
 def test_a_cache_that_works_by_itself_is_told_of_only_where_it_is_missed() -> None:
     missed = one([*usual(), *repeated(model=MINI)], "prompt_caching")
     a_day = 11 * (6000 // 128 * 128) * (0.75 - 0.075) * 1e-6
@@ -159,3 +194,27 @@ def test_no_saving_exceeds_what_was_paid_for_the_input() -> None:
     (advice,) = told.advice
     assert advice.saved_in_span_usd is not None
     assert advice.saved_in_span_usd <= 240 * 6500 * 3e-6
+
+
+@pytest.mark.parametrize(
+    ("model", "tokens"),
+    [
+        ("claude-opus-5", 512),
+        ("anthropic/claude-opus-4.8", 1024),
+        ("claude-opus-4-7", 2048),
+        ("us.anthropic.claude-opus-4-6-v1:0", 4096),
+        ("claude-opus-4-5-20251101", 4096),
+        ("claude-opus-4-20250514", 1024),
+        ("claude-sonnet-4-6", 1024),
+        ("claude-haiku-4-5", 4096),
+        ("claude-3-5-haiku-latest", 2048),
+        ("gpt-5.4-mini", 1024),
+        ("gemini-2.5-flash", 2048),
+        ("gemini-3.1-pro-preview", 4096),
+        ("claude-opus-5-5", caching.FEWEST_UNSAID),  # no page that was read says it
+        ("claude-opus-4-12", caching.FEWEST_UNSAID),
+        ("llama-4", caching.FEWEST_UNSAID),
+    ],
+)
+def test_the_least_prefix_is_the_vendors(model: str, tokens: int) -> None:
+    assert caching.fewest(model) == tokens

@@ -58,7 +58,9 @@ def test_a_new_person_gets_a_link_a_password_and_a_key_of_its_own(
     with as_owner(browser, proxy) as seen:
         page = seen.page
         page.get_by_role("navigation", name="Main").get_by_role("link", name="Admin").click()
-        assert side(page) == ["Users", "Teams", "Keys", "Budgets", "Rate limits", "Providers & routes", "Audit"]
+        assert side(page) == [
+            "Users", "Teams", "Keys", "Budgets", "Rate limits", "Guard", "Providers & routes", "Audit",
+        ]  # fmt: skip
         page.get_by_label("Name", exact=True).focus()  # all by keyboard from here
         page.keyboard.type("erin")
         page.get_by_role("checkbox", name="analyst").press("Space")
@@ -121,7 +123,7 @@ def test_a_lead_adds_and_removes_members_of_its_own_team_alone(browser: Browser,
         sign_in_by_link(page, link)
         expect(page.get_by_role("heading", name="Ranking's tokens")).to_be_visible()  # on Home
         page.get_by_role("navigation", name="Main").get_by_role("link", name="Admin").click()
-        assert side(page) == ["Teams", "Keys", "Budgets", "Rate limits"]
+        assert side(page) == ["Teams", "Keys", "Budgets", "Rate limits", "Guard"]
         expect(page.locator("#list tbody tr")).to_have_count(1)
         page.get_by_role("link", name="Ranking", exact=True).click()
         page.get_by_label("Add a member by name").fill("max")

@@ -105,7 +105,7 @@ def test_a_key_is_watched_set_to_block_and_let_go_on(browser: Browser, proxy: Ru
         page.get_by_role("button", name=f"Block: unusual calls of {name}").press("Enter")
         expect(page.locator("#keys")).to_contain_text("block")
         expect(page.locator("#cooling")).to_contain_text("calls are refused")
-        assert "it would have refused 1 call ($" in asked[0]
+        assert "its cool-downs would have refused 1 call ($" in asked[0]
         assert "A cool-down is under way: calls are refused from now on." in asked[0]
         wait_until(lambda: refused(proxy).startswith("429"), 10, proxy)
         assert "guard_blocked" in refused(proxy) or "rate_limit_error" in refused(proxy)
@@ -113,3 +113,9 @@ def test_a_key_is_watched_set_to_block_and_let_go_on(browser: Browser, proxy: Ru
         expect(page.locator("#cooling")).to_contain_text("None.")
         wait_until(lambda: refused(proxy) == "", 10, proxy)
         assert len(asked) == 2
+        page.get_by_role("button", name=f"Accept the unusual calls of {name} to {MODEL} as usual").press("Enter")
+        expect(page.locator("#list")).to_contain_text("accepted as usual by")
+        assert "of the last 7 days as usual?" in asked[2]
+        check_page(seen)
+        assert cut(page) == 0, "a table is cut"
+        seen.pictures(tmp_path, "guard-accepted")

@@ -150,6 +150,7 @@ ANSWERS: dict[str, Any] = {
     "GET /api/predictive/guard": {
         "rule": {"enabled": True, "action": "observe", "after_days": 14, "after_calls": 500},
         "learnt_at": SPAN["start"],
+        "behind": False,
         "failure": None,
         "keys": [{"id": "k1", "name": "agent", "user_name": "ann", "action": None, "in_force": "observe"}],
         "pairs": [
@@ -170,7 +171,10 @@ ANSWERS: dict[str, Any] = {
                 "would_have_blocked_unpriced": 0,
                 "would_have_cooled_down": 1,
                 "marked": 4,
+                "marked_outside": 1,
+                "marked_rate": 0,
                 "cooldown": None,
+                "accepted": None,
             }
         ],
         "found": 1,
@@ -181,6 +185,15 @@ ANSWERS: dict[str, Any] = {
         "user_name": "ann",
         "action": "warn",
         "in_force": "warn",
+    },
+    "POST /api/predictive/guard/{id}/accept": {
+        "key_id": "k1",
+        "model": "m",
+        "since": SPAN["start"],
+        "at": SPAN["end"],
+        "by": "ann",
+        "learnt": False,
+        "alone": False,
     },
     "POST /api/predictive/guard/cooldowns/{id}/end": {"id": "k1", "key_id": "k1", "model": "m"},
     "GET /api/predictive/analyze-cost": {
@@ -292,6 +305,7 @@ METHODS: dict[str, Callable[[ClaudeProxyClient], Any]] = {
     "live": lambda client: next(client.live()),
     "detect_anomaly": lambda client: client.detect_anomaly("m", cost_usd=0.01),
     "set_guard_action": lambda client: client.set_guard_action("k1", "warn"),
+    "accept_usual": lambda client: client.accept_usual("k1", "m", since="2026-03-01T00:00:00Z"),
     "end_cooldown": lambda client: client.end_cooldown("k1"),
     "create_api_key": lambda client: client.create_api_key("n"),
     "get_api_key": lambda client: client.get_api_key("k1"),
@@ -345,6 +359,7 @@ COMMANDS: dict[str, str] = {
     "GET /api/predictive/thresholds": "predictive thresholds",
     "GET /api/predictive/guard": "guard",
     "PUT /api/predictive/guard/{id}": "guard set k1 warn",
+    "POST /api/predictive/guard/{id}/accept": "guard accept k1 m --since 2026-03-01T00:00:00Z",
     "POST /api/predictive/guard/cooldowns/{id}/end": "guard end k1",
     "GET /api/calls/{id}": "calls c1",
     "GET /api/live": "tail",

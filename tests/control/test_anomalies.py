@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from proxy_server.control.pages.anomalies import Asked, _links
 from tests.control import alone, calls
 from tests.control.calls import call
 from ultimate_lib.lake.ingest import run_once
@@ -124,6 +125,16 @@ def test_the_page_marks_the_hour_and_leads_to_its_calls(control: Alone) -> None:
     quiet = control.get("/anomalies?metric=requests&model=a&grain=day")
     assert "Nothing unusual in calls" in quiet.text
     assert "heat0" in quiet.text
+
+
+def test_calls_without_a_project_are_led_to_and_no_others(control: Alone) -> None:
+    """The odd hour's calls of `odd` are none of those without a project."""
+    none = _links("", Asked(by="project"))(ODD_HOUR, "hour", None)
+    listed = control.get(none).text.count('data-call="')
+    assert listed == 6 + USUAL
+    assert control.get(_links("", Asked(by="project"))(ODD_HOUR, "hour")).text.count('data-call="') > listed
+    odd = control.get(_links("", Asked(by="project"))(ODD_HOUR, "hour", "odd"))
+    assert odd.text.count('data-call="') == 12
 
 
 @pytest.mark.parametrize(

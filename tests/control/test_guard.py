@@ -160,11 +160,56 @@ def test_a_cool_down_is_told_and_ended_once(guarded: Guarded) -> None:
     assert ("guard.end", guarded.own) in [(row["action"], row["object"]) for row in audited]
 
 
+def test_calls_without_a_price_and_a_single_call_are_told_as_such(tmp_path: Path) -> None:
+    with alone.start(tmp_path) as control:
+        key_id, now = control.get("/api/auth/verify").json["key_id"], control.bench.clock.now()
+        rows = []
+        for model, many in (("local", 0), ("once", 1)):
+            one = usual(key_id, model=model, ripe=False)
+            told = {name: getattr(one, name) for name in one.__struct_fields__}
+            rows.append(type(one)(**(told | {"calls": many, "first_us": to_us(now) - DAY_US - 5})))
+        known.write(
+            control.bench.settings.run_dir, known.About(made_us=to_us(now), after_days=14, after_calls=500), rows
+        )
+        text = shown(control, "/guard")
+        assert "no call of a known price" in text
+        assert "0 of 500 calls" not in text
+        assert "1 call, 1 day" in text
+
+
+def test_calls_are_accepted_as_usual_seen_and_taken_back(guarded: Guarded) -> None:
+    guarded.cool_down(guarded.own)
+    path, now = f"{guarded.own}/accept", guarded.control.bench.clock.now()
+    assert guarded.send("POST", path, {"model": MODEL}, guarded.ann).status == 403
+    assert guarded.send("POST", path, {"model": "another"}).status == 404
+    for since in (now + timedelta(hours=1), now - timedelta(days=31)):
+        refused = guarded.send("POST", path, {"model": MODEL, "since": since.isoformat()})
+        assert (refused.status, refused.json["error"]["code"]) == (400, "since")
+    assert guarded.send("POST", path, {"model": MODEL, "since": "2026-03-01T00:00:00"}).status == 400
+    assert guarded.get()["pairs"][0]["cooldown"] is not None
+    assert "Accept as usual" in shown(guarded.control, "/guard")
+    reply = guarded.send("POST", path, {"model": MODEL})
+    assert (reply.status, reply.json["learnt"]) == (200, False)
+    own = next(one for one in guarded.get()["pairs"] if one["key_id"] == guarded.own)
+    assert own["cooldown"] is None
+    assert (own["accepted"]["by"], own["accepted"]["at"]) == (reply.json["by"], reply.json["at"])
+    assert (own["anomalies_30d"], own["would_have_blocked"]) == (3, 0), "what was accepted would begin no cool-down"
+    assert "accepted as usual by" in shown(guarded.control, "/guard")
+    assert "not learnt from yet" in shown(guarded.control, "/guard")
+    audited = guarded.control.get("/api/audit?limit=5").json["audit"]
+    (row,) = [row for row in audited if row["action"] == "guard.accept"]
+    assert (row["object"], row["after"]["model"]) == (guarded.own, MODEL)
+    later = guarded.control.bench.clock.now()
+    assert guarded.send("POST", path, {"model": MODEL, "since": later.isoformat()}).status == 200
+    own = next(one for one in guarded.get()["pairs"] if one["key_id"] == guarded.own)
+    assert own["would_have_blocked"] == 5, "taken back"
+
+
 def test_what_is_not_known_is_told_as_such(tmp_path: Path) -> None:
     with alone.start(tmp_path) as control:
         told = control.get("/api/predictive/guard").json
         assert (told["learnt_at"], told["failure"], told["pairs"], told["found"]) == (None, None, [], 0)
-        assert "Nothing is known yet. The worker learns" in shown(control, "/guard")
+        assert "Not looked yet. The worker learns" in shown(control, "/guard")
         run = control.bench.settings.run_dir
         run.mkdir(exist_ok=True)
         known.path(run).write_bytes(b"torn")
@@ -174,6 +219,38 @@ def test_what_is_not_known_is_told_as_such(tmp_path: Path) -> None:
         assert "The guard is off." in shown(control, "/guard")
 
 
+def test_learnt_before_these_calls_is_told_apart_from_no_calls(tmp_path: Path) -> None:
+    with alone.start(tmp_path) as control:
+        now, settings = control.bench.clock.now(), control.bench.settings
+        known.write(settings.run_dir, known.About(made_us=to_us(now), version=-1, after_days=14, after_calls=500), [])
+        assert control.get("/api/predictive/guard").json["behind"] is False
+        assert "No calls yet. When the worker looked last" in shown(control, "/guard")
+        calls.write(settings, call(now - timedelta(minutes=1)))
+        run_once(control.bench.lake)
+        assert control.get("/api/predictive/guard").json["behind"] is True
+        text = shown(control, "/guard")
+        assert "Not learnt yet. The worker looked last at" in text
+        assert "No calls yet" not in text
+
+
+def test_the_demos_made_up_keys_are_shown_and_cannot_be_set(tmp_path: Path) -> None:
+    with alone.start(tmp_path, **{"data.demo": True}) as control:
+        ann = control.add_user("ann", "api_user")
+        now, run = control.bench.clock.now(), control.bench.settings.run_dir
+        known.write(
+            run,
+            known.About(made_us=to_us(now), after_days=14, after_calls=500),
+            [usual("key_maya_laptop", model=MODEL), usual("key_of_nobody", model=MODEL)],
+        )
+        told = control.get("/api/predictive/guard").json
+        assert [one["key_id"] for one in told["pairs"]] == ["key_maya_laptop"]
+        assert "key_maya_laptop" not in [one["id"] for one in told["keys"]]
+        assert "key_maya_laptop made up (demo)" in shown(control, "/guard")
+        assert control.get("/api/predictive/guard?key=key_maya_laptop").json["found"] == 1
+        assert control.get("/api/predictive/guard", key=ann).status in {200, 403}
+        assert "key_maya_laptop" not in control.get("/api/predictive/guard", key=ann).text
+
+
 def test_the_page_says_it_in_words_and_asks_before_it_blocks(guarded: Guarded) -> None:
     guarded.cool_down(guarded.own)
     text = shown(guarded.control, "/guard")
@@ -181,13 +258,24 @@ def test_the_page_says_it_in_words_and_asks_before_it_blocks(guarded: Guarded) -
     assert "5 calls ($0.005)" in text
     assert "a call cost $0.6, usual is at most $0.002" in text
     page = guarded.control.get("/guard").text
-    assert "In the last 30 days it would have refused 5 calls ($0.005)" in page
+    assert "In the last 30 days its cool-downs would have refused 5 calls ($0.005)" in page
+    assert "marked at the door, mostly" not in page
     assert "A cool-down is under way: calls are refused from now on." in page
     assert f"/api/predictive/guard/{guarded.own}" in page
     others = guarded.control.get("/guard", key=guarded.ann).text
     assert "/api/predictive/guard/" not in others
     assert guarded.own not in others
     assert "No key and model matches." in shown(guarded.control, "/guard?q=zebra")
+    at = guarded.control.bench.clock.now() - timedelta(days=2)
+    calls.write(
+        guarded.control.bench.settings,
+        call(at, key_id=guarded.own, model_routed=MODEL, anomaly_score=1.0, anomaly_action="block"),
+    )
+    run_once(guarded.control.bench.lake)
+    assert "at the door: 1 marked" in shown(guarded.control, "/guard")
+    page = guarded.control.get("/guard").text
+    assert "would have refused 5 calls ($0.005)" in page, "an input is counted apart"
+    assert "Apart from those, 1 call was marked at the door, mostly for the input." in page
 
 
 def test_the_page_of_keys_offers_the_guard_to_who_manages_settings(guarded: Guarded) -> None:

@@ -31,6 +31,7 @@ CREATE_NOTHING = {
     "/api/auth/password": "uses its link up",
     "/login": "starts a session; each sign-in is one of its own",
     "/api/predictive/guard/cooldowns/{id}/end": "ends one that is there; the same twice finds none",
+    "/api/predictive/guard/{id}/accept": "the last one holds; the same twice is learnt once",
     "/api/predictive/smart-alert": "proposes a rule, and makes none",
     "/api/users/{id}/deactivate": "the same twice changes nothing",
     "/api/users/{id}/reactivate": "the same twice changes nothing",

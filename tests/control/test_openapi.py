@@ -110,7 +110,9 @@ def test_examples_are_answered_by_the_server_and_the_document_is_served(tmp_path
         served = control.ask("GET", "/api/openapi.json")
         assert served.json["paths"] == DOCUMENT["paths"]
         for route in TABLE:
-            if route.page or route.gives is None or route.heavy or route.method != "GET" or route.path == "/readyz":
+            if route.page or route.gives is None or route.method != "GET" or route.path == "/readyz":
+                continue
+            if route.heavy or route.reckons:  # there is no call to answer from
                 continue
             if "{" in route.path:  # which one is there is for tests of its own
                 continue

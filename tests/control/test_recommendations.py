@@ -10,6 +10,7 @@ from html import unescape
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
+import msgspec
 import pytest
 
 from proxy_server.control.api import recommendations
@@ -198,6 +199,23 @@ def test_nothing_found_too_few_and_failed_look_different(control: Alone, monkeyp
         True,
     )
     assert "Nothing to recommend" not in failed.text
+
+
+def test_what_may_cost_more_is_shown_with_its_sign_and_in_words(
+    control: Alone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = recommendations.recommendations
+
+    def risky(*told: Any) -> recommendations.Recommendations:
+        found = real(*told)
+        found.recommendations[0] = msgspec.structs.replace(found.recommendations[0], lower_usd=-0.55)
+        return found
+
+    monkeypatch.setattr(recommendations, "recommendations", risky)
+    text = page(control, "kind=duplicate_calls")
+    assert "95 %: -$0.55 to" in text
+    assert "It may also cost more than now: up to $0.55" in text
+    assert text.count("cost more than now") == 1
 
 
 def test_an_empty_lake_says_how_to_begin(tmp_path: Path) -> None:

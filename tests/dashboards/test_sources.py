@@ -128,7 +128,8 @@ def test_both_forecast_the_same_and_refuse_the_same(control: Alone) -> None:
     assert len(one["rows"]) == 7
     asked["grain"] = "hour"
     one, other = here.anomalies(**asked), there.anomalies(**asked)
-    assert one == {**other, "start": one["start"]}
+    moment = {name: one[name] for name in ("start", "judged_from")}  # of the asking
+    assert one == {**other, **moment}
     assert one["judged"]
     asked["where"] = {"project": ("nothing",)}
     for source in (here, there):

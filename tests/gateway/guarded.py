@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from proxy_server.worker.baselines import Learning
 from tests.gateway.gateways import GPT, OPENAI, Answer, Gateway, ask
 from tests.gateway.limited import open_store
 from tests.harness import wait_until
@@ -17,6 +18,7 @@ from ultimate_lib.access.key_cache import KeyCache
 from ultimate_lib.clock import SystemClock
 from ultimate_lib.guard import known
 from ultimate_lib.guard.known import WEEK_H, Known, Rate
+from ultimate_lib.lake import Lake
 from ultimate_lib.settings import load
 
 CLOCK = SystemClock()
@@ -98,6 +100,24 @@ def end(gateway: Gateway, key_id: str, model: str = GPT) -> None:
         admin = KeyCache(store, CLOCK).lookup(gateway.key)
         assert admin is not None
         cooldowns.end(store, CLOCK, settings, admin, cooldowns.id_of(key_id, model))
+
+
+def accept(gateway: Gateway, key_id: str, model: str = GPT) -> None:
+    """Accept a key's calls as usual, as an administrator does."""
+    settings = load(environ={}, overrides={"data.folder": str(gateway.folder)})
+    with open_store(gateway.folder) as store:
+        admin = KeyCache(store, CLOCK).lookup(gateway.key)
+        assert admin is not None
+        cooldowns.accept(store, CLOCK, settings, admin, key_id, model)
+
+
+def learn(gateway: Gateway) -> None:
+    """Learn as the worker does, and wait until the gateway goes by it."""
+    settings = load(environ={}, overrides={"data.folder": str(gateway.folder)})
+    assert Learning(settings)(Lake.open(settings, CLOCK))["learnt"]
+    learnt = known.read(settings.run_dir)
+    assert learnt is not None
+    wait_until(lambda: told(gateway).get("baselines_us") == learnt.about.made_us, 8)
 
 
 def send(gateway: Gateway, secret: str, headers: dict[str, str] | None = None, **members: Any) -> Answer:

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import anthropic
 import openai
 import pytest
 
+from tests.control.calls import call
 from tests.fakes.scripted import Scripted, answer, stream
 from tests.gateway.gateways import GPT, KEYS, OPENAI, PROVIDERS, Gateway, Raw, ask, start_gateway
 from tests.gateway.guarded import (
     RUNAWAY_OUTPUT,
     USUAL_OUTPUT,
+    accept,
     completion,
     end,
+    learn,
     make_key,
     rate,
     send,
@@ -32,7 +37,10 @@ from tests.gateway.guarded import (
 from tests.gateway.limited import USD, make_budget, make_rate, noticed, stored_state, told_state
 from tests.harness import wait_until
 from ultimate_lib.baseline import ANOMALOUS
+from ultimate_lib.clock import SystemClock
 from ultimate_lib.guard import known
+from ultimate_lib.lake import Lake, delta, schema
+from ultimate_lib.settings import load
 
 Start = Callable[..., Gateway]
 
@@ -326,10 +334,29 @@ def test_a_log_with_foreign_lines_still_tells_the_others(start: Start, upstream:
     assert send(gateway, secret).status == 429
 
 
-def test_a_key_that_spends_too_quickly_for_its_hour_is_refused_until_that_rolls_off(
+def test_a_key_that_spends_too_quickly_is_told_and_never_refused_unless_that_is_asked_for(
     start: Start, upstream: Scripted
 ) -> None:
     gateway = start()
+    secret, key_id = make_key(gateway.folder, gateway.key)
+    watched, watched_id = make_key(gateway.folder, gateway.key, guard="observe")
+    taught(gateway, usual(key_id, cost=0.6), rates=[rate(key_id, minute=1.0), rate(watched_id, minute=1.0)])
+    cost(upstream, RUNAWAY_OUTPUT)  # $0.60
+    answers = [send(gateway, secret) for _ in range(4)]
+    assert [one.status for one in answers] == [200] * 4
+    warnings = [one.headers.get("x-ultimate-anomaly") for one in answers]
+    assert warnings[:2] == [None, None]
+    assert str(warnings[2]).startswith("$1.20 spent in the last minute, usual at most $1.00")
+    assert not any("x-ultimate-anomaly" in send(gateway, watched).headers for _ in range(3))
+    rows = sorted(gateway.rows(), key=lambda row: row.started_at)
+    assert [row.anomaly_action for row in rows if row.key_id == key_id] == ["none", "none", "warn", "warn"]
+    assert [row.anomaly_action for row in rows if row.key_id == watched_id] == [None, None, "warn"]
+
+
+def test_a_key_that_spends_too_quickly_for_its_hour_is_refused_until_that_rolls_off(
+    start: Start, upstream: Scripted
+) -> None:
+    gateway = start("block_spend_rate = true")
     secret, key_id = make_key(gateway.folder, gateway.key)
     watched, watched_id = make_key(gateway.folder, gateway.key, guard="observe")
     young, young_id = make_key(gateway.folder, gateway.key)
@@ -380,7 +407,7 @@ def test_what_was_spent_outlives_the_process(start: Start, upstream: Scripted, s
 
 
 def test_who_ends_a_cool_down_lets_the_key_go_on_though_it_has_spent_much(start: Start, upstream: Scripted) -> None:
-    gateway = start()
+    gateway = start("block_spend_rate = true")
     secret, key_id = make_key(gateway.folder, gateway.key)
     taught(gateway, usual(key_id), rates=[rate(key_id, day=1.5)])
     cost(upstream, RUNAWAY_OUTPUT)
@@ -390,8 +417,43 @@ def test_who_ends_a_cool_down_lets_the_key_go_on_though_it_has_spent_much(start:
     wait_until(lambda: send(gateway, secret).status == 200, 8)
     os.kill(gateway.pid, signal.SIGKILL)
     gateway.process.wait(15)
-    gateway = start()
+    gateway = start("block_spend_rate = true")
     assert send(gateway, secret).status == 200
+
+
+def test_a_lasting_rise_is_refused_until_it_is_accepted_and_a_further_one_is_refused_again(
+    start: Start, upstream: Scripted
+) -> None:
+    gateway = start("floor_usd = 0.0001")
+    secret, key_id = make_key(gateway.folder, gateway.key)
+    other, other_id = make_key(gateway.folder, gateway.key)
+    settings = load(environ={}, overrides={"data.folder": str(gateway.folder)})
+    now = datetime.now(UTC)
+    before = [
+        call(
+            now - timedelta(hours=number * 0.7 + 1), key_id=one, model_routed=GPT,
+            cost_nano_usd=round(63_000 * math.exp(0.5 * math.sin(number * 1.7))),
+        )
+        for one in (key_id, other_id)
+        for number in range(600)
+    ]  # fmt: skip
+    delta.append(Lake.open(settings, SystemClock()), schema.frame_from_records(before))
+    learn(gateway)
+    cost(upstream, 30 * USUAL_OUTPUT)
+    for one in (secret, other):
+        assert [send(gateway, one).status for _ in range(4)] == [200, 200, 200, 429]
+    accept(gateway, key_id)
+    wait_until(lambda: send(gateway, secret).status == 200, 8)
+    assert [send(gateway, secret).status for _ in range(8)] == [200] * 8, "it is not learnt from yet"
+    learn(gateway)
+    assert [send(gateway, secret).status for _ in range(20)] == [200] * 20
+    assert send(gateway, other).status == 429
+    os.kill(gateway.pid, signal.SIGKILL)
+    gateway.process.wait(15)
+    gateway = start("floor_usd = 0.0001")
+    assert [send(gateway, secret).status for _ in range(5)] == [200] * 5
+    cost(upstream, 900 * USUAL_OUTPUT)
+    assert [send(gateway, secret).status for _ in range(4)] == [200, 200, 200, 429]
 
 
 def test_a_refusal_gives_back_what_was_held_for_the_call(start: Start, upstream: Scripted) -> None:

@@ -70,6 +70,27 @@ def test_compacting_keeps_what_matters_and_what_is_written_meanwhile(tmp_path: P
     assert [path.name for path in tmp_path.iterdir()] == ["guard.log"]
 
 
+def test_the_last_acceptance_holds_and_outlives_the_rest_of_the_log(tmp_path: Path) -> None:
+    log = EventLog(tmp_path)
+    told = [event(50, by="ann", since_us=40), event(60, by="bob", since_us=55), event(70, by="ann"), event(80)]
+    for one in told:
+        log.append(one)
+    assert events.accepted(log.read()[1]) == {("k", "m"): (55, 60, "bob")}
+    assert events.accepted(reversed(told)) == {("k", "m"): (55, 60, "bob")}
+    assert events.compact(tmp_path, 75, accepted_us=55, above=10)
+    assert log.read() == (True, [told[1], told[3]])
+
+
+def test_an_acceptance_ends_a_cool_down() -> None:
+    minute = 60_000_000
+    fold = Fold()
+    for at in (1, 2, 3):
+        fold = events.fold(RULE, fold, event(at * minute))
+    assert fold.standing.until_us == 33 * minute
+    fold = events.fold(RULE, fold, event(5 * minute, by="ann", since_us=1))
+    assert (fold.standing.until_us, fold.standing.counted) == (5 * minute, ())
+
+
 def test_a_log_that_is_gone_is_an_empty_one(tmp_path: Path) -> None:
     log = EventLog(tmp_path)
     log.append(event(1))

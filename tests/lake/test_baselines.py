@@ -102,6 +102,12 @@ def test_calls_that_must_not_be_learnt_from_are_left_out(tmp_path: Path) -> None
     assert same(told.cost, learn(dollars(mine), mine[0].started_at / 1e6))
 
 
+def test_calls_told_of_for_their_keys_spend_alone_are_learnt_from(tmp_path: Path) -> None:
+    mine = history(100, anomaly_action="warn", anomaly_score=1.0)
+    (told,) = baselines_of(filled(tmp_path, mine), NOW)
+    assert told.priced_calls == 100
+
+
 def test_of_very_many_calls_the_newest_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(baselines, "MOST_CALLS", 150)
     mine = history(400)

@@ -11,6 +11,7 @@ import pytest
 from tests.lake.random_calls import make_lake
 from ultimate_lib.clock import to_us
 from ultimate_lib.guard import rule as rules
+from ultimate_lib.guard.events import Accepted
 from ultimate_lib.guard.rule import Call, Rule
 from ultimate_lib.lake import Lake, delta, schema
 from ultimate_lib.lake.guarded import Past, past
@@ -51,10 +52,32 @@ def test_all_calls_within_a_cool_down_would_have_been_blocked_dear_or_not(tmp_pa
     found = past(filled(tmp_path, calls), Rule(), {PAIR: 0}, NOW)
     assert found == {
         PAIR: Past(
-            anomalies_week=4, anomalies=4, blocked=1, marked=2, cooldowns=1, would_block=3,
+            anomalies_week=4, anomalies=4, blocked=1, marked=2, marked_outside=0, cooldowns=1, would_block=3,
             would_block_nano_usd=DEAR + USUAL, would_block_unpriced=1,
         )
     }  # fmt: skip
+
+
+def test_inputs_and_spend_are_counted_apart_from_the_replay(tmp_path: Path) -> None:
+    calls = [
+        dear(1), dear(2), dear(3), call(4, anomaly_action="block"), call(50, anomaly_action="block"),
+        call(51, anomaly_action="block", anomaly_score=None), call(52, anomaly_action="warn"),
+        call(53, anomaly_action="warn", key_id="key-2", anomaly_score=None),
+    ]  # fmt: skip
+    found = past(filled(tmp_path, calls), Rule(), {PAIR: 0}, NOW)
+    one = found[PAIR]
+    assert (one.would_block, one.marked, one.marked_outside, one.marked_rate) == (1, 3, 2, 1)
+    assert found["key-2", "opus"] == Past(marked_rate=1)
+
+
+def test_what_was_accepted_begins_no_cool_down(tmp_path: Path) -> None:
+    calls = [dear(1), dear(2), dear(3), call(4, anomaly_action="block"), dear(100), dear(101), dear(102), call(103)]
+    began = to_us(NOW - timedelta(days=1))
+    accepted = {PAIR: Accepted(began, began + 10 * 60_000_000, "ann")}
+    lake = filled(tmp_path, calls)
+    assert past(lake, Rule(), {PAIR: 0}, NOW)[PAIR].would_block == 2
+    told = past(lake, Rule(), {PAIR: 0}, NOW, accepted=accepted)[PAIR]
+    assert (told.anomalies, told.cooldowns, told.would_block, told.marked, told.marked_outside) == (6, 1, 1, 1, 0)
 
 
 def test_the_rule_of_today_is_what_is_replayed(tmp_path: Path) -> None:

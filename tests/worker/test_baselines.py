@@ -111,6 +111,24 @@ def test_it_learns_again_when_calls_have_come_and_some_time_is_over(world: World
     assert world.learn()
 
 
+def test_who_has_learnt_nothing_or_little_of_the_lake_looks_again_within_the_minute(world: World) -> None:
+    assert world.learn()  # an empty lake
+    world.clock.advance(60)
+    assert not world.learn()  # still
+    world.add(calls(60, timedelta(hours=1)))
+    world.clock.advance(60)
+    assert world.learn()
+    world.add(calls(55, timedelta(seconds=10), world.clock.now()))
+    world.clock.advance(60)
+    assert not world.learn()  # less than twice as many
+    world.add(calls(70, timedelta(seconds=20), world.clock.now()))
+    assert world.learn()
+    assert world.known().calls == 185
+    told = known.read(world.settings.run_dir)
+    assert told is not None
+    assert told.about.lake_rows == 185
+
+
 def test_what_is_ripe_stays_so_when_its_first_calls_leave_the_month(world: World) -> None:
     world.add(calls(600, timedelta(hours=1)))
     world.learn()
@@ -151,6 +169,39 @@ def test_anomalous_calls_do_not_feed_what_is_usual(world: World) -> None:
     world.clock.advance(601)
     assert world.learn()
     assert world.known().usual_usd == pytest.approx(before.usual_usd)
+
+
+def test_what_is_accepted_is_learnt_at_once_and_stays_so(world: World) -> None:
+    world.add(calls(600, timedelta(hours=1)))
+    dear = calls(60, timedelta(minutes=1), anomaly_score=30.0, anomaly_action="warn")
+    for one in dear:
+        one.cost_nano_usd = 30 * (one.cost_nano_usd or 0)
+    world.add(dear)
+    assert world.learn()
+    before = world.known()
+    assert (before.accepted_us, before.since_us) == (None, None)
+    since, at = to_us(NOW - timedelta(minutes=90)), to_us(NOW)
+    EventLog(world.settings.run_dir).append(Event(key_id="k", model="m", at_us=at, by="ann", since_us=since))
+    world.clock.advance(60)
+    assert world.learn()
+    after = world.known()
+    assert (after.accepted_us, after.since_us) == (at, since)
+    assert (after.first_us, after.ripe_us) == (before.first_us, before.ripe_us)
+    assert after.usual_usd is not None
+    assert before.usual_usd is not None
+    assert after.usual_usd > 3 * before.usual_usd
+    world.clock.advance(60)
+    assert not world.learn()
+    again = World(world.settings.data_dir)
+    again.clock.advance(3600)
+    assert not again.learn()  # a restart forgets nothing
+    EventLog(world.settings.run_dir).append(Event(key_id="k", model="m", at_us=at + 1, by="ann", since_us=at + 1))
+    assert world.learn()  # taken back
+    assert world.known().usual_usd == pytest.approx(before.usual_usd, rel=0.01)
+    world.clock.advance(40 * 86_400)
+    world.add(calls(60, timedelta(minutes=1), world.clock.now()))
+    assert world.learn()
+    assert world.known().accepted_us is None  # all that is learnt from came after it
 
 
 def test_a_guard_that_is_off_learns_nothing(tmp_path: Path) -> None:

@@ -83,6 +83,9 @@ BOT = Person("support-bot", "support", "key_support_bot")
 CARLA = Person("carla", "growth", "key_carla_laptop")
 OMAR = Person("omar", "growth", "key_omar_laptop")
 
+KEYS = frozenset(one.key for one in (MAYA, JONAS, AIKO, LENA, TOM, SOFIA, CI, BOT, CARLA, OMAR))
+"""The ids of their keys. No store has a row of them: nobody can call with one."""
+
 COST_CENTERS = {"research": "R-100", "platform": "P-200", "support": "S-300", "growth": "G-400"}
 """Team → cost center."""
 

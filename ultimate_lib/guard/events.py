@@ -1,8 +1,9 @@
 """What all gateways of an installation know of anomalies: `guard.log`, one line an event, appended, read as it grows.
 
-An event is an anomalous call that counts, or that somebody has ended a cool-down. How a key and model stand is what
-all events together come to (`rule.after`), so it is the same in every process and after every restart, also a kill:
-a line is on file before the call's own line in the journal. An event that is read twice counts once.
+An event is an anomalous call that counts, or that somebody has ended a cool-down or accepted calls as usual. How a
+key and model stand is what all events together come to (`rule.after`), so it is the same in every process and after
+every restart, also a kill: a line is on file before the call's own line in the journal. An event that is read twice
+counts once.
 
 `compact` makes a new file without what is too old to matter; who appends then finds another inode under the name.
 Only counted anomalies are written, so that a run-away adds a few lines a cool-down, not one a call.
@@ -21,7 +22,7 @@ import msgspec
 from ultimate_lib.guard import rule as rules
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from ultimate_lib.guard.rule import Rule, Standing
@@ -31,7 +32,7 @@ _BLOCK = 1 << 20
 
 
 class Event(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """One line. `by` is set on the end of a cool-down, the call's members on an anomaly."""
+    """One line. `by` is set on the end of a cool-down and on an acceptance, the call's members on an anomaly."""
 
     key_id: str
     model: str
@@ -41,6 +42,15 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     cost_usd: float = 0.0
     usual_usd: float = 0.0  # the most that is usual
     by: str = ""
+    since_us: int = 0  # of an acceptance: anomalous calls since then, until `at_us`, are usual
+
+
+class Accepted(NamedTuple):
+    """Anomalous calls of a key and model that are learnt from all the same: those that began in this span."""
+
+    since_us: int
+    at_us: int
+    by: str
 
 
 class Fold(NamedTuple):
@@ -57,6 +67,16 @@ def fold(rule: Rule, before: Fold, event: Event) -> Fold:
     anomaly = rules.Anomaly(event.call_id, event.started_us, event.at_us)
     standing = rules.after(rule, before.standing, anomaly)
     return before if standing is before.standing else Fold(standing, event)
+
+
+def accepted(told: Iterable[Event]) -> dict[tuple[str, str], Accepted]:
+    """Return the last acceptance of each key and model."""
+    found: dict[tuple[str, str], Accepted] = {}
+    for one in told:
+        pair = (one.key_id, one.model)
+        if one.since_us and (pair not in found or one.at_us >= found[pair].at_us):
+            found[pair] = Accepted(one.since_us, one.at_us, one.by)
+    return found
 
 
 _encoder = msgspec.json.Encoder()
@@ -143,10 +163,16 @@ def _locked(path: Path, *, wait: bool = False) -> Iterator[int]:
 
 
 def compact(
-    run_dir: Path, oldest_us: int, *, above: int = _COMPACT_BYTES, pause: Callable[[], None] = lambda: None
+    run_dir: Path,
+    oldest_us: int,
+    *,
+    accepted_us: int | None = None,
+    above: int = _COMPACT_BYTES,
+    pause: Callable[[], None] = lambda: None,
 ) -> bool:
     """Leave out events before an instant once the file is larger than `above` bytes; say whether that was done.
 
+    Acceptances are left out before `accepted_us`, which is earlier: they matter as long as calls are learnt from.
     `pause` is called with the file locked, for tests. Raises OSError.
     """
     path = run_dir / "guard.log"
@@ -160,8 +186,11 @@ def compact(
         data = b""
         while block := os.pread(fd, _BLOCK, len(data)):
             data += block
+        least_us = oldest_us if accepted_us is None else accepted_us
         kept = [
-            line for line in data.split(b"\n") if (event := _event(line)) is not None and event.at_us >= oldest_us
+            line
+            for line in data.split(b"\n")
+            if (event := _event(line)) is not None and event.at_us >= (least_us if event.since_us else oldest_us)
         ]
         making = run_dir / f".guard.{secrets.token_hex(4)}"
         with os.fdopen(os.open(making, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:

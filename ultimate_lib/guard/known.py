@@ -40,6 +40,8 @@ class Known(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     usual_usd: float | None  # from which on a call's cost is anomalous
     tokens: Baseline | None  # input tokens a call
     usual_tokens: float | None
+    accepted_us: int | None = None  # when anomalous calls were accepted that this is learnt from; null: none were
+    since_us: int | None = None  # learnt from calls since then alone; null: from all
 
 
 class Rate(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
@@ -60,8 +62,10 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
     format: Literal["ultimate-baselines-1"] = FORMAT
     made_us: int
     version: int = 0  # of the lake's table of calls
+    lake_rows: int = 0  # that the table had
     after_days: int  # what the worker went by
     after_calls: int
+    accepted: int = 0  # CRC-32 of the acceptances that were known
     rows: int = 0
     rates: int = 0  # further lines
     crc: int = 0  # of all that follows

@@ -28,6 +28,7 @@ class Reason(NamedTuple):
     short: str
     sentence: str
     after_s: float | None = None
+    advisory: bool = False  # no reason to refuse, only to tell
 
 
 def usd(value: float) -> str:
@@ -57,14 +58,15 @@ def large_input(tokens: int, usual: float) -> Reason:
     )
 
 
-def spend(window: str, spent_usd: float, usual: float, after_s: float) -> Reason:
-    """Return why a call of a key that spends too quickly is refused."""
+def spend(window: str, spent_usd: float, usual: float, after_s: float, *, advisory: bool) -> Reason:
+    """Return why a call of a key that spends too quickly is refused, or told of."""
     value = f"{usd(spent_usd)} spent in the last {window}"
     return Reason(
         f"{value}, usual at most {usd(usual)}",
         f"This key has {value}; usual at this hour of the week is at most {usd(usual)}. "
         "It goes on as that rolls off.",
         after_s,
+        advisory,
     )
 
 

@@ -28,17 +28,20 @@ DAYS = 30
 """How far back is learnt from."""
 MOST_CALLS = 20_000
 """Of one key and model, the newest."""
-USUAL = ~(
+STEADY = ~(
     pl.col("anomaly_action").is_in(("warn", "block")).fill_null(value=False)
     | (pl.col("anomaly_score") >= ANOMALOUS).fill_null(value=False)
 )
-"""Which calls are learnt from: an anomaly must not become what is usual."""
+"""Which calls are nothing that anybody was told of."""
+USUAL = STEADY | ((pl.col("anomaly_action") == "warn") & (pl.col("anomaly_score") < ANOMALOUS)).fill_null(value=False)
+"""Which calls are learnt from: an anomaly must not become what is usual. A call that was told of for how quickly its
+key spent alone is none of itself."""
 
 _GROUP = ["key", "model"]
 _DAY = timedelta(days=1)
 _STEP = 0.005  # of a logarithm
-_COLUMNS = ("started_at", "operation", "anomaly_score", "anomaly_action", "cost_nano_usd", "input_tokens")
-_MEASURES = {"cost": pl.col("cost_nano_usd") / 1e9, "input": pl.col("input_tokens").cast(pl.Float64)}
+COLUMNS = ("started_at", "operation", "anomaly_score", "anomaly_action", "cost_nano_usd", "input_tokens")
+MEASURES = {"cost": pl.col("cost_nano_usd") / 1e9, "input": pl.col("input_tokens").cast(pl.Float64)}
 
 
 class Usual(NamedTuple):
@@ -70,7 +73,7 @@ def baselines_of(
     """
     start, where = until - timedelta(days=days), where or {}
     counts = _counts(_calls(lake, start, until, where), enough)
-    binned: dict[str, list[pl.DataFrame]] = {name: [] for name in _MEASURES}
+    binned: dict[str, list[pl.DataFrame]] = {name: [] for name in MEASURES}
     reached = []
     read = counts.filter((pl.col("keep") > 0) | pl.col("enough_here"))
     for (day,), groups in sorted(read.partition_by("day", as_dict=True).items()):
@@ -88,7 +91,7 @@ def baselines_of(
     )
     told = told.join(pl.concat(reached), on="group", how="left").sort(_GROUP)
     since = dict(told.select("group", pl.col("first") / 1e6).iter_rows())
-    learnt = {name: _learnt(pl.concat(binned.pop(name)), since) for name in _MEASURES}
+    learnt = {name: _learnt(pl.concat(binned.pop(name)), since) for name in MEASURES}
     return [
         Usual(
             key_id=row["key"], model=row["model"], priced_calls=row["priced"], calls=row["inputs"],
@@ -102,12 +105,12 @@ def baselines_of(
 def _calls(lake: Lake, start: datetime, until: datetime, where: Mapping[str, Sequence[str | None]]) -> pl.LazyFrame:
     """Return the calls to learn from: key, model, started_at, and each measure where it is above 0."""
     dimensions = [DIMENSIONS[name] for name in (*_GROUP, *where)]
-    columns = dict.fromkeys([*_COLUMNS, *(name for one in dimensions for name in one.columns)])
+    columns = dict.fromkeys([*COLUMNS, *(name for one in dimensions for name in one.columns)])
     calls = scan_calls(lake, start, until, list(columns)).filter(COUNTED, USUAL, *matching(where))
-    measured = [pl.when(value > 0).then(value).alias(name) for name, value in _MEASURES.items()]
+    measured = [pl.when(value > 0).then(value).alias(name) for name, value in MEASURES.items()]
     found = calls.select(*(DIMENSIONS[name].value for name in _GROUP), "started_at", *measured)
     return found.filter(
-        pl.all_horizontal(pl.col(_GROUP).is_not_null()), pl.any_horizontal(pl.col(*_MEASURES).is_not_null())
+        pl.all_horizontal(pl.col(_GROUP).is_not_null()), pl.any_horizontal(pl.col(*MEASURES).is_not_null())
     )
 
 

@@ -22,12 +22,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
+    from ultimate_lib.guard.events import Accepted
     from ultimate_lib.guard.rule import Cooldown, Rule
     from ultimate_lib.lake import Lake
 
 DAYS = 30
 WEEK = timedelta(days=7)
 
+_LEARNING_US = 120_000_000  # after an acceptance, until it has been learnt from
 _PAIR = ["key", "model"]
 _COLUMNS = (
     "call_id", "started_at", "duration_ms", "cost_nano_usd", "anomaly_score", "anomaly_action", "status", "operation",
@@ -41,6 +43,8 @@ class Past(NamedTuple):
     anomalies: int = 0
     blocked: int = 0  # calls that were refused
     marked: int = 0  # calls that were let through and marked at the time as to be refused
+    marked_outside: int = 0  # those of them that are not accepted and began in no cool-down by the present rule
+    marked_rate: int = 0  # calls that were told of for how quickly their key spent alone
     cooldowns: int = 0  # by the present rule
     would_block: int = 0  # calls that were made in them
     would_block_nano_usd: int = 0  # what those cost, so far as it is known
@@ -53,30 +57,39 @@ def past(
     ripe: Mapping[tuple[str, str], int | None],
     until: datetime,
     where: Mapping[str, Sequence[str | None]] | None = None,
+    *,
+    accepted: Mapping[tuple[str, str], Accepted] | None = None,
 ) -> dict[tuple[str, str], Past]:
     """Return what there is of each key and model that had an anomaly or a refusal in the days before `until`.
 
-    `ripe` says from when on each can be blocked; one that it does not name cannot. Raises as `scan_calls`.
+    `ripe` says from when on each can be blocked; one that it does not name cannot. Anomalies that are `accepted`
+    begin no cool-down. Raises as `scan_calls`.
     """
     start = until - timedelta(days=DAYS)
     seen = _calls(lake, start, until, where or {}).filter(
         (pl.col("anomaly_score") >= ANOMALOUS)
-        | (pl.col("anomaly_action") == "block")
+        | pl.col("anomaly_action").is_in(("warn", "block"))
         | (pl.col("status") == "blocked")
     )
     frame = seen.collect(engine="streaming")
     high = (pl.col("anomaly_score") >= ANOMALOUS).fill_null(value=False)
     refused = (pl.col("status") == "blocked").fill_null(value=False)
+    marked = ((pl.col("anomaly_action") == "block") & ~refused).sum()
     counted = frame.group_by(_PAIR).agg(
         (high & (pl.col("started_at") >= until - WEEK)).sum().alias("anomalies_week"),
         high.sum().alias("anomalies"),
         refused.sum().alias("blocked"),
-        ((pl.col("anomaly_action") == "block") & ~refused).sum().alias("marked"),
+        marked.alias("marked"),
+        ((pl.col("anomaly_action") == "block") & ~refused & ~_taken(accepted or {})).sum().alias("marked_outside"),
+        ((pl.col("anomaly_action") == "warn") & (pl.col("anomaly_score") < ANOMALOUS).fill_null(value=True))
+        .sum()
+        .alias("marked_rate"),
     )
     found = {(row.pop("key"), row.pop("model")): Past(**row) for row in counted.to_dicts()}
-    cooldowns = _cooldowns(rule, ripe, frame.filter(high & ~refused))
-    for pair, told in _within(lake, cooldowns, until, where or {}).items():
-        found[pair] = found[pair]._replace(cooldowns=len(cooldowns[pair]), **told)
+    cooldowns = _cooldowns(rule, ripe, frame.filter(high & ~refused), accepted or {})
+    for pair, told in _within(lake, cooldowns, until, where or {}, accepted or {}).items():
+        outside = max(found[pair].marked_outside - told.pop("marked_inside"), 0)
+        found[pair] = found[pair]._replace(cooldowns=len(cooldowns[pair]), marked_outside=outside, **told)
     return found
 
 
@@ -89,7 +102,10 @@ def _calls(lake: Lake, start: datetime, until: datetime, where: Mapping[str, Seq
 
 
 def _cooldowns(
-    rule: Rule, ripe: Mapping[tuple[str, str], int | None], frame: pl.DataFrame
+    rule: Rule,
+    ripe: Mapping[tuple[str, str], int | None],
+    frame: pl.DataFrame,
+    accepted: Mapping[tuple[str, str], Accepted],
 ) -> dict[tuple[str, str], list[Cooldown]]:
     wanted = frame.filter(pl.col("cost_nano_usd") > rule.floor_nano_usd).select(
         *_PAIR, "call_id", pl.col("started_at").dt.epoch("us").alias("started"), "duration_ms", "cost_nano_usd",
@@ -100,6 +116,7 @@ def _cooldowns(
         calls = [
             rules.Call(call_id, started, started + (duration or 0) * 1000, cost, score)
             for _, _, call_id, started, duration, cost, score in group.iter_rows()
+            if not _is_accepted(accepted.get((key, model)), started)
         ]
         made = rules.cooldowns(rule, ripe.get((key, model)), calls)
         if made:
@@ -107,14 +124,31 @@ def _cooldowns(
     return found
 
 
+def _taken(accepted: Mapping[tuple[str, str], Accepted]) -> pl.Expr:
+    """Return which calls lie in an acceptance, whatever they were marked for."""
+    spans = [
+        (pl.col("key") == key)
+        & (pl.col("model") == model)
+        & pl.col("started_at").is_between(to_datetime(one.since_us), to_datetime(one.at_us + _LEARNING_US))
+        for (key, model), one in accepted.items()
+    ]
+    return pl.any_horizontal(spans) if spans else pl.lit(value=False)
+
+
+def _is_accepted(one: Accepted | None, started_us: int) -> bool:
+    return one is not None and one.since_us <= started_us <= one.at_us + _LEARNING_US
+
+
 def _within(
     lake: Lake,
     cooldowns: Mapping[tuple[str, str], list[Cooldown]],
     until: datetime,
     where: Mapping[str, Sequence[str | None]],
+    accepted: Mapping[tuple[str, str], Accepted],
 ) -> dict[tuple[str, str], dict[str, int]]:
     """Return, by key and model, how many calls began in their cool-downs, and what they cost."""
-    found = {pair: {"would_block": 0, "would_block_nano_usd": 0, "would_block_unpriced": 0} for pair in cooldowns}
+    names = ("would_block", "would_block_nano_usd", "would_block_unpriced", "marked_inside")
+    found = {pair: dict.fromkeys(names, 0) for pair in cooldowns}
     rows = [(*pair, one.since_us, one.until_us) for pair, spans in cooldowns.items() for one in spans]
     if not rows:
         return found
@@ -125,7 +159,12 @@ def _within(
     calls = (
         _calls(lake, first, last, {**where, "key": sorted({pair[0] for pair in cooldowns})})
         .filter((pl.col("status") != "blocked").fill_null(value=True))
-        .select(*_PAIR, pl.col("started_at").dt.epoch("us").alias("started"), "cost_nano_usd")
+        .select(
+            *_PAIR,
+            pl.col("started_at").dt.epoch("us").alias("started"),
+            "cost_nano_usd",
+            ((pl.col("anomaly_action") == "block") & ~_taken(accepted)).alias("marked"),
+        )
         .collect(engine="streaming")
         .sort("started")
     )
@@ -136,6 +175,7 @@ def _within(
         pl.len().alias("would_block"),
         pl.col("cost_nano_usd").sum().alias("would_block_nano_usd"),
         pl.col("cost_nano_usd").is_null().sum().alias("would_block_unpriced"),
+        pl.col("marked").sum().alias("marked_inside"),
     )
     found.update({(row.pop("key"), row.pop("model")): row for row in told.to_dicts()})
     return found

@@ -15,15 +15,18 @@ import polars as pl
 from ultimate_lib.baseline import expected_high, learn
 from ultimate_lib.clock import to_us
 from ultimate_lib.guard.known import WEEK_H, Rate
-from ultimate_lib.lake.baselines import DAYS, USUAL
+from ultimate_lib.lake.accepted import odd
+from ultimate_lib.lake.baselines import DAYS, STEADY
 from ultimate_lib.lake.reader import scan_calls
-from ultimate_lib.metrics import COUNTED
+from ultimate_lib.metrics import COUNTED, DIMENSIONS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
     from numpy.typing import NDArray
 
+    from ultimate_lib.guard.events import Accepted
     from ultimate_lib.lake import Lake
 
 MOST_KEYS = 2_000
@@ -38,15 +41,18 @@ _MOST_VALUES = 2_000  # of a key's minutes, the newest
 _DRAWN = 2  # weeks that an hour's share of 1 counts like
 _LEAST = 0.2  # no hour's share is less
 _COLUMNS = ["key_id", "started_at", "cost_nano_usd", "operation", "anomaly_score", "anomaly_action", "status"]
+_COLUMNS += [name for name in DIMENSIONS["model"].columns if name not in _COLUMNS]
 
 
-def rates_of(lake: Lake, until: datetime) -> list[Rate]:
-    """Return how quickly keys usually spend. Raises as `scan_calls`."""
-    hours = _sums(lake, until - timedelta(days=DAYS), until, "1h")
+def rates_of(lake: Lake, until: datetime, accepted: Mapping[tuple[str, str], Accepted] | None = None) -> list[Rate]:
+    """Return how quickly keys usually spend, with anomalous calls that are `accepted`. Raises as `scan_calls`."""
+    wanted_calls = STEADY | odd(accepted or {})
+    hours = _sums(lake, until - timedelta(days=DAYS), until, "1h", wanted_calls)
     largest = hours.group_by("key_id").agg(pl.col("usd").sum()).sort("usd", descending=True).head(MOST_KEYS)
     wanted = largest["key_id"].implode()
     hours = hours.filter(pl.col("key_id").is_in(wanted))
-    minutes = _sums(lake, until - timedelta(days=_MINUTE_DAYS), until, "1m").filter(pl.col("key_id").is_in(wanted))
+    minutes = _sums(lake, until - timedelta(days=_MINUTE_DAYS), until, "1m", wanted_calls)
+    minutes = minutes.filter(pl.col("key_id").is_in(wanted))
     by_minute = {key: frame for (key,), frame in minutes.partition_by("key_id", as_dict=True).items()}
     found = []
     for (key,), frame in sorted(hours.partition_by("key_id", as_dict=True).items()):
@@ -54,10 +60,10 @@ def rates_of(lake: Lake, until: datetime) -> list[Rate]:
     return found
 
 
-def _sums(lake: Lake, start: datetime, until: datetime, step: str) -> pl.DataFrame:
+def _sums(lake: Lake, start: datetime, until: datetime, step: str, which: pl.Expr) -> pl.DataFrame:
     """Return what each key has spent in each step in which it has, in dollars."""
     calls = scan_calls(lake, start, until, _COLUMNS).filter(
-        COUNTED, USUAL, pl.col("key_id").is_not_null(), pl.col("cost_nano_usd") > 0
+        COUNTED, which, pl.col("key_id").is_not_null(), pl.col("cost_nano_usd") > 0
     )
     summed = calls.group_by("key_id", pl.col("started_at").dt.truncate(step).dt.epoch("us").alias("at")).agg(
         (pl.col("cost_nano_usd").sum() / 1e9).alias("usd")

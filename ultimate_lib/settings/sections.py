@@ -93,6 +93,7 @@ class Guard(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     window_minutes: Annotated[float, Meta(gt=0, le=1440)] = 60.0  # within which they have ended
     cooldown_minutes: Annotated[float, Meta(gt=0, le=10080)] = 30.0
     floor_usd: Annotated[float, Meta(ge=0, le=1_000_000)] = 0.05  # what costs no more blocks nothing
+    block_spend_rate: bool = False  # True: a key's `block` also refuses while it spends faster than is usual
     max_input_tokens: Annotated[int, Meta(ge=0)] = 0  # of a call, as estimated; 0: no cap
     max_call_usd: Annotated[float, Meta(ge=0, le=1_000_000)] = 0.0  # worst case of a call; 0: no cap
     max_usd_per_minute: Annotated[float, Meta(ge=0, le=1_000_000)] = 0.0  # of a key; 0: no cap

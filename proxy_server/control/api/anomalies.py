@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import msgspec
@@ -237,9 +238,19 @@ def _judged(value: str | None, past: History, asked: AskedAnomalies) -> _Series:
     from ultimate_lib.analytics.anomalies import batch  # noqa: PLC0415 - the lake's libraries load with it
 
     learn = batch.learning(len(past.values), _STEP[asked.grain].total_seconds())
-    times = [at.timestamp() for at in past.at]
-    found = batch.detect(times, past.values, method=asked.method, learn=learn)
+    times = tuple(at.timestamp() for at in past.at)
+    found = judged_of(times, past.values.tobytes(), asked.method, learn)
     return _Series(value, past, learn, found, called=bool(asked.by) or asked.grain == "minute")
+
+
+@lru_cache(maxsize=128)
+def judged_of(times: tuple[float, ...], values: bytes, method: str, learn: int) -> Judged:
+    """Judge a series; kept until its history moves on by a step."""
+    import numpy as np  # noqa: PLC0415 - the lake's libraries load with the first question
+
+    from ultimate_lib.analytics.anomalies import batch  # noqa: PLC0415 - see above
+
+    return batch.detect(times, np.frombuffer(values), method=method, learn=learn)
 
 
 def _group(one: _Series, share: float | None, since: datetime) -> GroupTold:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from proxy_server.control.answers import Caller
+    from ultimate_lib.guard.events import Accepted
     from ultimate_lib.guard.known import Baselines, Known
     from ultimate_lib.lake.guarded import Past
     from ultimate_lib.workbench import Workbench
@@ -47,6 +48,7 @@ class GuardRule(Struct, kw_only=True):
     window_minutes: float
     cooldown_minutes: float
     floor_usd: float
+    block_spend_rate: bool  # false: a key that spends too quickly is told of, never refused
     max_input_tokens: int | None
     max_call_usd: float | None
     max_usd_per_minute: float | None
@@ -64,6 +66,18 @@ class CooldownTold(Struct, kw_only=True):
     until: datetime
     cost_usd: float | None  # of the call that began it
     usual_usd: float | None  # the most that was usual
+
+
+class AcceptedTold(Struct, kw_only=True):
+    """Calls that were anomalous, and that somebody has accepted as usual."""
+
+    key_id: str
+    model: str
+    since: datetime  # of those that began then or later
+    at: datetime  # and no later than this, when they were accepted
+    by: str
+    learnt: bool  # whether the worker has learnt from them
+    alone: bool  # what is usual is learnt from calls since then alone; false: too few, so from all
 
 
 class GuardedPair(Struct, kw_only=True):
@@ -85,7 +99,10 @@ class GuardedPair(Struct, kw_only=True):
     would_have_blocked_unpriced: int  # those of them whose cost is not known
     would_have_cooled_down: int  # cool-downs
     marked: int  # calls let through that were marked, at the time and for whatever reason, as to be refused
+    marked_outside: int  # of those, outside the cool-downs that the replay comes to: for their input, mostly
+    marked_rate: int  # calls marked for nothing but how quickly their key spent
     cooldown: CooldownTold | None
+    accepted: AcceptedTold | None  # the last time that anomalous calls were, within the days that are learnt from
 
 
 class GuardedKey(Struct, kw_only=True):
@@ -99,10 +116,11 @@ class GuardedKey(Struct, kw_only=True):
 
 
 class GuardTold(Struct, kw_only=True):
-    """The guard. `learnt_at` is null until the worker has learnt anything."""
+    """The guard. `learnt_at` is null until the worker has looked for the first time."""
 
     rule: GuardRule
     learnt_at: datetime | None
+    behind: bool  # calls have come into the lake since then that are not learnt from yet
     failure: str | None  # why what is usual cannot be told
     keys: list[GuardedKey]
     pairs: list[GuardedPair]  # cool-downs first, then those with most that would have been blocked
@@ -116,6 +134,14 @@ class ActionOf(Struct, kw_only=True):
     action: Action | None = None  # null: as the settings say
 
 
+class AskedAccept(Struct, kw_only=True):
+    """Which calls are usual from now on."""
+
+    id: Annotated[str, Meta(max_length=200)]  # of the key
+    model: Annotated[str, Meta(min_length=1, max_length=200, description="As the guard tells it.")]
+    since: Annotated[datetime, Meta(tz=True)] | None = None  # null: of the last seven days
+
+
 class OneCooldown(Struct):
     """Which cool-down."""
 
@@ -125,6 +151,7 @@ class OneCooldown(Struct):
 def guard(bench: Workbench, caller: Caller, asked: AskedGuard) -> GuardTold:
     """Return all that the caller may see of the guard. Raises `Unavailable`."""
     from ultimate_lib.lake import guarded  # noqa: PLC0415 - the lake's libraries load with the first question
+    from ultimate_lib.lake.changes import changed  # noqa: PLC0415
 
     told, now_us = bench.settings.guard, bench.clock.now_us()
     failure, learnt = None, None
@@ -135,17 +162,23 @@ def guard(bench: Workbench, caller: Caller, asked: AskedGuard) -> GuardTold:
     shown = {row["id"]: row for row in _keys(bench, caller) if not asked.key or row["id"] == asked.key}
     cooling = {(one.key_id, one.model): one for one in cooldowns.current(bench.settings, now_us)}
     usual = learnt.known if learnt is not None else {}
+    accepted = cooldowns.accepted(bench.settings, now_us)
     past = guarded.past(
         bench.lake,
         Rule.of(told),
         {pair: one.ripe_us for pair, one in usual.items()},
         bench.clock.now(),
         where(caller, [f"key:{asked.key}"] if asked.key else ()),
+        accepted=accepted,
     )
-    wanted = {pair for pair in (*usual, *past, *cooling) if pair[0] in shown}
+    seen = {*shown, *_made_up(bench, caller, asked.key)}
+    wanted = {pair for pair in (*usual, *past, *cooling) if pair[0] in seen}
     pairs = [
-        _pair(pair, usual.get(pair), past.get(pair, guarded.Past()), cooling.get(pair), now_us) for pair in wanted
-    ]
+        _pair(
+            pair, usual.get(pair), past.get(pair, guarded.Past()), cooling.get(pair), accepted.get(pair), now_us
+        )
+        for pair in wanted
+    ]  # fmt: skip
     pairs.sort(
         key=lambda one: (
             one.cooldown is None, -one.would_have_blocked, -one.blocked, -one.anomalies_30d, one.key_id, one.model
@@ -154,6 +187,7 @@ def guard(bench: Workbench, caller: Caller, asked: AskedGuard) -> GuardTold:
     return GuardTold(
         rule=_rule(bench),
         learnt_at=_at(learnt),
+        behind=learnt is not None and changed(bench.lake, learnt.about.version) != [],
         failure=failure,
         keys=[_key(bench, row, shown) for row in shown.values()],
         pairs=pairs[: asked.limit],
@@ -174,6 +208,15 @@ def end_cooldown(bench: Workbench, caller: Caller, told: OneCooldown) -> Cooldow
     )
 
 
+def accept(bench: Workbench, caller: Caller, told: AskedAccept) -> AcceptedTold:
+    """Accept a key's anomalous calls of a model as usual; the worker learns from them within a minute or two."""
+    made = cooldowns.accept(
+        bench.store, bench.clock, bench.settings, caller.known, told.id, told.model, told.since,
+        address=caller.address,
+    )  # fmt: skip
+    return _accepted((told.id, told.model), made, None)
+
+
 def _keys(bench: Workbench, caller: Caller) -> list[dict[str, Any]]:
     """Return the live keys that the caller may see: those of whose calls it does."""
     who, now = caller.known, bench.clock.now()
@@ -183,6 +226,15 @@ def _keys(bench: Workbench, caller: Caller) -> list[dict[str, Any]]:
     for team in who.leads:
         own += keys.list_keys(bench.store, team=team, live_at=now, limit=_MOST_KEYS)
     return own
+
+
+def _made_up(bench: Workbench, caller: Caller, asked: str) -> set[str]:
+    """Return the keys of the demo's made-up calls, for who sees all calls: the store has no rows of them."""
+    if not bench.settings.data.demo or not caller.known.sees_all:
+        return set()
+    from ultimate_lib.demo.cast import KEYS  # noqa: PLC0415 - no other installation has them
+
+    return {key for key in KEYS if asked in {"", key}}
 
 
 def _key(bench: Workbench, row: Mapping[str, Any], others: Mapping[str, Mapping[str, Any]]) -> GuardedKey:
@@ -199,8 +251,13 @@ def _key(bench: Workbench, row: Mapping[str, Any], others: Mapping[str, Mapping[
     )
 
 
-def _pair(
-    pair: tuple[str, str], usual: Known | None, past: Past, cooling: cooldowns.Cooling | None, now_us: int
+def _pair(  # noqa: PLR0917 - all that is known
+    pair: tuple[str, str],
+    usual: Known | None,
+    past: Past,
+    cooling: cooldowns.Cooling | None,
+    accepted: Accepted | None,
+    now_us: int,
 ) -> GuardedPair:
     known_cost = past.would_block > past.would_block_unpriced or not past.would_block
     return GuardedPair(
@@ -220,7 +277,23 @@ def _pair(
         would_have_blocked_unpriced=past.would_block_unpriced,
         would_have_cooled_down=past.cooldowns,
         marked=past.marked,
+        marked_outside=past.marked_outside,
+        marked_rate=past.marked_rate,
         cooldown=_cooldown(cooling) if cooling is not None else None,
+        accepted=_accepted(pair, accepted, usual) if accepted is not None else None,
+    )
+
+
+def _accepted(pair: tuple[str, str], one: Accepted, usual: Known | None) -> AcceptedTold:
+    learnt = usual is not None and usual.accepted_us == one.at_us
+    return AcceptedTold(
+        key_id=pair[0],
+        model=pair[1],
+        since=to_datetime(one.since_us),
+        at=to_datetime(one.at_us),
+        by=one.by,
+        learnt=learnt,
+        alone=learnt and usual is not None and usual.since_us is not None,
     )
 
 
@@ -247,6 +320,7 @@ def _rule(bench: Workbench) -> GuardRule:
         window_minutes=told.window_minutes,
         cooldown_minutes=told.cooldown_minutes,
         floor_usd=told.floor_usd,
+        block_spend_rate=told.block_spend_rate,
         max_input_tokens=told.max_input_tokens or None,
         max_call_usd=told.max_call_usd or None,
         max_usd_per_minute=told.max_usd_per_minute or None,

@@ -50,7 +50,8 @@ class AskedRecommendations(Struct, kw_only=True):
 class Recommendations(Struct, kw_only=True):
     """What would save money or risk, the largest saving first, and how each kind was looked for.
 
-    `total_usd` is what all of it saves in 30 days if no call is counted twice; `surely_usd` if overlaps are whole.
+    `total_usd` is what all of it saves in 30 days if no call is counted twice; `surely_usd` if overlaps are whole,
+    and without runaway loops.
     """
 
     recommendations: list[Advice]

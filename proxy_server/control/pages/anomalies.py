@@ -166,10 +166,12 @@ def _links(root: str, asked: Asked) -> Callable[..., str]:
     """Return what makes the link to the calls of a step: of its hour where minutes are judged."""
     own = {name: value for name in ("project", "model", "whose") if (value := getattr(asked, name).strip())}
 
-    def link(at: datetime, grain: str, group: str | None = None) -> str:
+    def link(at: datetime, grain: str, *group: str | None) -> str:
         begin = at.replace(minute=0) if grain == "minute" else at
         end = api.step_end(begin, "hour" if grain == "minute" else grain)
-        by = {asked.by: group} if asked.by and group is not None else {}
+        by = {}
+        if asked.by and group:  # `filter` can say that calls have none
+            by = {"filter": f"{asked.by}:"} if group[0] is None else {asked.by: group[0]}
         told = {"start": begin.isoformat(), "end": end.isoformat(), **own, **by}
         return f"{root}/calls?{urlencode(told)}"
 
@@ -188,5 +190,5 @@ def _row(one: AnomalyTold, grain: str, say: Callable[[float], str], link: Callab
         made_by=", ".join(
             f"{part.dimension} {part.value or shown.UNKNOWN} {part.share:.0%}" for part in one.made_by[:2]
         ),
-        calls=link(one.step_at, grain, group=one.group),
+        calls=link(one.step_at, grain, one.group),
     )

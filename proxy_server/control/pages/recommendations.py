@@ -124,7 +124,9 @@ def _shown(told: Recommendations) -> dict[str, Any]:
 def _card(one: Advice, titles: dict[str, str]) -> Card:
     between = ""
     if one.saving_usd is not None and one.lower_usd is not None and one.upper_usd is not None:
-        between = f"in 30 days; 95 %: {words.usd(max(one.lower_usd, 0.0))} to {words.usd(one.upper_usd)}"
+        between = f"in 30 days; 95 %: {words.usd(one.lower_usd)} to {words.usd(one.upper_usd)}"
+        if one.lower_usd < 0:
+            between += f". It may also cost more than now: up to {words.usd(-one.lower_usd)}"
     elif one.held_usd is not None:
         between = "held of a budget by each call"
     saving = "" if one.saving_usd is None else words.usd(one.saving_usd)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 KINDS: Registry[Callable[[Evidence], Looked]] = Registry(
     "recommendation", "ultimate_lib.analytics.advice.kinds", "find"
 )
+UNSURE = ("runaway_loops",)  # nobody but the user knows whether the calls were wanted
 WITHOUT_CALLS = ("idle_keys", "misfit_budgets")
 FEWEST_CALLS = 50
 FEWEST_DAYS = 1.0
@@ -34,7 +35,8 @@ _WORTH_USD = 0.01  # in 30 days: less is not told
 class Found(NamedTuple):
     """Advice, the largest saving first, and how each kind was looked for.
 
-    `total_usd` is what all of it saves in 30 days if no call is counted twice, `surely_usd` if overlaps are whole.
+    `total_usd` is what all of it saves in 30 days if no call is counted twice; `surely_usd` if overlaps are whole,
+    and without runaway loops.
     """
 
     advice: list[Advice]
@@ -63,7 +65,8 @@ def advise(evidence: Evidence, kinds: Sequence[str] = (), limit: int = MOST) -> 
             told.append(Kind(kind=name, state="too_few", looked_at=evidence.total, found=0, reason=few))
             continue
         looked = KINDS.get(name)(evidence)
-        drafts = [(_advice(evidence, name, draft), draft) for draft in looked.found]
+        clear = [draft for draft in looked.found if draft.blocks is None or evidence.pays(draft.blocks)]
+        drafts = [(_advice(evidence, name, draft), draft) for draft in clear]
         drafts = [one for one in drafts if one[0].saving_usd is None or one[0].saving_usd >= _WORTH_USD]
         made += drafts
         told.append(_kind(evidence, name, looked, len(drafts)))
@@ -78,7 +81,7 @@ def advise(evidence: Evidence, kinds: Sequence[str] = (), limit: int = MOST) -> 
         evidence.total,
         evidence.days,
         sum(one.saving_usd or 0.0 for one in savings) if savings else None,
-        _surely(savings) if savings else None,
+        _surely([one for one in savings if one.kind not in UNSURE]) if savings else None,
         len(made) - len(kept),
         few,
     )

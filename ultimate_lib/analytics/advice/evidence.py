@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 MONTH_DAYS = 30
 _DRAWS = 2000
+_MOSTLY = 0.25
 _WHOLE_DAYS = 7  # from so many days of calls on days are drawn, below that hours
 _DAY = timedelta(days=1)
 
@@ -113,6 +114,10 @@ class Evidence:
         scale = MONTH_DAYS / self.days
         lower, upper = np.quantile(self._draws @ series, [0.025, 0.975]) * scale
         return float(series.sum() * scale), float(lower), float(upper)
+
+    def pays(self, series: Floats) -> bool:
+        """Whether a saving that has days of loss is one all the same in three of four spans drawn from its blocks."""
+        return series.min() >= 0 or float(np.quantile(self._draws @ series, _MOSTLY)) > 0
 
     @cached_property
     def edges(self) -> list[int]:

@@ -108,13 +108,23 @@ def band(edges: Sequence[int]) -> pl.Expr:
     return (pl.sum_horizontal(above) if above else pl.lit(0)).cast(pl.UInt32).alias("band")
 
 
-def listed(prefix: str = "") -> pl.Expr:
-    """Return what a call costs by the joined rates; null where one that it needs is not known."""
-    parts = ("uncached", "cached", "written_5m", "written_1h", "made")
-    told = [
-        pl.when(pl.col(part) > 0).then(pl.col(part) * pl.col(f"{prefix}{rate}")).otherwise(0.0)
-        for part, rate in zip(parts, RATES, strict=True)
-    ]
+_PARTS = ("uncached", "cached", "written_5m", "written_1h", "made")
+_HELD = _PARTS[1:4]
+
+
+def listed(prefix: str = "", fewest: str = "") -> pl.Expr:
+    """Return what a call costs by the joined rates; null where one that it needs is not known.
+
+    `fewest` names a column with the least prefix that the model caches: what was cached or written of a shorter one
+    is plain input there.
+    """
+    short = pl.sum_horizontal(_HELD) < pl.col(fewest) if fewest else pl.lit(value=False)
+    told = []
+    for part, rate in zip(_PARTS, RATES, strict=True):
+        price = pl.col(f"{prefix}{rate}")
+        if part in _HELD:
+            price = pl.when(short).then(pl.col(f"{prefix}input")).otherwise(price)
+        told.append(pl.when(pl.col(part) > 0).then(pl.col(part) * price).otherwise(0.0))
     return pl.sum_horizontal(told, ignore_nulls=False)
 
 

@@ -19,8 +19,8 @@ def repeated(evidence: Evidence, wanted: pl.Expr) -> pl.DataFrame:
     calls = (
         evidence.calls.filter(COUNTED, SPENT, pl.col("request_hash").is_not_null(), wanted)
         .select(
-            "started_at", "key_id", MODEL, "request_hash", "cost_nano_usd", "stream", evidence.block_of,
-            pl.struct("key_id", "request_hash").hash(1).alias("group"),
+            "started_at", "duration_ms", "key_id", MODEL, "request_hash", "cost_nano_usd", "stream",
+            evidence.block_of, pl.struct("key_id", "request_hash").hash(1).alias("group"),
         )
         .collect(engine="streaming")
     )  # fmt: skip

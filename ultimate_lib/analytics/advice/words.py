@@ -8,6 +8,8 @@ _MILLION = 1_000_000
 
 def usd(value: float) -> str:
     """Return dollars: cents where there are dollars, below at least cents and three significant digits."""
+    if value < 0:
+        return f"-{usd(-value)}"
     if value >= 1 or value == 0:
         return f"${value:,.2f}"
     whole, _, cents = f"{float(f'{value:.3g}'):.9f}".partition(".")
@@ -17,6 +19,11 @@ def usd(value: float) -> str:
 def calls(number: int) -> str:
     """Return a number of calls."""
     return f"{number:,} call{'' if number == 1 else 's'}"
+
+
+def model(name: str | None) -> str:
+    """Return how a title names a model; calls may have come without one."""
+    return name if name is not None else "an unknown model"
 
 
 def per_million(nano: float) -> str:

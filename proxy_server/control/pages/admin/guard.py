@@ -35,6 +35,7 @@ class Row(NamedTuple):
     """A key and model, ready to be shown."""
 
     key: str
+    about: str  # the key, if anything must be said of it
     model: str
     state: str
     mood: str
@@ -44,6 +45,10 @@ class Row(NamedTuple):
     month: str
     blocked: str
     would: str
+    door: str  # calls that were marked outside of cool-downs; empty: none were
+    accepted: str  # who has accepted what as usual, and since when; empty: nobody
+    accepts: str  # id of the key whose calls can be accepted; empty: there is nothing to accept
+    question: str
 
 
 class Cooling(NamedTuple):
@@ -76,7 +81,7 @@ def guard(bench: Workbench, caller: Caller, asked: Asked) -> Page:
     zone = span.zone_of(bench.settings.billing.time_zone)
     told = api.guard(bench, caller, api.AskedGuard(limit=_MOST_PAIRS))
     named = {one.id: one for one in told.keys}
-    rows, found = admin.matching((_row(one, named, told.rule) for one in told.pairs), asked.q, _text)
+    rows, found = admin.matching((_row(one, named, told.rule, zone) for one in told.pairs), asked.q, _text)
     keys, keys_found = admin.matching(_keys(told), asked.q, lambda row: f"{row.name} {row.user}")
     values: dict[str, Any] = {
         "q": asked.q,
@@ -84,8 +89,9 @@ def guard(bench: Workbench, caller: Caller, asked: Asked) -> Page:
         "does": _DOES,
         "caps": _caps(told.rule),
         "learnt": shown.minute(told.learnt_at, zone) if told.learnt_at is not None else "",
+        "behind": told.behind,
         "failure": told.failure,
-        "cooling": [_cooling(one, named, zone) for one in told.pairs if one.cooldown is not None],
+        "cooling": [_cooling(one, named, zone) for one in told.pairs if one.cooldown and one.key_id in named],
         "rows": rows,
         "found": found,
         "keys": keys,
@@ -96,30 +102,65 @@ def guard(bench: Workbench, caller: Caller, asked: Asked) -> Page:
     return admin.page(caller, "guard", "Guard", values)
 
 
-def _row(one: api.GuardedPair, named: Mapping[str, api.GuardedKey], rule: api.GuardRule) -> Row:
+def _row(one: api.GuardedPair, named: Mapping[str, api.GuardedKey], rule: api.GuardRule, zone: ZoneInfo) -> Row:
     if one.cooldown is not None:
         state, mood = "cool-down", "bad"
     elif one.ripe:
         state, mood = "known well enough", "ok"
     elif one.days is None:
         state, mood = "too few calls", "off"
+    elif not one.calls:
+        state, mood = "no call of a known price", "off"
     else:
         state, mood = (
             f"observing: {_of(one.days, rule.after_days)} days, {_of(one.calls, rule.after_calls)} calls",
             "off",
         )
+    name = named[one.key_id].name if one.key_id in named else one.key_id
+    unusual = one.anomalies_30d or one.marked or one.marked_rate or one.cooldown is not None
+    may = one.key_id in named and unusual
     return Row(
-        key=named[one.key_id].name,
+        key=name,
+        about="" if one.key_id in named else "made up (demo)",
         model=one.model,
         state=state,
         mood=mood,
-        learnt=f"{shown.count(one.calls)} calls, {shown.count(one.days)} days",
+        learnt=f"{_many(one.calls, 'call')}, {_many(one.days, 'day')}" if one.calls else "",
         usual=shown.usd(one.usual_usd),
         week=shown.count(one.anomalies_7d),
         month=shown.count(one.anomalies_30d),
         blocked=shown.count(one.blocked),
         would=_would(one.would_have_blocked, one.would_have_blocked_usd, one.would_have_blocked_unpriced),
+        door=_door(one),
+        accepted=_accepted(one.accepted, zone),
+        accepts=one.key_id if may else "",
+        question=(
+            f"Accept the unusual calls of '{name}' to {one.model} of the last 7 days as usual? A cool-down ends, and "
+            "calls like them are not marked or refused once the worker has learnt from them, in a minute or two. "
+            "What costs far more than they did is unusual again."
+        ),
     )
+
+
+def _door(one: api.GuardedPair) -> str:
+    told = [f"at the door: {shown.count(one.marked_outside)} marked"] if one.marked_outside else []
+    if one.marked_rate:
+        told.append(f"for spend: {shown.count(one.marked_rate)} told of")
+    return ", ".join(told)
+
+
+def _accepted(one: api.AcceptedTold | None, zone: ZoneInfo) -> str:
+    if one is None:
+        return ""
+    since, at = shown.minute(one.since, zone), shown.minute(one.at, zone)
+    told = f"calls since {since} accepted as usual by {one.by}, {at}"
+    if not one.learnt:
+        return f"{told}; not learnt from yet"
+    return f"{told}; learnt from those alone" if one.alone else told
+
+
+def _many(value: int | None, what: str) -> str:
+    return f"{shown.count(value)} {what}{'s' if value != 1 else ''}"
 
 
 def _of(value: int | None, wanted: int) -> str:
@@ -131,13 +172,13 @@ def _would(calls: int, usd: float | None, unpriced: int) -> str:
         return "none"
     cost = f" ({shown.usd(usd)})" if usd is not None else ""
     more = f", {shown.count(unpriced)} of unknown cost" if unpriced else ""
-    return f"{shown.count(calls)} call{'s' if calls != 1 else ''}{cost}{more}"
+    return f"{_many(calls, 'call')}{cost}{more}"
 
 
 def _cooling(one: api.GuardedPair, named: Mapping[str, api.GuardedKey], zone: ZoneInfo) -> Cooling:
     cooldown = one.cooldown
     assert cooldown is not None  # noqa: S101 - asked before
-    key = named[one.key_id]
+    key = named[one.key_id]  # nobody can call with one that has no row
     why = ""
     if cooldown.cost_usd is not None:
         why = f"a call cost {shown.usd(cooldown.cost_usd)}, usual is at most {shown.usd(cooldown.usual_usd)}"
@@ -169,13 +210,14 @@ def _question(key: api.GuardedKey, pairs: list[api.GuardedPair], rule: api.Guard
     ripe = [one.model for one in pairs if one.ripe]
     would = _would(calls, sum(costs) if costs else None, unpriced)
     had = (
-        f"In the last 30 days it would have refused {would} of '{key.name}' with a 429."
+        f"In the last 30 days its cool-downs would have refused {would} of '{key.name}' with a 429."
         if ripe
         else f"No model of '{key.name}' is known well enough yet: nothing is refused until then."
     )
-    marked = sum(one.marked for one in pairs)
-    if marked:
-        had += f" {shown.count(marked)} calls were marked at the time as to be refused, for cost, input or spend."
+    outside = sum(one.marked_outside for one in pairs)
+    if outside:
+        were = "were" if outside != 1 else "was"
+        had += f" Apart from those, {_many(outside, 'call')} {were} marked at the door, mostly for the input."
     cooling = any(one.cooldown is not None for one in pairs)
     now = " A cool-down is under way: calls are refused from now on." if cooling else ""
     return (
@@ -199,4 +241,4 @@ def _caps(rule: api.GuardRule) -> list[str]:
 
 
 def _text(row: Row) -> str:
-    return f"{row.key} {row.model} {row.state}"
+    return f"{row.key} {row.about} {row.model} {row.state}"

@@ -71,7 +71,8 @@ def _draft(evidence: Evidence, own: pl.DataFrame, begin: int, share: float, days
     part = 1 - float(own["saved"].sum()) / paid
     named = " of ".join(f"{what} '{row[what]}'" for what in ("app", "project") if row[what])
     return Draft(
-        title=f"{words.calls(number)} of {row['model']} with {evidence.name_of(row['key_id'])} on {days} "
+        title=f"{words.calls(number)} of {words.model(row['model'])} with "
+        f"{evidence.name_of(row['key_id'])} on {days} "
         f"days could go as "
         f"batches, at {part:.0%} of what they cost",
         where={

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from ultimate_lib.analytics.advice import prices, words
+from ultimate_lib.analytics.advice import caching, prices, words
 from ultimate_lib.analytics.advice.told import Draft, Looked
 
 if TYPE_CHECKING:
@@ -44,8 +44,8 @@ def find(evidence: Evidence) -> Looked:
         calls.join(pairs.lazy(), on=["provider", "model"])
         .filter(pl.col("input_tokens") <= pl.col("most_input"), pl.col("output_tokens") <= pl.col("most_output"))
         .join(target.lazy(), on=["target_price", "band"])
-        .with_columns(prices.listed("t_").alias("would"))
-        .filter(pl.col("would") < pl.col("listed"))
+        .with_columns(prices.listed("t_", "fewest").alias("would"))
+        .filter(pl.col("would").is_not_null())
         .with_columns(((pl.col("listed") - pl.col("would")) * pl.col("fair")).alias("saved"))
         .group_by("key_id", "provider", "model", "target", "most_input", "most_output", "from_history", "block")
         .agg(pl.len().alias("calls"), pl.col("saved").sum(), pl.col("cost_nano_usd").sum())
@@ -53,7 +53,7 @@ def find(evidence: Evidence) -> Looked:
     )
     drafts = []
     for _, own in cheaper.group_by("key_id", "provider", "model", maintain_order=True):
-        if own["calls"].sum() >= _FEWEST:
+        if own["calls"].sum() >= _FEWEST and own["saved"].sum() > 0:  # all of them would move, the dearer ones too
             drafts.append(_draft(evidence, own))
     return Looked(at=at, found=drafts)
 
@@ -100,10 +100,10 @@ def _pairs(evidence: Evidence, used: pl.DataFrame) -> pl.DataFrame:
                 known.append((price, name, told.price_id, dear["shortest_input"], dear["shortest_output"], False))
         if known:
             _, name, price_id, most_input, most_output, seen = max(known)
-            rows.append((provider, model, name, price_id, most_input, most_output, seen))
+            rows.append((provider, model, name, price_id, most_input, most_output, seen, caching.fewest(name)))
     schema = {
         "provider": pl.String, "model": pl.String, "target": pl.String, "target_price": pl.String,
-        "most_input": pl.Float64, "most_output": pl.Float64, "from_history": pl.Boolean,
+        "most_input": pl.Float64, "most_output": pl.Float64, "from_history": pl.Boolean, "fewest": pl.Int64,
     }  # fmt: skip
     return pl.DataFrame(rows, schema=schema, orient="row")
 
@@ -143,5 +143,9 @@ def _draft(evidence: Evidence, own: pl.DataFrame) -> Draft:
             "Whether the answers would be as good is not judged.",
             f"Short is what {known}: {most_input:,} tokens in, {most_output:,} out.",
             f"Repriced with the tokens as they were; {row['target']} may count and write others.",
+            (
+                f"{row['target']} caches prefixes from {caching.fewest(row['target']):,} tokens on: what was cached "
+                "of shorter ones is priced as plain input there."
+            ),
         ],
     )

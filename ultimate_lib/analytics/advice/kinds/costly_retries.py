@@ -46,7 +46,7 @@ def _draft(evidence: Evidence, own: pl.DataFrame) -> Draft:
     reasons = own["error_type"].drop_nulls().value_counts(sort=True).head(3)
     told = ", ".join(f"{name} ({number:,})" for name, number in reasons.rows())
     return Draft(
-        title=f"{words.calls(own.height)} of {row['model']} with {evidence.name_of(row['key_id'])} were "
+        title=f"{words.calls(own.height)} of {words.model(row['model'])} with {evidence.name_of(row['key_id'])} were "
         f"paid for, lost "
         "and sent again within the hour",
         where=repeats.where(row, hashes["request_hash"]),

@@ -51,6 +51,8 @@ def find(evidence: Evidence) -> Looked:
 def _draft(row: dict[str, Any], daily: NDArray[np.float64]) -> Draft | None:
     periods = _periods(daily, _DAYS[row["period"]])
     low, middle, high, most = np.quantile(periods, [0.05, 0.5, 0.95, 0.99])
+    if most <= 0:  # hardly ever anything is spent: that says nothing of what a budget should be
+        return None
     amount, name = float(row["amount"]), f"'{row['name'] or row['id']}'"
     exceeds = float((periods > amount).mean())
     capped = row["hard"] and row["period"] == "day" and float((daily >= _REACHED * amount).mean()) >= _OFTEN

@@ -71,7 +71,8 @@ def _draft(evidence: Evidence, row: dict[str, Any], budgets: list[str]) -> Draft
     better = min(better, asked)
     now, then = asked * row["output"] / words.NANO, better * row["output"] / words.NANO
     return Draft(
-        title=f"{words.calls(row['calls'])} of {row['model']} with {evidence.name_of(row['key_id'])} ask for up to "
+        title=f"{words.calls(row['calls'])} of {words.model(row['model'])} with "
+        f"{evidence.name_of(row['key_id'])} ask for up to "
         f"{asked:,} tokens, the longest answer had {longest:,}: each holds {words.usd(now)} of a budget",
         where={"key": (row["key_id"],), "model": (row["model"],), "provider": (row["provider"],)},
         affected=int(row["calls"]),

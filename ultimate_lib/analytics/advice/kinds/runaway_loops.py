@@ -1,9 +1,10 @@
-"""Sessions, agents, cells or requests that repeat nearly the same call far more often than this user's others do.
+"""Sessions, agents, cells or requests that repeat the same calls far more often than this user's others do.
 
 Calls of a unit are counted by the hour. The threshold is that of the user's own units: the middle of the logarithms
 of their hours plus six robust deviations (1.4826 times the median absolute deviation), at least four times the middle
 and 30 calls. A call without agent, session and cell is judged by its request, which nearly all are sent once: there
-it is 30. Of an hour above it four of five calls must share model and prefix (without a prefix, the whole request).
+it is 30. Of an hour above it four of five calls must be repeats: requests that are sent, byte for byte, at least five
+times in it, again and again after an answer. A prefix tells nothing: an agent's calls and a batch's all share one.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ _FEWEST_CALLS = 30
 _DEVIATIONS = 6.0
 _TIMES = 4.0
 _ALIKE = 0.8
+_AGAIN = 5  # so often in an hour a request is sent, the first time included
 _MOST_HOURS = 40
 _COLUMNS = {"agent": "agent_id", "session": "session_id", "cell_id": "cell_id", "request": "request_hash"}
 _WORDS = {"agent": "agent", "session": "session", "cell_id": "notebook cell", "request": "request"}
@@ -41,7 +43,7 @@ def find(evidence: Evidence) -> Looked:
             continue
         judged = judged or units > 0
         threshold = _FEWEST_CALLS if sort == "request" else _threshold(hours["calls"])
-        wild = hours.filter(pl.col("calls") > threshold, pl.col("most_alike") >= _ALIKE * pl.col("calls"))
+        wild = hours.filter(pl.col("calls") > threshold, pl.col("repeats") >= _ALIKE * pl.col("calls"))
         wild = wild.sort("cost", descending=True).head(_MOST_HOURS)
         if wild.height:
             calls = _calls(evidence, sort).join(wild.lazy().select("whose", "hour"), on=["whose", "hour"], how="semi")
@@ -64,19 +66,22 @@ def _calls(evidence: Evidence, sort: str) -> pl.LazyFrame:
         "cost_nano_usd",
         evidence.block_of,
         unit.cast(pl.String).alias("unit"),
-        (unit if sort == "request" else pl.coalesce("prefix_hash", "request_hash")).alias("alike"),
+        "request_hash",
+        (pl.col("started_at") + pl.duration(milliseconds=pl.col("duration_ms").fill_null(0))).alias("ended"),
         pl.struct("key_id", unit).hash(1).alias("whose"),
         pl.col("started_at").dt.truncate("1h").alias("hour"),
     )
 
 
 def _hours(calls: pl.LazyFrame) -> pl.DataFrame:
-    """Return a row a (unit, hour): its calls, the most of them that are alike, what they cost."""
+    """Return a row a (unit, hour): its calls, those of them that are repeats, what they cost."""
+    answered = pl.col("started_at") >= pl.col("ended").min()  # of equal calls: not sent at once
+    is_again = pl.col("request_hash").is_not_null() & (pl.col("answered") + 1 >= _AGAIN)
     return (
-        calls.group_by("whose", "hour", "model", "alike")
-        .agg(pl.len().alias("calls"), pl.col("cost_nano_usd").sum().alias("cost"))
+        calls.group_by("whose", "hour", "model", "request_hash")
+        .agg(pl.len().alias("calls"), answered.sum().alias("answered"), pl.col("cost_nano_usd").sum().alias("cost"))
         .group_by("whose", "hour")
-        .agg(pl.col("calls").sum(), pl.col("calls").max().alias("most_alike"), pl.col("cost").sum())
+        .agg(pl.col("calls").sum(), pl.col("calls").filter(is_again).sum().alias("repeats"), pl.col("cost").sum())
         .collect(engine="streaming")
     )
 
@@ -107,7 +112,7 @@ def _draft(evidence: Evidence, calls: pl.DataFrame, sort: str, threshold: int) -
     name = _WORDS[sort]
     many = f"{len(units):,} {name}s" if len(units) > 1 else f"One {name}"
     return Draft(
-        title=f"{many} of {evidence.name_of(key)} made up to {max(rate):,} nearly equal calls in an hour; "
+        title=f"{many} of {evidence.name_of(key)} repeated the same up to {max(rate):,} times in an hour; "
         f"{threshold:,} is already far out among yours",
         where={"key": (key,), sort: tuple(units)},
         affected=beyond.height,

@@ -54,6 +54,7 @@ def _recommendations(session: Session) -> int:
             low, high = (figure.show(answer[name]) for name in ("surely_usd", "total_usd"))
             output.line()
             output.line(
-                f"All of it: {high} in 30 days if no call is counted twice, {low} if all that overlaps is one."
+                f"All of it: {high} in 30 days if no call is counted twice, {low} if all that overlaps is one and "
+                "runaway loops were wanted."
             )
     return 0

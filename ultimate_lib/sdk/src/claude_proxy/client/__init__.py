@@ -41,6 +41,7 @@ ROUTES: dict[str, str] = {
     "GET /api/predictive/anomaly-history": "get_anomaly_history",
     "GET /api/predictive/guard": "get_guard",
     "PUT /api/predictive/guard/{id}": "set_guard_action",
+    "POST /api/predictive/guard/{id}/accept": "accept_usual",
     "POST /api/predictive/guard/cooldowns/{id}/end": "end_cooldown",
     "GET /api/predictive/analyze-cost": "analyze_cost",
     "GET /api/predictive/trend-analysis": "get_trend",

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from claude_proxy.client.transport import Transport, segment
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from claude_proxy.answers import Answer
 
 
@@ -26,6 +28,18 @@ class Guard(Transport):
     def set_guard_action(self, key_id: str, action: str | None) -> Answer:
         """Observe, warn of or block a key's unusual calls; None: as the key above it, else the settings, say."""
         answer: Answer = self.put(f"/api/predictive/guard/{segment(key_id)}", {"action": action})
+        return answer
+
+    def accept_usual(self, key_id: str, model: str, *, since: datetime | str | None = None) -> Answer:
+        """Accept a key's unusual calls of a model since an instant, by default of the last seven days, as usual.
+
+        A cool-down of theirs ends, and the worker learns from them within a minute or two. Calls that are unusual
+        after that are so again. With `since` now the acceptance before it is taken back.
+        """
+        told = {"model": model}
+        if since is not None:
+            told["since"] = since if isinstance(since, str) else since.isoformat()
+        answer: Answer = self.post(f"/api/predictive/guard/{segment(key_id)}/accept", told)
         return answer
 
     def end_cooldown(self, cooldown_id: str) -> Answer:
