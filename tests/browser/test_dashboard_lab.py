@@ -16,7 +16,7 @@ from tests.dashboards.seeded import seed
 from tests.harness import ROOT, start_proxy
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_jupyterlab_shows_the_overview(browser: Browser, tmp_path: Path) -> None:
     seed(tmp_path / "proxy" / "data", days=12, a_day=30)
     with start_proxy(tmp_path / "proxy") as proxy:

@@ -107,7 +107,7 @@ def test_the_page(browser: Browser, proxy: Running, tmp_path: Path) -> None:
         seen.picture(tmp_path, "forecasting-800")
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_jupyterlab(browser: Browser, proxy: Running, tmp_path: Path) -> None:
     told = {"CLAUDE_PROXY_URL": proxy.url, "CLAUDE_PROXY_API_KEY": proxy.key}
     with start_lab(tmp_path / "lab", told) as lab, watched(browser, lab.url, proxy.url, width=1500) as seen:
@@ -129,7 +129,7 @@ def test_jupyterlab(browser: Browser, proxy: Running, tmp_path: Path) -> None:
             seen.picture(tmp_path, f"forecasting-lab-{theme}")
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_voila(browser: Browser, proxy: Running, tmp_path: Path) -> None:
     with voila(proxy, tmp_path, NOTEBOOK) as url:
         for theme in ("light", "dark") if "TEST_PICTURES" in os.environ else ("light",):
