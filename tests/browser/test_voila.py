@@ -52,7 +52,7 @@ def _listens(port: int) -> bool:
     return True
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_voila_shows_the_overview_with_working_controls(browser: Browser, proxy: Running, tmp_path: Path) -> None:
     with voila(proxy, tmp_path) as url:
         with watched(browser, url) as seen:
