@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from proxy_server.control.api.predictive import later_of, left_of
 from proxy_server.control.api.span import zone_of
+from proxy_server.control.api.steps import later_of, left_of
 from tests.control import alone, calls
 from tests.control.calls import call
 from ultimate_lib.lake.ingest import run_once

@@ -20,7 +20,7 @@ from ultimate_lib.dashboards import predicted
 from ultimate_lib.dashboards.asking import Asking, Failure
 from ultimate_lib.dashboards.card import Card
 from ultimate_lib.dashboards.forecasting_controls import METRICS, ForecastingControls
-from ultimate_lib.dashboards.places import Beat, Words, own_styles, style
+from ultimate_lib.dashboards.places import Beat, Words, laid_out, style
 from ultimate_lib.dashboards.question import FILTERS
 from ultimate_lib.dashboards.source import STEP
 from ultimate_lib.errors import NotEnoughData
@@ -97,15 +97,10 @@ class Forecasting(Asking):
         self.pulse.param.watch(lambda _: self.tick(), "value")
         self._beat = Beat(self.pulse, source.every_s) if pool is None else None
         self.address = pn.widgets.TextInput(value="", visible=False, css_classes=["up-address"])
-        self._grid = pn.Column(
-            *(card.panel for card in self.cards.values()),
-            css_classes=["up-tiles"], stylesheets=[style("tiles")], margin=0, sizing_mode="stretch_width",
-        )  # fmt: skip
         hidden = [self._beat.panel] if self._beat is not None else []
-        self.panel = pn.Column(
-            self._title.panel, self.controls.panel, self._grid, self.pulse, self.address, *hidden,
-            css_classes=["up-root"], stylesheets=[style("root")], hooks=[own_styles], margin=0,
-            sizing_mode="stretch_width",
+        self.panel, self._grid = laid_out(
+            self._title.panel, self.controls.panel, (one.panel for one in self.cards.values()),
+            self.pulse, self.address, *hidden,
         )  # fmt: skip
 
     # -- asking -------------------------------------------------------------------------------------------------

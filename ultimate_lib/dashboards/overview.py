@@ -20,7 +20,7 @@ from bokeh.models import InlineStyleSheet
 
 from ultimate_lib.dashboards.asking import Asking, Failure
 from ultimate_lib.dashboards.controls import Controls
-from ultimate_lib.dashboards.places import Beat, Words, own_styles, style
+from ultimate_lib.dashboards.places import Beat, Words, laid_out, style
 from ultimate_lib.dashboards.question import FILTERS, SPANS, ask
 from ultimate_lib.dashboards.tile import Tile
 from ultimate_lib.dashboards.widget import WIDGETS, spanned
@@ -82,15 +82,10 @@ class Overview(Asking):
         self.pulse.param.watch(lambda _: self.tick(), "value")
         self._beat = Beat(self.pulse, source.every_s) if pool is None else None
         self.address = pn.widgets.TextInput(value="", visible=False, css_classes=["up-address"])
-        self._grid = pn.Column(
-            *(tile.panel for tile in self.tiles.values()),
-            css_classes=["up-tiles"], stylesheets=[style("tiles")], margin=0, sizing_mode="stretch_width",
-        )  # fmt: skip
         hidden = [self._beat.panel] if self._beat is not None else []
-        self.panel = pn.Column(
-            self._title.panel, self.controls.panel, self._grid, self.pulse, self.address, *hidden,
-            css_classes=["up-root"], stylesheets=[style("root")], hooks=[own_styles], margin=0,
-            sizing_mode="stretch_width",
+        self.panel, self._grid = laid_out(
+            self._title.panel, self.controls.panel, (one.panel for one in self.tiles.values()),
+            self.pulse, self.address, *hidden,
         )  # fmt: skip
 
     # -- asking -------------------------------------------------------------------------------------------------

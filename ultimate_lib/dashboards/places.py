@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 _UNHEARD_S = 3600.0
 _ROOT = "up-root"  # class of a dashboard's outermost component
@@ -67,6 +67,20 @@ def own_styles(_view: Any, root: Any, _changed: Any = None, _old: Any = None) ->
         kept = [sheet for sheet in model.stylesheets if not isinstance(sheet, ImportedStyleSheet)]
         if len(kept) < len(model.stylesheets):
             model.stylesheets = kept
+
+
+def laid_out(title: Any, controls: Any, tiles: Iterable[Any], *hidden: Any) -> tuple[Any, Any]:
+    """Return a dashboard's outermost column, and the one that holds its tiles; `hidden` are inputs without a look."""
+    import panel as pn  # noqa: PLC0415 - see `setup`
+
+    grid = pn.Column(
+        *tiles, css_classes=["up-tiles"], stylesheets=[style("tiles")], margin=0, sizing_mode="stretch_width"
+    )
+    root = pn.Column(
+        title, controls, grid, *hidden, css_classes=[_ROOT], stylesheets=[style("root")], hooks=[own_styles],
+        margin=0, sizing_mode="stretch_width",
+    )  # fmt: skip
+    return root, grid
 
 
 class Beat:

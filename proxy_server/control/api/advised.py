@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from proxy_server.control.api import limits
-from proxy_server.control.api.predictive import floor
 from proxy_server.control.api.providers import offered_now
 from proxy_server.control.api.span import zone_of
+from proxy_server.control.api.steps import floor
 from ultimate_lib.access import keys, views
 from ultimate_lib.errors import Denied
 

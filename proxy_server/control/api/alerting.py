@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from msgspec import Meta, Struct
 
 from proxy_server.control.api.analytics import Filter
-from proxy_server.control.api.predictive import Backtest, backtest_of, history, later_of, made_of, metric_of
+from proxy_server.control.api.predictive import Backtest, backtest_of, history, made_of, metric_of
 from proxy_server.control.api.span import zone_of
+from proxy_server.control.api.steps import later_of
 
 if TYPE_CHECKING:
     import numpy as np

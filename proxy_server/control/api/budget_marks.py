@@ -19,11 +19,11 @@ from proxy_server.control.api.predictive import (
     BudgetOutlook,
     budget_outlook,
     history_where,
-    later_of,
     made_of,
     steps_until,
 )
 from proxy_server.control.api.span import zone_of
+from proxy_server.control.api.steps import later_of
 from ultimate_lib.errors import NotEnoughData, UltimateError
 from ultimate_lib.limits.status import BudgetState
 

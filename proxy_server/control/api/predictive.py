@@ -5,7 +5,7 @@ A step that is still running is not history: it is forecast, and what it has had
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -13,11 +13,11 @@ from msgspec import Meta, Struct
 
 from proxy_server.control.api import limits, span
 from proxy_server.control.api.analytics import ALIASES, Filter, Missing, Zone, where
+from proxy_server.control.api.steps import floor, later_of, left_of
 from ultimate_lib.errors import Invalid, NotEnoughData
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from zoneinfo import ZoneInfo
 
     import numpy as np
     import polars as pl
@@ -394,23 +394,3 @@ def backtest_of(made: Forecast) -> Backtest | None:
         origins=found.origins, steps=found.horizon, mase=found.mase, naive_mase=found.naive_mase,
         ratio_to_naive=found.ratio, coverage_80=found.coverage[0.8], coverage_95=found.coverage[0.95],
     )  # fmt: skip
-
-
-def floor(now: datetime, grain: str) -> datetime:
-    """Return the beginning of the step that an instant lies in."""
-    hour, minute = (0 if grain == "day" else now.hour), (now.minute if grain == "minute" else 0)
-    return now.replace(hour=hour, minute=minute, second=0, microsecond=0)
-
-
-def left_of(later: list[datetime], now: datetime) -> float:
-    """Return which part of the step that is running is still to come: of time, not of the clock on the wall."""
-    begin, end, at = (one.astimezone(UTC) for one in (later[0], later[1], now))
-    return (end - at) / (end - begin)
-
-
-def later_of(now: datetime, zone: ZoneInfo, grain: str, steps: int) -> list[datetime]:
-    """Return the starts of the steps from the running one on, and the end of the last."""
-    first = floor(now, grain)
-    if grain == "day":  # days of the wall clock: 23 to 25 hours
-        return [first + timedelta(days=at) for at in range(steps + 1)]
-    return [(first.astimezone(UTC) + timedelta(hours=at)).astimezone(zone) for at in range(steps + 1)]

@@ -11,15 +11,13 @@ from proxy_server.control.api.analytics import Filter, where
 from proxy_server.control.api.predictive import (
     Backtest,
     backtest_of,
-    floor,
     history,
-    later_of,
-    left_of,
     made_of,
     metric_of,
     others_week,
 )
 from proxy_server.control.api.span import zone_of
+from proxy_server.control.api.steps import floor, later_of, left_of
 from ultimate_lib.clock import to_datetime
 from ultimate_lib.errors import Invalid
 from ultimate_lib.limits.calendar import span

@@ -9,8 +9,9 @@ from msgspec import Meta, Struct
 
 from proxy_server.control.api.analytics import Filter, Missing, Zone, plain, where
 from proxy_server.control.api.patterns import days_of
-from proxy_server.control.api.predictive import floor, history, metric_of
+from proxy_server.control.api.predictive import history, metric_of
 from proxy_server.control.api.span import zone_of
+from proxy_server.control.api.steps import floor
 from ultimate_lib.errors import Invalid
 
 if TYPE_CHECKING:
