@@ -16,12 +16,13 @@ from typing import Any, NamedTuple
 from proxy_server.control import app
 from proxy_server.control.routes import TABLE, Route
 from proxy_server.process import Child
+from tests.store.ready import ready_store
 from ultimate_lib.access import local
 from ultimate_lib.access.keys import create_key
 from ultimate_lib.access.principal import Principal
 from ultimate_lib.access.roles import permissions_of
 from ultimate_lib.settings import load
-from ultimate_lib.store import Store, identities
+from ultimate_lib.store import identities
 from ultimate_lib.workbench import Workbench
 
 
@@ -107,9 +108,7 @@ class Alone:
 def start(folder: Path, *, table: Sequence[Route] = TABLE, **overrides: Any) -> Iterator[Alone]:
     """Run control on a free port until the block ends."""
     settings = load(environ={}, overrides={"data.folder": str(folder), **overrides})
-    store = Store(settings.store_url)
-    store.migrate()
-    store.close()
+    ready_store(settings.store_url).close()
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]
     ready = threading.Event()

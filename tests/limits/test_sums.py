@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.gateway.limited import STORE, make_budget, settings_of
+from tests.store.ready import ready_store
 from tests.store.stores import BOTH, Migrated
 from ultimate_lib import journal
 from ultimate_lib.clock import SteppedClock, SystemClock
@@ -50,9 +51,7 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
         found: Migrated = request.getfixturevalue("migrated")
         (tmp_path / STORE).write_text(found.server.database(found.template), encoding="utf-8")
     else:
-        store = Store(settings_of(tmp_path).store_url)
-        store.migrate()
-        store.close()
+        ready_store(settings_of(tmp_path).store_url).close()
     return tmp_path
 
 

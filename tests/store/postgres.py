@@ -66,6 +66,7 @@ class Postgres:
             timeout=120,
             **self._as,
         )
+        self._release = int((folder / "data" / "PG_VERSION").read_text())
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = int(free.getsockname()[1])
@@ -106,7 +107,8 @@ class Postgres:
         """Make a database, a copy of `template`, and return its address."""
         self._made += 1
         name = f"test_{self._made}"
-        self.ask(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+        copied = " STRATEGY FILE_COPY" if self._release >= 15 else ""  # before that release there was no other
+        self.ask(f'CREATE DATABASE "{name}" TEMPLATE "{template}"{copied}')
         return self.url(name)
 
     def url(self, name: str) -> str:

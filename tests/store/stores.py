@@ -9,6 +9,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.store.postgres import Postgres, server
+from tests.store.ready import ready_store
 from ultimate_lib.store import Store
 
 BOTH = ("sqlite", "postgresql")
@@ -52,9 +53,7 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Address of a store with all tables: SQLite, then PostgreSQL."""
     if request.param == "sqlite":
         url = f"sqlite:///{tmp_path / 'data' / 'store.sqlite'}"
-        made = Store(url)
-        made.migrate()
-        made.close()
+        ready_store(url).close()
         return url
     found: Migrated = request.getfixturevalue("migrated")
     return found.server.database(found.template)
