@@ -155,6 +155,7 @@ async def _run(child: Child, life_fd: int | None) -> None:
         loop.add_reader(life_fd, _told, child, life_fd)
     run: Callable[[Child], Awaitable[None]] = importlib.import_module(ROLES[child.role]).run
     gc.freeze()  # what start-up made stays; collections look at what calls make
+    gc.enable()
     await run(child)
 
 
