@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import urlopen
@@ -13,7 +14,7 @@ import pytest
 
 from proxy_server.__main__ import COMMANDS
 from proxy_server.commands.doctor import LOOKS
-from tests.harness import ROOT, environment, start_proxy
+from tests.harness import ROOT, Running, environment, start_proxy
 
 SECRET = "sk-not-a-real-key-0123456789abcdef"
 CONFIG = """[server]
@@ -30,6 +31,13 @@ deployments = [
   { provider = "local", model = "tiny", priority = 1 },
 ]
 """
+
+
+@pytest.fixture(scope="module")
+def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A proxy that commands look at."""
+    with start_proxy(tmp_path_factory.mktemp("commands")) as running:
+        yield running
 
 
 def command(folder: Path, *arguments: str, env: dict[str, str] | None = None) -> tuple[int, str]:
@@ -81,16 +89,15 @@ def test_check_refuses_what_a_start_would_refuse(tmp_path: Path, config: str, pl
     assert (status, place in said) == (1, True), said
 
 
-def test_doctor_looks_at_everything(tmp_path: Path) -> None:
+def test_doctor_looks_at_everything(tmp_path: Path, proxy: Running) -> None:
     where = ["--data", str(tmp_path / "data"), "--port", "0"]
     status, said = command(tmp_path, "doctor", *where, env={"OPENAI_API_KEY": SECRET})
     assert status == 0, said
     assert SECRET not in said
     for about in LOOKS:
         assert f" {about} " in said
-    with start_proxy(tmp_path) as proxy:
-        port = proxy.url.rpartition(":")[2]
-        status, said = command(tmp_path, "doctor", "--data", str(proxy.data_dir), "--port", port)
+    port = proxy.url.rpartition(":")[2]
+    status, said = command(tmp_path, "doctor", "--data", str(proxy.data_dir), "--port", port)
     assert status == 0, said
     assert f"process {proxy.process.pid} runs" in said
     assert f":{port} accepts connections" in said
@@ -121,15 +128,14 @@ def test_doctor_names_what_the_journal_has_put_aside(tmp_path: Path) -> None:
     assert "warn journal        123 bytes in 1 files failed their checksum" in said
 
 
-def test_link_signs_in_once(tmp_path: Path) -> None:
-    with start_proxy(tmp_path) as proxy:
-        status, said = command(tmp_path, "link", "--data", str(proxy.data_dir))
-        assert (status, said.startswith(f"{proxy.url}/login?link=")) == (0, True)
-        with urlopen(said.strip()) as page:
-            assert page.url == f"{proxy.url}/"
-        with pytest.raises(HTTPError, match="403") as used:
-            urlopen(said.strip())
-        used.value.close()
+def test_link_signs_in_once(tmp_path: Path, proxy: Running) -> None:
+    status, said = command(tmp_path, "link", "--data", str(proxy.data_dir))
+    assert (status, said.startswith(f"{proxy.url}/login?link=")) == (0, True)
+    with urlopen(said.strip()) as page:
+        assert page.url == f"{proxy.url}/"
+    with pytest.raises(HTTPError, match="403") as used:
+        urlopen(said.strip())
+    used.value.close()
 
 
 def test_link_without_a_store_says_what_to_do(tmp_path: Path) -> None:

@@ -8,9 +8,11 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
+import pytest
 
 from tests.harness import ROOT, Running, environment, start_proxy, wait_until
 
@@ -26,55 +28,50 @@ def header_limit(proxy: Running) -> int:
     return 4096 if status == 400 else 32768
 
 
-def test_a_reload_takes_new_settings_with_new_processes(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def limited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A proxy that keeps its settings, whatever becomes of its file."""
+    with start_proxy(tmp_path_factory.mktemp("limited"), config=LIMITED) as proxy:
+        yield proxy
+
+
+def test_a_reload_takes_new_settings_with_new_processes_and_says_what_it_cannot_take(tmp_path: Path) -> None:
     with start_proxy(tmp_path) as proxy:
         (old,) = proxy.pids("gateway")
         assert header_limit(proxy) == 32768
-        proxy.reload(LIMITED)
+        proxy.reload(f"[server]\ngateways = 3\n{LIMITED}")
+        assert "server.gateways changed: restart" in proxy.log()
         assert header_limit(proxy) == 4096
         wait_until(lambda: old not in proxy.pids("gateway"), 5, proxy)
+        wait_until(lambda: len(proxy.pids("gateway")) == 1, 5, proxy)
         assert psutil.pid_exists(proxy.process.pid)
 
 
-def test_a_bad_configuration_is_refused_and_the_last_good_one_outlives_a_crash(tmp_path: Path) -> None:
-    with start_proxy(tmp_path, config=LIMITED) as proxy:
-        (old,) = proxy.pids("gateway")
-        proxy.reload("[limits]\nheader_bytes = -5\n")
-        assert "The reload is refused" in proxy.log()
-        assert "header_bytes" in proxy.log()
-        assert proxy.pids("gateway") == [old]
-        os.kill(old, signal.SIGKILL)
-        proxy.wait_until_replaced("gateway", old)
-        assert header_limit(proxy) == 4096
+def test_a_gateway_that_cannot_start_with_new_settings_leaves_the_old_one_in_place(limited: Running) -> None:
+    (old,) = limited.pids("gateway")
+    said = len(limited.log())
+    certificate = limited.config_path.with_name("no.pem")
+    certificate.write_text("not a certificate")
+    limited.reload(f'[server]\ntls_cert = "{certificate}"\ntls_key = "{certificate}"\n')
+    assert "The reload is refused" in limited.log()[said:]
+    assert "the certificate cannot be used" in limited.log()[said:]
+    assert header_limit(limited) == 4096
+    assert limited.pids("gateway") == [old]
 
 
-def test_a_gateway_that_cannot_start_with_new_settings_leaves_the_old_one_in_place(tmp_path: Path) -> None:
-    with start_proxy(tmp_path) as proxy:
-        (old,) = proxy.pids("gateway")
-        (tmp_path / "no.pem").write_text("not a certificate")
-        proxy.reload(f'[server]\ntls_cert = "{tmp_path}/no.pem"\ntls_key = "{tmp_path}/no.pem"\n')
-        assert "The reload is refused" in proxy.log()
-        assert "the certificate cannot be used" in proxy.log()
-        assert header_limit(proxy) == 32768
-        assert proxy.pids("gateway") == [old]
-
-
-def test_what_a_running_proxy_cannot_change_is_said(tmp_path: Path) -> None:
-    with start_proxy(tmp_path, arguments=[]) as proxy:
-        proxy.reload("[server]\ngateways = 3\n[limits]\nheader_bytes = 4096\n")
-        assert "server.gateways changed: restart" in proxy.log()
-        assert header_limit(proxy) == 4096
-        wait_until(lambda: len(proxy.pids("gateway")) == 1, 5, proxy)
-
-
-def test_connections_wait_while_a_crashed_gateway_comes_back(tmp_path: Path) -> None:
-    with start_proxy(tmp_path) as proxy:
-        (old,) = proxy.pids("gateway")
-        began = time.monotonic()
-        os.kill(old, signal.SIGKILL)
-        assert header_limit(proxy) == 32768
-        assert time.monotonic() - began < 5
-        assert "ended by signal SIGKILL; it is started again" in proxy.log()
+def test_a_bad_configuration_is_refused_and_the_last_good_one_outlives_a_crash(limited: Running) -> None:
+    (old,) = limited.pids("gateway")
+    said = len(limited.log())
+    limited.reload("[limits]\nheader_bytes = -5\n")
+    assert "The reload is refused" in limited.log()[said:]
+    assert "header_bytes" in limited.log()[said:]
+    assert limited.pids("gateway") == [old]
+    began = time.monotonic()
+    os.kill(old, signal.SIGKILL)
+    assert header_limit(limited) == 4096, "a connection waits while a gateway comes back"
+    assert time.monotonic() - began < 5
+    assert "ended by signal SIGKILL; it is started again" in limited.log()
+    limited.wait_until_replaced("gateway", old)
 
 
 def test_the_commands_speak_to_the_supervisor(tmp_path: Path) -> None:
