@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -45,14 +46,17 @@ def call(cost: int | None = 10, **members: Any) -> CallRecord:
 
 
 @pytest.fixture
-def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
     """A data folder whose store is SQLite; of tests that are `on_both`, PostgreSQL as well."""
     if getattr(request, "param", "sqlite") == "postgresql":
         found: Migrated = request.getfixturevalue("migrated")
-        (tmp_path / STORE).write_text(found.server.database(found.template), encoding="utf-8")
+        lent = found.lend()
+        (tmp_path / STORE).write_text(lent, encoding="utf-8")
+        yield tmp_path
+        found.take_back(lent)
     else:
         ready_store(settings_of(tmp_path).store_url).close()
-    return tmp_path
+        yield tmp_path
 
 
 on_both = pytest.mark.parametrize("folder", BOTH, indirect=True)

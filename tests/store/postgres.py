@@ -96,10 +96,14 @@ class Postgres:
             self._process.wait(60)
             self._process = None
 
+    def connect(self, database: str) -> psycopg.Connection[tuple[Any, ...]]:
+        """Connect as the superuser; each statement is a transaction of its own."""
+        place = f"host=127.0.0.1 port={self.port} user=tester dbname={database} connect_timeout=5"
+        return psycopg.connect(place, autocommit=True)
+
     def ask(self, statement: str, database: str = "postgres") -> list[tuple[Any, ...]]:
         """Run one statement as the superuser and return its rows."""
-        place = f"host=127.0.0.1 port={self.port} user=tester dbname={database} connect_timeout=5"
-        with psycopg.connect(place, autocommit=True) as connection:
+        with self.connect(database) as connection:
             cursor = connection.execute(statement.encode())
             return cursor.fetchall() if cursor.description else []
 
