@@ -15,7 +15,7 @@ from tests.browser.signed_in import check_page, make_call
 from tests.browser.test_admin import cut
 from tests.control import calls
 from tests.control.calls import call
-from tests.gateway.alone import prepare
+from tests.gateway.gateways import prepare
 from tests.harness import start_proxy, wait_until
 from ultimate_lib.access import keys
 from ultimate_lib.access.key_cache import KeyCache

@@ -1,5 +1,6 @@
 """A gateway process by itself, without a supervisor: `python -m tests.gateway.alone FOLDER CONFIG`.
 
+Whoever starts it has prepared the store, as in the product, where another process does: a gateway loads no Alembic.
 Prints one JSON line (port, key, pid) once it serves. Drains on SIGTERM and dies with its parent. DEMO_URL in the
 environment is where the scripted provider listens.
 """
@@ -15,12 +16,10 @@ from pathlib import Path
 
 from proxy_server import process, sockets
 from proxy_server.gateway.relay import Relay
-from ultimate_lib.access.local import first_start, local_path
-from ultimate_lib.clock import SystemClock
+from ultimate_lib.access.local import local_path
 from ultimate_lib.journal import JournalWriter
 from ultimate_lib.records import CallRecord
-from ultimate_lib.settings import Settings, load
-from ultimate_lib.store import Store
+from ultimate_lib.settings import load
 
 
 class Announced(process.Child):
@@ -30,13 +29,6 @@ class Announced(process.Child):
         assert self.listener is not None
         key = json.loads(local_path(self.settings).read_text(encoding="utf-8"))["key"]
         print(json.dumps({"port": self.listener.getsockname()[1], "key": key, "pid": os.getpid()}), flush=True)
-
-
-def prepare(settings: Settings) -> None:
-    store = Store(settings.store_url)
-    store.migrate()
-    first_start(settings, store, SystemClock())
-    store.close()
 
 
 def _late_row(writer: JournalWriter, record: CallRecord, *charge: object) -> None:
@@ -54,9 +46,6 @@ MUTANTS: dict[str, tuple[type, str, Callable[..., object]]] = {
 def main() -> int:
     folder, config = Path(sys.argv[1]), Path(sys.argv[2])
     settings = load(config, overrides={"data.folder": str(folder)})
-    if sys.argv[-1] != "prepared":  # as in the product, where another process does it: a gateway loads no Alembic
-        prepare(settings)
-        os.execv(sys.executable, [sys.executable, "-m", "tests.gateway.alone", *sys.argv[1:], "prepared"])
     process._die_with_parent()
     if "MUTANT" in os.environ:
         setattr(*MUTANTS[os.environ["MUTANT"]])

@@ -17,11 +17,13 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from tests.store.ready import ready_store
 from ultimate_lib import journal, records
 from ultimate_lib.access.keys import KeyCache, create_key
+from ultimate_lib.access.local import first_start
 from ultimate_lib.clock import SystemClock
 from ultimate_lib.records import CallRecord
-from ultimate_lib.settings import load
+from ultimate_lib.settings import Settings, load
 from ultimate_lib.store import Store
 
 ANTHROPIC = "/v1/messages"
@@ -163,18 +165,32 @@ class Raw:
         self.socket.close()
 
 
+def prepare(settings: Settings) -> None:
+    """Make what must stand before anyone serves: tables, the local administrator, `local.json`."""
+    if settings.store_url.startswith("sqlite:"):
+        store = ready_store(settings.store_url)
+    else:
+        store = Store(settings.store_url)
+        store.migrate()
+    first_start(settings, store, SystemClock())
+    store.close()
+
+
 @contextlib.contextmanager
 def start_gateway(folder: Path, config: str = "", env: Mapping[str, str] | None = None) -> Iterator[Gateway]:
     """Run a gateway of its own over a data folder."""
     path = folder / "ultimate.toml"
     path.write_text(config, encoding="utf-8")
     log = (folder / "gateway.log").open("wb")
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("ULTIMATE_")}
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("ULTIMATE_")} | {
+        **(env or {})
+    }
+    prepare(load(path, environ=environ, overrides={"data.folder": str(folder / "data")}))
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.gateway.alone", str(folder / "data"), str(path)],
         stdout=subprocess.PIPE,
         stderr=log,
-        env={**environ, **(env or {})},
+        env=environ,
     )
     assert process.stdout is not None
     line = process.stdout.readline()
