@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from proxy_server import process, sockets
+from proxy_server.gateway import admit, guard, server
 from proxy_server.gateway.relay import Relay
 from ultimate_lib.access.local import local_path
 from ultimate_lib.journal import JournalWriter
@@ -47,6 +48,8 @@ def main() -> int:
     folder, config = Path(sys.argv[1]), Path(sys.argv[2])
     settings = load(config, overrides={"data.folder": str(folder)})
     process._die_with_parent()
+    if "BEAT_S" in os.environ:
+        server._SWEEP_S = admit._BEAT_S = guard._BEAT_S = float(os.environ["BEAT_S"])
     if "MUTANT" in os.environ:
         setattr(*MUTANTS[os.environ["MUTANT"]])
     child = Announced(settings, "gateway", 0, sockets.loopback(), "", os.environ.get("DEMO_URL", ""))

@@ -178,7 +178,7 @@ def prepare(settings: Settings) -> None:
 
 @contextlib.contextmanager
 def start_gateway(folder: Path, config: str = "", env: Mapping[str, str] | None = None) -> Iterator[Gateway]:
-    """Run a gateway of its own over a data folder."""
+    """Run a gateway of its own over a data folder. BEAT_S in `env` is how often it does what it does each second."""
     path = folder / "ultimate.toml"
     path.write_text(config, encoding="utf-8")
     log = (folder / "gateway.log").open("wb")
@@ -213,6 +213,8 @@ base_url = "{url}/v1"
 api_key_env = "TEST_OPENAI_KEY"
 """
 KEYS = {"TEST_ANTHROPIC_KEY": "sk-ant-provider", "TEST_OPENAI_KEY": "sk-openai-provider"}
+OFTEN = {**KEYS, "BEAT_S": "0.2"}
+"""Besides the keys, a beat that tests need not wait for: each of them begins with what a gateway has to notice."""
 
 
 def ask(protocol: str, **members: object) -> dict[str, object]:

@@ -17,7 +17,7 @@ import pytest
 
 from tests.control.calls import call
 from tests.fakes.scripted import Scripted, answer, stream
-from tests.gateway.gateways import GPT, KEYS, OPENAI, PROVIDERS, Gateway, Raw, ask, start_gateway
+from tests.gateway.gateways import GPT, OFTEN, OPENAI, PROVIDERS, Gateway, Raw, ask, start_gateway
 from tests.gateway.guarded import (
     RUNAWAY_OUTPUT,
     USUAL_OUTPUT,
@@ -52,7 +52,7 @@ def start(tmp_path: Path, upstream: Scripted) -> Iterator[Start]:
 
     def begin(guard: str = "cooldown_minutes = 30") -> Gateway:
         config = f"[guard]\n{guard}\n{PROVIDERS.format(url=upstream.url)}"
-        context = start_gateway(tmp_path, config, KEYS)
+        context = start_gateway(tmp_path, config, OFTEN)
         running.append(context)
         return context.__enter__()
 
@@ -306,7 +306,7 @@ def test_caps_hold_at_once_whatever_the_action(start: Start, upstream: Scripted)
 def test_calls_on_a_subscription_cost_nothing(tmp_path: Path, upstream: Scripted) -> None:
     providers = PROVIDERS.replace("[providers.openai]", '[providers.openai]\nbilling = "subscription"')
     config = f"[guard]\nmax_usd_per_hour = 1\nmax_call_usd = 0.01\n{providers.format(url=upstream.url)}"
-    with start_gateway(tmp_path, config, KEYS) as gateway:
+    with start_gateway(tmp_path, config, OFTEN) as gateway:
         secret, key_id = make_key(gateway.folder, gateway.key)
         taught(gateway, usual(key_id), rates=[rate(key_id, day=1.0)])
         cost(upstream, RUNAWAY_OUTPUT)

@@ -15,7 +15,7 @@ import openai
 import pytest
 
 from tests.fakes.scripted import Connection, Scripted, answer, stream
-from tests.gateway.gateways import ANTHROPIC, GPT, KEYS, OPENAI, PATHS, PROVIDERS, Gateway, ask, start_gateway
+from tests.gateway.gateways import ANTHROPIC, GPT, OFTEN, OPENAI, PATHS, PROVIDERS, Gateway, ask, start_gateway
 from tests.gateway.limited import (
     USD,
     change_budget,
@@ -43,7 +43,7 @@ def completion(prompt: int = 20, output: int = 100, model: str = GPT) -> bytes:
 def limited(tmp_path: Path, upstream: Scripted) -> Iterator[Gateway]:
     """A gateway of its own, with a short time to wait for holds."""
     config = QUICK + PROVIDERS.format(url=upstream.url)
-    with start_gateway(tmp_path, config, KEYS) as running:
+    with start_gateway(tmp_path, config, OFTEN) as running:
         yield running
 
 
@@ -324,7 +324,7 @@ def test_a_model_that_gives_more_than_we_know_of_is_held_as_asked(limited: Gatew
 
 def test_a_killed_gateway_leaves_its_holds_charged_and_the_next_one_knows(tmp_path: Path, upstream: Scripted) -> None:
     config = QUICK + PROVIDERS.format(url=upstream.url)
-    with start_gateway(tmp_path, config, KEYS) as first:
+    with start_gateway(tmp_path, config, OFTEN) as first:
         made = make_budget(first.folder, 1_500_000)
         noticed(first, made)
         body = json.dumps(ask("openai", max_tokens=1000)).encode()
@@ -346,7 +346,7 @@ def test_a_killed_gateway_leaves_its_holds_charged_and_the_next_one_knows(tmp_pa
     held = 600_000 + (len(body) + 64) * 150 + 5
     assert (stored_state(first.folder, made).spent, stored_state(first.folder, made).held) == (COST, held)
     upstream.script = answer(completion())
-    with start_gateway(tmp_path, config, KEYS) as second:
+    with start_gateway(tmp_path, config, OFTEN) as second:
         noticed(second, made)
         told = told_state(second, made)
         assert told is not None
