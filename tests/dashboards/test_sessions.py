@@ -69,7 +69,8 @@ async def connected(
         connection.close()
         until = time.monotonic() + 5
         while stream is not None and not stream.closed() and time.monotonic() < until:
-            await asyncio.sleep(0.02)  # the handshake of closing; the other side may have closed already
+            with contextlib.suppress(TimeoutError):  # what still stands before the handshake of closing is read
+                await asyncio.wait_for(connection.read_message(), 0.05)
         await asyncio.sleep(0.05)
 
 
