@@ -6,6 +6,9 @@ ARGS   ?=
 # Three at a time on two cores: they often wait. By files, so that what a file starts is started once.
 SIDE_BY_SIDE = -n $${TEST_JOBS:-3} --dist loadfile --no-loadscope-reorder
 
+# Where that is set, each worker would compile all tests anew in each run.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help install run test quick heavy check fix bench lock wheel extension clean
 
