@@ -150,21 +150,9 @@ def test_a_changed_address_never_sees_the_key_and_clears_it(tmp_path: Path, upst
         other.close()
 
 
-def test_a_preset_that_nobody_configured_becomes_routable(tmp_path: Path) -> None:
-    with start_proxy(tmp_path) as proxy:
-        ready(proxy)
-        listed = {one["name"]: one for one in ask(proxy, "GET", "/api/providers")[1]}
-        assert (listed["anthropic"]["in_force"], listed["anthropic"]["can_store"]) == (False, True)
-        status, told = ask(proxy, "GET", "/v1/models/claude-sonnet-4-5")
-        assert status == 404
-        assert ask(proxy, "PUT", "/api/providers/openai/key", {"key": "sk-one"})[1]["in_force"] is True
-        status, told = ask(proxy, "GET", "/v1/models/gpt-4o-mini")
-        assert status == 200, told
-        assert ask(proxy, "DELETE", "/api/providers/openai/key")[1]["in_force"] is True
-        assert ask(proxy, "GET", "/v1/models/gpt-4o-mini")[0] == 404
-
-
-def test_a_key_of_the_environment_wins_and_pasting_says_so(tmp_path: Path, upstream: Scripted) -> None:
+def test_a_key_of_the_environment_wins_and_a_preset_that_nobody_configured_becomes_routable(
+    tmp_path: Path, upstream: Scripted
+) -> None:
     env = {"ANTHROPIC_API_KEY": "sk-of-the-environment"}
     with start_proxy(tmp_path, config=config(upstream), env=env) as proxy:
         ready(proxy)
@@ -173,3 +161,11 @@ def test_a_key_of_the_environment_wins_and_pasting_says_so(tmp_path: Path, upstr
         assert "ANTHROPIC_API_KEY" in told["error"]["message"]
         assert call(proxy)[0] == 200
         assert upstream.requests[-1].header("x-api-key") == "sk-of-the-environment"
+        listed = {one["name"]: one for one in ask(proxy, "GET", "/api/providers")[1]}
+        assert (listed["openai"]["in_force"], listed["openai"]["can_store"]) == (False, True)
+        assert ask(proxy, "GET", "/v1/models/gpt-4o-mini")[0] == 404
+        assert ask(proxy, "PUT", "/api/providers/openai/key", {"key": "sk-one"})[1]["in_force"] is True
+        status, told = ask(proxy, "GET", "/v1/models/gpt-4o-mini")
+        assert status == 200, told
+        assert ask(proxy, "DELETE", "/api/providers/openai/key")[1]["in_force"] is True
+        assert ask(proxy, "GET", "/v1/models/gpt-4o-mini")[0] == 404
