@@ -23,8 +23,8 @@ GPT_INPUT, GPT_OUTPUT = 150, 600  # nano-dollars a token
 CLAUDE_INPUT, CLAUDE_OUTPUT = 3_000, 15_000
 
 _RESULT = "import json\ndef result(told): print('RESULT ' + json.dumps(told))"
-CLIENTS = f"""
-import openai, anthropic, asyncio, json, threading, time
+_HELPERS = f"""
+import asyncio, json, threading, time
 GPT, CLAUDE = {GPT!r}, {CLAUDE!r}
 def said(**told):
     return [{{"role": "user", "content": "Please. script: " + json.dumps(told)}}]
@@ -33,6 +33,9 @@ def ask(client, **told):
 def tell(client, **told):
     return client.messages.create(model=CLAUDE, max_tokens=50, messages=said(**told))
 """
+# A package is most of what a kernel costs, and a quarter of that would be to look for garbage where there is none.
+CLIENTS = "import gc; gc.disable()\nimport openai, anthropic\ngc.enable()" + _HELPERS
+OPENAI = "import gc; gc.disable()\nimport openai\ngc.enable()" + _HELPERS
 
 
 @dataclass

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.kernel.fakes import PROVIDER, VERIFIED, VERSION, Server, serve
-from tests.kernel.kernels import CLIENTS, Kernel, events, start_kernel
+from tests.kernel.kernels import CLIENTS, OPENAI, Kernel, events, start_kernel
 
 OURS = "cp_" + "k" * 43
 PROXY = {
@@ -139,7 +139,7 @@ def test_a_cell_is_told_when_its_cost_cannot_be_asked(tmp_path: Path, provider: 
         "/api/analytics/calls": (403, {"error": {"code": "denied", "message": "This key may not read."}}),
     }
     with serve(answers) as proxy, start_kernel(tmp_path, None, environment_of(provider, proxy.url)) as kernel:
-        kernel.run(CLIENTS + "%load_ext ultimate_lib\ngpt = openai.OpenAI()")
+        kernel.run(OPENAI + "%load_ext ultimate_lib\ngpt = openai.OpenAI()")
         output = kernel.run("ask(gpt); None", "c1")
         assert output.stdout == "1 call · cost not known: This key may not read.\n"
         proxy.answers["/api/analytics/calls"] = (200, {"rows": [], "next_cursor": None})

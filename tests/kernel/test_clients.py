@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.harness import Running
-from tests.kernel.kernels import CLIENTS, Kernel, rows_of, start_kernel
+from tests.kernel.kernels import CLIENTS, OPENAI, Kernel, rows_of, start_kernel
 
 KEYS = {
     "OPENAI_API_KEY": "sk-openai-environment", "ANTHROPIC_API_KEY": "sk-ant-environment",
@@ -166,7 +166,7 @@ def test_no_key_of_a_provider_goes_to_the_proxy(keyed: Kernel, proxy: Running) -
 
 
 def test_the_packages_own_module_client(kernel: Kernel, proxy: Running) -> None:
-    kernel.run(CLIENTS + "openai.api_key = 'sk-module'\n%load_ext ultimate_lib")
+    kernel.run(OPENAI + "openai.api_key = 'sk-module'\n%load_ext ultimate_lib")
     kernel.run("_ = openai.chat.completions.create(model=GPT, messages=said())", "c1")
     rows_of(proxy, kernel, 1, cell_id="c1")
     kernel.run("%ultimate off")

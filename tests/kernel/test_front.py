@@ -8,7 +8,7 @@ from pathlib import Path
 import nbformat
 
 from tests.harness import Running
-from tests.kernel.kernels import CLIENTS, Kernel, Output, events, rows_of, start_kernel
+from tests.kernel.kernels import OPENAI, Kernel, Output, events, rows_of, start_kernel
 
 ASK = "ask(gpt, input_tokens=10, output_tokens=5); None"
 
@@ -33,7 +33,7 @@ def as_saved(cells: list[tuple[str, Output]]) -> str:
 
 def test_lab_draws_and_nothing_is_saved(tmp_path: Path, proxy: Running) -> None:
     with lab(tmp_path, proxy) as kernel:
-        sources = ["%load_ext ultimate_lib", CLIENTS + "gpt = openai.OpenAI()", f"print('mine')\n{ASK}", "1 + 1"]
+        sources = ["%load_ext ultimate_lib", OPENAI + "gpt = openai.OpenAI()", f"print('mine')\n{ASK}", "1 + 1"]
         outputs = [kernel.run(sources[0], "load")]
         kernel.hello(outputs[0], "work/a.ipynb")
         outputs += [kernel.run(source, f"c{number}") for number, source in enumerate(sources[1:])]
@@ -61,7 +61,7 @@ def test_lab_draws_and_nothing_is_saved(tmp_path: Path, proxy: Running) -> None:
 
 def test_run_all_waits_for_the_hello_behind_the_queue(tmp_path: Path, proxy: Running) -> None:
     with lab(tmp_path, proxy) as kernel:
-        sources = ["%load_ext ultimate_lib", CLIENTS + "gpt = openai.OpenAI()", ASK, "time.sleep(1.5)", ASK]
+        sources = ["%load_ext ultimate_lib", OPENAI + "gpt = openai.OpenAI()", ASK, "time.sleep(1.5)", ASK]
         messages = [kernel.send(source, f"c{number}") for number, source in enumerate(sources)]
         outputs = [kernel.wait(messages[0])]
         kernel.hello(outputs[0], "work/a.ipynb")
@@ -78,7 +78,7 @@ def test_a_jupyter_server_without_our_extension_gets_plain_lines(tmp_path: Path,
         assert not kernel.wait(load).stdout
         late = kernel.drain(2.5)
         assert late.stdout.startswith("Calls from this notebook go through ")
-        kernel.run(CLIENTS + "gpt = openai.OpenAI()")
+        kernel.run(OPENAI + "gpt = openai.OpenAI()")
         output = kernel.run(ASK, "c1")
         assert (output.stdout + kernel.drain(1.0).stdout).startswith("1 call · 15 tokens")
         (row,) = rows_of(proxy, kernel, 1)

@@ -11,7 +11,7 @@ import pytest
 
 from tests.harness import Running
 from tests.kernel.fakes import VERIFIED, VERSION, serve
-from tests.kernel.kernels import CLIENTS, Kernel, rows_of, start_kernel
+from tests.kernel.kernels import CLIENTS, OPENAI, Kernel, rows_of, start_kernel
 
 CHECK = "told = [n for n in os.environ if n.startswith('OPENAI')]\n"
 CHECK += "result([str(gpt.base_url), gpt.api_key, str(claude.base_url), told])"
@@ -106,7 +106,7 @@ def test_a_broken_configuration_file(tmp_path: Path) -> None:
 
 def test_on_again_once_the_proxy_is_there(tmp_path: Path, proxy: Running) -> None:
     with start_kernel(tmp_path, None, {"CLAUDE_PROXY_URL": f"http://127.0.0.1:{free_port()}"}) as kernel:
-        kernel.run(CLIENTS + "import os\ngpt = openai.OpenAI(api_key='sk-own')\n%load_ext ultimate_lib")
+        kernel.run(OPENAI + "import os\ngpt = openai.OpenAI(api_key='sk-own')\n%load_ext ultimate_lib")
         kernel.run(f"os.environ.update(CLAUDE_PROXY_URL={proxy.url!r}, CLAUDE_PROXY_API_KEY={proxy.key!r})")
         told = kernel.run("%ultimate on").stdout
         assert told.startswith(
@@ -138,7 +138,7 @@ def test_a_failure_of_ours_does_not_fail_the_cell(kernel_with_a_fault: Kernel) -
 def kernel_with_a_fault(tmp_path: Path, proxy: Running):  # noqa: ANN201 - a fixture
     with start_kernel(tmp_path, proxy) as kernel:
         kernel.run(
-            CLIENTS + "from ultimate_lib.kernel import notebook\ndef broken(*_): raise RuntimeError('planted')\n"
+            OPENAI + "from ultimate_lib.kernel import notebook\ndef broken(*_): raise RuntimeError('planted')\n"
             "%load_ext ultimate_lib\nnotebook.Notebook.path = property(broken)"
         )
         yield kernel

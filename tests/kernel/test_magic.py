@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.harness import Running
-from tests.kernel.kernels import CLAUDE_INPUT, CLAUDE_OUTPUT, CLIENTS, GPT_INPUT, GPT_OUTPUT, Kernel
+from tests.kernel.kernels import CLAUDE_INPUT, CLAUDE_OUTPUT, GPT_INPUT, GPT_OUTPUT, OPENAI, Kernel
 
 DEAR = 100 * CLAUDE_INPUT + 10 * CLAUDE_OUTPUT
 CHEAP = 200 * GPT_INPUT + 20 * GPT_OUTPUT
@@ -114,7 +114,7 @@ def test_a_terminal(tmp_path: Path, proxy: Running) -> None:
 
     from tests.kernel.kernels import kernel_environment
 
-    code = CLIENTS + "gpt = openai.OpenAI()"
+    code = OPENAI + "gpt = openai.OpenAI()"
     script = "\n".join(
         [
             "%load_ext ultimate_lib",

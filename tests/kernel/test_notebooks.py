@@ -65,17 +65,22 @@ EXPECTED = [
 ]  # fmt: skip
 
 
-def run(command: list[str], folder: Path, proxy: Running) -> None:
+def run(command: list[str], folder: Path, proxy: Running, env: dict[str, str] | None = None) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", *command], cwd=folder, env=kernel_environment(folder, proxy), capture_output=True,
+        [sys.executable, "-m", *command], cwd=folder, env=kernel_environment(folder, proxy, env), capture_output=True,
         text=True, timeout=100, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
 
 
 def test_papermill(tmp_path: Path, proxy: Running) -> None:
+    """Started from a notebook of a Jupyter server: its kernel sees that one's session name, which is not its own.
+
+    Then its path is found as without such a name, which `jupyter execute` has not.
+    """
     path = written(tmp_path, "in.ipynb")
-    run(["papermill", "in.ipynb", "out.ipynb", "-p", "n", "1"], tmp_path, proxy)
+    outer = {"JPY_SESSION_NAME": str(tmp_path / "outer.ipynb")}
+    run(["papermill", "in.ipynb", "out.ipynb", "-p", "n", "1"], tmp_path, proxy, outer)
     book = nbformat.read(tmp_path / "out.ipynb", 4)
     check(outputs(book), proxy)
     assert rows(proxy, path) == EXPECTED
@@ -112,16 +117,3 @@ def _kernels(proxy: Running) -> list[dict[str, str]]:
 
     wait_until(there, 15, proxy)
     return found
-
-
-def test_a_session_name_that_was_inherited_is_not_taken_for_ours(tmp_path: Path, proxy: Running) -> None:
-    """Papermill started from a notebook of a Jupyter server: its kernel sees that notebook's session name."""
-    path = written(tmp_path, "inner.ipynb")
-    env = kernel_environment(tmp_path, proxy, {"JPY_SESSION_NAME": str(tmp_path / "outer.ipynb")})
-    done = subprocess.run(
-        [sys.executable, "-m", "papermill", "inner.ipynb", "out.ipynb"], cwd=tmp_path, env=env, capture_output=True,
-        text=True, timeout=100, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    check(outputs(nbformat.read(tmp_path / "out.ipynb", 4)), proxy)
-    assert rows(proxy, path) == EXPECTED
