@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from collections.abc import Generator
 
@@ -11,6 +12,10 @@ import pytest
 # jsonschema makes grammars of internationalised addresses when it is imported, for formats that no schema here has:
 # two seconds of CPU in each worker. Without the package it goes on without those formats.
 sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
+# Several workers on two cores: threads that help with small sums cost more than they do. A product that a test starts
+# has the threads of its own setting (proxy_server/process.py).
+for _threads in ("OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS"):
+    os.environ.setdefault(_threads, "1")
 
 
 @pytest.hookimpl(wrapper=True)
