@@ -68,11 +68,16 @@ def kept(tmp_path_factory: pytest.TempPathFactory, proxy: Running) -> Iterator[K
 
 @pytest.fixture
 def keyed(kept: Kernel) -> Iterator[Kernel]:
-    """The kernel with keys of its own that the tests share: each leaves it unloaded, its variables as they were."""
+    """The kernel with keys of its own that the tests share: each leaves it unloaded, its variables as they were.
+
+    And without the clients that it made: existing ones are counted.
+    """
     kept.began = datetime.now(UTC)
+    kept.run("import gc; named = set(globals())")
     before = kept.run("result([variables(), patched()])").value
     yield kept
     kept.run("%unload_ext ultimate_lib")
+    kept.run("for name in set(globals()) - named - {'named'}: del globals()[name]\n_ = gc.collect()")
     assert kept.run("result([variables(), patched()])").value == before
 
 
