@@ -168,14 +168,18 @@ def _take(message: dict[str, Any], output: Output) -> bool:
         output.shown.append(content["data"])
     elif kind.startswith("comm_"):
         output.comms.append(
-            {"type": kind, "id": content["comm_id"], "data": content["data"], "target": content.get("target_name")}
-        )
+            {
+                "type": kind, "id": content["comm_id"], "data": content["data"], "target": content.get("target_name"),
+                "sent": message["header"]["date"],
+            }
+        )  # fmt: skip
     return kind == "status" and content["execution_state"] == "idle"
 
 
-def events(output: Output, name: str) -> list[dict[str, Any]]:
-    """Return the messages to JupyterLab of one kind."""
-    return [told["data"] for told in output.comms if told["data"].get("event") == name]
+def events(name: str, *outputs: Output) -> list[dict[str, Any]]:
+    """Return the messages to JupyterLab of one kind, as they were sent: late ones are read after what follows."""
+    sent = sorted((told for one in outputs for told in one.comms), key=lambda told: told["sent"])
+    return [told["data"] for told in sent if told["data"].get("event") == name]
 
 
 def kernel_environment(folder: Path, proxy: Running | None, env: dict[str, str] | None = None) -> dict[str, str]:

@@ -79,10 +79,10 @@ def test_direct_while_the_proxy_is_away_and_back_when_it_answers(tmp_path: Path,
             assert keys(provider)[-1] == "sk-own2"
             with serve(PROXY, port=port) as second:
                 back = kernel.drain(3.0)
-                gone, there = events(away, "state")[-1], events(back, "state")[-1]
+                gone, there = events("state", away)[-1], events("state", back)[-1]
                 assert (gone["routed"], "does not accept" in gone["reason"]) == (False, True)
                 assert (there["routed"], there["reason"]) == (True, "")
-                lines = [told["line"] for run in (away, meanwhile, back) for told in events(run, "cell")]
+                lines = [told["line"] for told in events("cell", away, meanwhile, back)]
                 assert "3 calls went directly to the provider, unrecorded" in lines
                 again = kernel.run(f"{GPT_CALL}; tell(claude); await ask(gpt2)", "c2")
                 assert not again.stderr

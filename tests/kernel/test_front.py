@@ -38,7 +38,7 @@ def test_lab_draws_and_nothing_is_saved(tmp_path: Path, proxy: Running) -> None:
         kernel.hello(outputs[0], "work/a.ipynb")
         outputs += [kernel.run(source, f"c{number}") for number, source in enumerate(sources[1:])]
         drawn = kernel.drain(2.0)
-        told = [told for output in (*outputs, drawn) for told in events(output, "cell")]
+        told = events("cell", *outputs, drawn)
         told.sort(key=lambda one: one["calls"])  # each names its cell; a line that waited for hello may come late
         assert [(one["cell_id"], one["calls"]) for one in told] == [("load", 0), ("c1", 1)]
         assert told[0]["line"].startswith(f"Calls from this notebook go through {proxy.url} (demo data).")
@@ -68,7 +68,7 @@ def test_run_all_waits_for_the_hello_behind_the_queue(tmp_path: Path, proxy: Run
         outputs += [kernel.wait(message) for message in messages[1:]]
         drawn = kernel.drain(2.5)
         assert not any(output.stdout or output.stderr for output in (*outputs, drawn))
-        told = [told for output in (*outputs, drawn) for told in events(output, "cell")]
+        told = events("cell", *outputs, drawn)
         assert [one["cell_id"] for one in told] == ["c0", "c2", "c4"]
 
 
@@ -117,22 +117,22 @@ def test_lab_switches(shared: Kernel, proxy: Running) -> None:
     comm = shared.open_comm("a.ipynb")
     shared.run("1")
     state = shared.drain(0.5)
-    assert events(state, "state") == [{"event": "state", "routed": True, "url": proxy.url, "reason": ""}]
+    assert events("state", state) == [{"event": "state", "routed": True, "url": proxy.url, "reason": ""}]
     shared.say("comm_msg", comm, {"event": "line", "on": False})
     output = shared.run(ASK, "unseen")
-    assert not events(output, "cell") + events(shared.drain(1.0), "cell")
+    assert not events("cell", output, shared.drain(1.0))
     shared.say("comm_msg", comm, {"event": "line", "on": True})
     shared.say("comm_msg", comm, {"event": "off"})
     assert shared.run("result(str(gpt.base_url))").value == "https://api.openai.com/v1/"
-    off = events(shared.drain(0.5), "state")
+    off = events("state", shared.drain(0.5))
     assert [(told["routed"], told["reason"]) for told in off] == [(False, "Switched off in JupyterLab.")]
     shared.say("comm_msg", comm, {"event": "on"})
     assert shared.run("result(str(gpt.base_url))").value == f"{proxy.url}/v1/"
-    assert events(shared.drain(0.5), "state")[-1]["routed"] is True
+    assert events("state", shared.drain(0.5))[-1]["routed"] is True
     shared.say("comm_msg", comm, {"event": "what is this"})
     shared.say("comm_msg", comm, {})
     output = shared.run(ASK, "seen")
-    assert [told["cell_id"] for told in events(output, "cell") + events(shared.drain(1.0), "cell")] == ["seen"]
+    assert [told["cell_id"] for told in events("cell", output, shared.drain(1.0))] == ["seen"]
 
 
 def test_a_call_that_ends_after_its_cell_is_told_to_lab(shared: Kernel) -> None:
@@ -144,7 +144,7 @@ def test_a_call_that_ends_after_its_cell_is_told_to_lab(shared: Kernel) -> None:
         "slow",
     )
     later = shared.run("await task; await asyncio.sleep(1)", "waits")
-    told = [told for one in (output, later, shared.drain(1.0)) for told in events(one, "cell")]
+    told = events("cell", output, later, shared.drain(1.0))
     assert [(one["cell_id"], one["pending"], one["calls"]) for one in told] == [("slow", 1, 0), ("slow", 0, 1)]
     assert told[0]["line"] == "1 call · 1 still running"
     assert told[1]["line"].startswith("1 call · 7 tokens")
