@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
@@ -52,12 +53,13 @@ def record(clock: SteppedClock | None = None, **members: Any) -> CallRecord:
 
 def ask(
     call: CallRecord, base: int = 10, output: int = 0, each: int = MILLIONTHS, *, asked: bool = True,
-    price: Callable[[str, str], Need | str] | None = None, tokens: int = 0,
+    price: Callable[[str, str], Need | str] | None = None, tokens: int = 0, size: int = 0,
 ) -> Ask:  # fmt: skip
-    return Ask(
-        call, output, asked, output > 0, tokens, price or (lambda _unit, _rule: Need(base, each)),
-        lambda _rule, _record: None,
+    made: Any = SimpleNamespace(
+        record=call, output=output, asked=asked, spliceable=output > 0, tokens=tokens, size=size,
+        need=price or (lambda _unit, _rule: Need(base, each)), true=lambda _rule, _record: None,
     )  # fmt: skip
+    return cast("Ask", made)
 
 
 def ended(call: CallRecord, cost: int | None, source: str = "table") -> CallRecord:
@@ -352,14 +354,14 @@ def test_a_hard_budget_whose_past_is_not_known_lets_nobody_in() -> None:
 def test_bodies_of_calls_that_wait_are_kept_up_to_a_size() -> None:
     made = counters(budget(amount=10), **{"limits.waiting_bytes": 100})
     made.admit(ask(record()))
-    first = made.admit(ask(record())._replace(size=60))
+    first = made.admit(ask(record(), size=60))
     assert isinstance(first, Wait)
-    refused = made.admit(ask(record())._replace(size=60))
+    refused = made.admit(ask(record(), size=60))
     assert isinstance(refused, Refusal)
     assert "1 calls of 0 MiB wait" in str(refused.error)
     assert (refused.error.code, refused.error.retry_after_s) == ("budget", 10)
     made.forget(first)
-    assert isinstance(made.admit(ask(record())._replace(size=60)), Wait)
+    assert isinstance(made.admit(ask(record(), size=60)), Wait)
 
 
 def test_periods_follow_a_clock_that_goes_ahead_and_comes_back() -> None:
@@ -458,7 +460,7 @@ def test_no_minute_holds_more_than_the_limit(steps: list[tuple[float, int]]) -> 
     window, now, taken = Window(), 0.0, []
     for pause, amount in steps:
         now += pause
-        wait = window.wait_s(now, amount, 20)
+        wait = window.wait_s(now, "tokens", amount, 20)
         if wait == 0:
             window.take(now, amount)
             taken.append((now, amount))

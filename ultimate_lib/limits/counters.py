@@ -47,17 +47,20 @@ TrueCost: TypeAlias = "Callable[[str, CallRecord], int | None]"
 """(rule for unknown prices, ended call) → its cost in nano-dollars where the list has none, if the rule gives one."""
 
 
-class Ask(NamedTuple):
-    """A call that wants in. `price` returns its worst case under a budget's rules, or why there is none."""
+class Ask(Protocol):
+    """A call that wants in."""
 
     record: CallRecord
     output: int  # tokens that it may write at most, each choice
     asked: bool  # its own max_tokens says so; False: it has none, and takes what there is
     spliceable: bool  # its body can be given another max_tokens
     tokens: int  # estimate for the rates
-    price: Callable[[str, str], Need | str]  # (unit, rule for unknown prices)
     true: TrueCost
-    size: int = 0  # bytes of its body, which stay in memory while it waits
+    size: int  # bytes of its body, which stay in memory while it waits
+
+    def need(self, unit: str, rule: str) -> Need | str:
+        """Return its worst case in a budget's unit under its rule for unknown prices, or why there is none."""
+        ...
 
 
 class Hold:

@@ -47,7 +47,8 @@ class MemoryCounters:
         self._settings = settings
         self._clock = clock
         self._gateways = settings.server.gateways
-        self._total_s = settings.limits.total_s
+        self._hold_s = settings.limits.total_s + MARGIN_S
+        self._unpriced = settings.billing.unpriced
         self.accounts: dict[str, Account] = {}
         self._gauges: dict[str, Gauge] = {}
         self._budgets: Index[Account] = Index.of(())
@@ -108,9 +109,9 @@ class MemoryCounters:
         gauges, accounts, hard = self._concerning(record)
         if not gauges and not hard:
             return None
-        hold = Hold(record.call_id, ask.true, self._edition, accounts)
         now = self._clock.monotonic()
-        refused = take(gauges, ask, hold, now)
+        hold = Hold(record.call_id, ask.true, self._edition, accounts)
+        refused = take(gauges, ask, hold, now) if gauges else None
         if refused is not None:
             return refused
         try:
@@ -137,17 +138,18 @@ class MemoryCounters:
     def _wants(self, hard: list[Account], ask: Ask) -> list[Want] | Refusal:
         """Return what a call needs of each hard budget; those of which it needs nothing are left out."""
         wants = []
-        default = self._settings.billing.unpriced
+        at_us = ask.record.started_at
+        default = self._unpriced
         for account in hard:
             budget = account.budget
             if self._gateways != 1:
                 return Refusal(words.several_gateways(budget))
             rule = budget.unpriced or default
-            need = ask.price(budget.unit, rule)
+            need = ask.need(budget.unit, rule)
             if isinstance(need, str):
                 return Refusal(words.unpriced(budget, need))
             if need.base or need.each:
-                ledger = account.ledger(ask.record.started_at)
+                ledger = account.ledger(at_us)
                 if ledger is None:  # it came before this period did, or the clock went back
                     account.follow(self._clock.now_us())
                     ledger = account.current
@@ -172,7 +174,7 @@ class MemoryCounters:
             hold.amounts[account.budget.id] = needed
         if ask.spliceable and (not ask.asked or output < ask.output):
             hold.output = output
-        hold.expires = self._clock.monotonic() + self._total_s + MARGIN_S
+        hold.expires = self._clock.monotonic() + self._hold_s
         self._holds[hold.call_id] = hold
         return hold
 
@@ -319,7 +321,7 @@ class MemoryCounters:
             settle(hold, record, reached=reached)
         if self.accounts and counts(record):
             at_us = record.started_at
-            held = None if hold is None or (reached and is_sure(record)) else hold.amounts
+            held = None if hold is None or not hold.amounts or (reached and is_sure(record)) else hold.amounts
             known = hold is not None and hold.edition == self._edition
             for account in hold.accounts if hold is not None and known else self._budgets.of_call(record):
                 budget = account.budget

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from ultimate_lib.limits.counters import MILLIONTHS, Need
-from ultimate_lib.pricing.ceiling import Asked, most_output
+from ultimate_lib.pricing.ceiling import UNSAID_OUTPUT, Asked, most_output
 from ultimate_lib.protocols.body import UNREADABLE
 from ultimate_lib.protocols.bounds import Bounds, bounds
 from ultimate_lib.records import Usage
 
 if TYPE_CHECKING:
+    from ultimate_lib.limits.counters import TrueCost
     from ultimate_lib.pricing import PriceBook
-    from ultimate_lib.pricing.ceiling import Ceiling
     from ultimate_lib.protocols import RequestFacts
     from ultimate_lib.records import CallRecord
 
@@ -23,38 +24,70 @@ _FREE_METHODS = frozenset({"GET", "HEAD", "DELETE"})
 _FREE = frozenset({"count_tokens"})
 
 
-class WorstCase:
-    """Prices one call. What it looks up is looked up when the first budget asks."""
+class Sold:
+    """Under which prices the calls of a provider fall. `true` prices one that has ended as a rule has it."""
 
-    __slots__ = ("_at_us", "_body", "_book", "_bounds", "_facts", "_free", "_model", "_price_id", "_read", "choices")
+    __slots__ = ("book", "price_id", "true")
+
+    def __init__(self, book: PriceBook, price_id: str) -> None:
+        self.book = book
+        self.price_id = price_id
+        self.true: TrueCost = partial(priced, book, price_id)
+
+
+class WorstCase:
+    """A call that asks its limits. What its price needs is looked up when the first budget asks.
+
+    One object with all there is to ask, for every call under a limit makes one.
+    """
+
+    __slots__ = (
+        "_body", "_bounds", "_facts", "_free", "_model", "_read", "_sold", "asked", "choices", "output", "record",
+        "size", "spliceable", "tokens", "true",
+    )  # fmt: skip
 
     def __init__(  # noqa: PLR0917 - what a worst case is made of
-        self, body: bytes, facts: RequestFacts, record: CallRecord, method: str, book: PriceBook, price_id: str,
-        model: str, *, read: bool,
+        self, body: bytes, facts: RequestFacts, record: CallRecord, method: str, sold: Sold, model: str, *,
+        read: bool, generates: bool,
     ) -> None:  # fmt: skip
-        """`read`: the body is of a protocol whose usage we know; others have no bound."""
+        """`read`: the body is of a protocol whose usage we know; others have no bound. `generates`: it writes."""
         self._body = body
         self._facts = facts
-        self._at_us = record.started_at
-        self._book = book
-        self._price_id = price_id
+        self._sold = sold
         self._model = model
         self._free = method in _FREE_METHODS or record.operation in _FREE
         self._read = read
         self._bounds: Bounds | None = None
-        self.choices = max(facts.choices or 1, 1)
+        self.record = record
+        self.choices = facts.choices or 1  # none are fewer than one
+        self.spliceable = generates
+        most = facts.most_output
+        if not generates:
+            self.output, self.asked = 0, True
+        elif most is not None:  # held as it is, also above what we know of its model
+            self.output, self.asked = most, True
+        else:
+            self.output, self.asked = most_output(model) or UNSAID_OUTPUT, False
+        self.tokens = facts.input_estimate + (facts.max_tokens or 0)
+        self.true = sold.true
+        self.size = len(body)
 
     def need(self, unit: str, rule: str) -> Need | str:
         """Return the worst case, or why there is none."""
         if self._free:
             return Need(0, 0)
-        bound = self._bound()
+        bound = self._bounds or self._look()
         if bound.unbound is not None and rule != "allow":
             return bound.unbound
         if unit == "tokens":
             return Need(bound.input_tokens, self.choices * MILLIONTHS)
         about = Asked(bound.tier, bound.caches, bound.caches_hour, bound.sound)
-        most = self._ceiling(bound, about, rule)
+        sold = self._sold
+        most = sold.book.ceiling(sold.price_id, self._model, self.record.started_at, bound.input_tokens, about)
+        if most is None and rule.startswith(PRICE_AS):
+            price_id, model = _priced_as(sold.book, sold.price_id, rule)
+            about = about._replace(tier=None)
+            most = sold.book.ceiling(price_id, model, self.record.started_at, bound.input_tokens, about)
         if most is not None:
             return Need(most.base, most.each * self.choices)
         if rule == "allow":
@@ -64,33 +97,19 @@ class WorstCase:
 
     def weigh(self) -> None:
         """Look through the body now, so that `need` knows its bounds; any thread may do it."""
-        if not self._free:
-            self._bound()
+        if not self._free and self._bounds is None:
+            self._look()
 
-    def _bound(self) -> Bounds:
-        if self._bounds is None:
-            if self._read:
-                try:
-                    self._bounds = bounds(self._body, self._facts, self._model)
-                except UNREADABLE:
-                    self._bounds = Bounds(len(self._body), unbound="its body cannot be read")
-            else:
-                self._bounds = Bounds(len(self._body), unbound="it is of a kind whose usage is not read")
-        return self._bounds
-
-    def _ceiling(self, bound: Bounds, about: Asked, rule: str) -> Ceiling | None:
-        most = self._book.ceiling(self._price_id, self._model, self._at_us, bound.input_tokens, about)
-        if most is None and rule.startswith(PRICE_AS):
-            price_id, model = self._other(rule)
-            most = self._book.ceiling(price_id, model, self._at_us, bound.input_tokens, about._replace(tier=None))
-        return most
-
-    def _other(self, rule: str) -> tuple[str, str]:
-        return _priced_as(self._book, self._price_id, rule)
-
-    def most_output(self) -> int | None:
-        """Return the model's own limit of output tokens, if it is known."""
-        return most_output(self._model)
+    def _look(self) -> Bounds:
+        if self._read:
+            try:
+                found = bounds(self._body, self._facts, self._model)
+            except UNREADABLE:
+                found = Bounds(self.size, unbound="its body cannot be read")
+        else:
+            found = Bounds(self.size, unbound="it is of a kind whose usage is not read")
+        self._bounds = found
+        return found
 
 
 def priced(book: PriceBook, price_id: str, rule: str, record: CallRecord) -> int | None:
