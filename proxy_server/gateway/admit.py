@@ -226,10 +226,10 @@ class Admission:
             exchange.body, facts, record, exchange.method, sold, route.model, read=surface.bills,
             generates=surface.generates,
         )  # fmt: skip
-        if ask.size <= _LARGE or not self.counters.prices(record):
-            self._admit(ask, exchange, surface, facts, route, record, told)
-        else:
+        if ask.size > _LARGE and self.counters.prices(record):
             self._weigh(ask, exchange, partial(self._admit, ask, exchange, surface, facts, route, record, told))
+            return
+        self._admit(ask, exchange, surface, facts, route, record, told)
 
     def _admit(  # noqa: PLR0917 - what a call is made of
         self, ask: WorstCase, exchange: Exchange, surface: Surface, facts: RequestFacts, route: Route,

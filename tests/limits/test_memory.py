@@ -14,9 +14,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from ultimate_lib.clock import SteppedClock
 from ultimate_lib.limits.calls import Budget, RateLimit
-from ultimate_lib.limits.counters import MILLIONTHS, Ask, Hold, Need, Refusal, Wait
+from ultimate_lib.limits.counters import Ask, Hold, Refusal, Wait
 from ultimate_lib.limits.memory import MARGIN_S, MemoryCounters
 from ultimate_lib.limits.rates import Window
+from ultimate_lib.pricing.ceiling import MILLIONTHS, Ceiling
 from ultimate_lib.records import CallRecord
 from ultimate_lib.settings import load
 
@@ -53,11 +54,11 @@ def record(clock: SteppedClock | None = None, **members: Any) -> CallRecord:
 
 def ask(
     call: CallRecord, base: int = 10, output: int = 0, each: int = MILLIONTHS, *, asked: bool = True,
-    price: Callable[[str, str], Need | str] | None = None, tokens: int = 0, size: int = 0,
+    price: Callable[[str, str], Ceiling | str] | None = None, tokens: int = 0, size: int = 0,
 ) -> Ask:  # fmt: skip
     made: Any = SimpleNamespace(
         record=call, output=output, asked=asked, spliceable=output > 0, tokens=tokens, size=size,
-        need=price or (lambda _unit, _rule: Need(base, each)), true=lambda _rule, _record: None,
+        need=price or (lambda _unit, _rule: Ceiling(base, each)), true=lambda _rule, _record: None,
     )  # fmt: skip
     return cast("Ask", made)
 
@@ -220,9 +221,9 @@ def test_a_call_that_costs_nothing_passes_an_empty_budget() -> None:
 def test_an_unknown_price_is_refused_as_the_budget_says() -> None:
     rules: list[str] = []
 
-    def price(unit: str, rule: str) -> Need | str:
+    def price(unit: str, rule: str) -> Ceiling | str:
         rules.append(rule)
-        return "there is no price of 'x'" if rule == "refuse" else Need(0, 0)
+        return "there is no price of 'x'" if rule == "refuse" else Ceiling(0, 0)
 
     answer = counters(budget()).admit(ask(record(), price=price))
     assert isinstance(answer, Refusal)

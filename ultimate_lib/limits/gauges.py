@@ -64,13 +64,13 @@ class Gauge:
 
     def unask(self, entry: Entry) -> None:
         """Count a request as never made."""
-        self.window.correct(entry, requests=-1)
+        self.window.correct(entry, -1, 0)
 
     def end(self, entry: Entry, more: int) -> None:
         """Count a call that has ended, and how many tokens more it was than it took."""
         self.under_way -= 1
         if more:
-            self.window.correct(entry, tokens=more)
+            self.window.correct(entry, 0, more)
 
 
 Taken: TypeAlias = "tuple[Gauge, Entry, int]"

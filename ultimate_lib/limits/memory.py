@@ -21,7 +21,7 @@ from ultimate_lib.limits.counters import Hold, Refusal, Wait, charge, is_sure
 from ultimate_lib.limits.gauges import Gauge, give_back, settle, take
 from ultimate_lib.limits.queues import Queues, lacking
 from ultimate_lib.limits.status import Standing
-from ultimate_lib.limits.wants import Want, fitting
+from ultimate_lib.limits.wants import Want, fit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -125,8 +125,8 @@ class MemoryCounters:
         if not wants:
             return hold
         at_once = self.owning
-        for account, _, _, _ in wants:  # quicker than any(); nobody overtakes who waits
-            at_once = at_once and not account.queue
+        for want in wants:  # quicker than any(); nobody overtakes who waits
+            at_once = at_once and not want.account.queue
         answer: Hold | Wait | Refusal | None = self._decide(wants, ask, hold) if at_once else None
         if answer is None:
             self._arrived += 1
@@ -159,19 +159,17 @@ class MemoryCounters:
     def _decide(self, wants: list[Want], ask: Ask, hold: Hold, *, last: bool = False) -> Hold | Refusal | None:
         """Take what a call needs; None: others' holds stand in the way. `last`: what is free now has to do."""
         output = ask.output
-        held = fitting(wants, output)
-        if held is None:
+        if not fit(wants, output):
             most = self._most(wants, ask, last=last)
             if isinstance(most, Refusal):
                 return most
             output = most
-            held = fitting(wants, output)
-        if held is None:
-            return None
-        hold.wants, hold.held = wants, held
-        for (account, ledger, _, _), needed in zip(wants, held, strict=True):
-            ledger.held += needed
-            hold.amounts[account.budget.id] = needed
+            if not fit(wants, output):
+                return None
+        hold.wants = wants
+        for want in wants:
+            want.ledger.held += want.most
+            hold.amounts[want.account.budget.id] = want.most
         if ask.spliceable and (not ask.asked or output < ask.output):
             hold.output = output
         hold.expires = self._clock.monotonic() + self._hold_s
@@ -320,12 +318,12 @@ class MemoryCounters:
             self._free(hold)
             settle(hold, record, reached=reached)
         if self.accounts and counts(record):
-            at_us = record.started_at
+            at_us, nano_usd = record.started_at, record.cost_nano_usd or 0
             held = None if hold is None or not hold.amounts or (reached and is_sure(record)) else hold.amounts
             known = hold is not None and hold.edition == self._edition
             for account in hold.accounts if hold is not None and known else self._budgets.of_call(record):
                 budget = account.budget
-                cost = plain = amount(record, budget.unit)
+                cost = plain = nano_usd if budget.unit == "nano_usd" else amount(record, budget.unit)
                 if hold is not None and held and budget.id in held:
                     cost = charge(hold, budget, record, plain) if reached else 0
                     if cost != plain:
@@ -340,11 +338,11 @@ class MemoryCounters:
     def _free(self, hold: Hold) -> None:
         if self._holds.pop(hold.call_id, None) is None:
             return
-        for want, most in zip(hold.wants, hold.held, strict=True):
+        for want in hold.wants:
             if hold.expired:
-                want.ledger.spent -= most
+                want.ledger.spent -= want.most
             else:
-                want.ledger.held -= most
+                want.ledger.held -= want.most
 
     def expire(self) -> None:
         """Charge holds that nobody has settled in time; a settlement that comes late corrects it."""
@@ -352,9 +350,9 @@ class MemoryCounters:
         for hold in self._holds.values():
             if hold.expires <= now and not hold.expired:
                 hold.expired = True
-                for want, most in zip(hold.wants, hold.held, strict=True):
-                    want.ledger.held -= most
-                    want.ledger.spent += most
+                for want in hold.wants:
+                    want.ledger.held -= want.most
+                    want.ledger.spent += want.most
 
     def count_anew(self) -> frozenset[str]:
         """Forget what was counted under budgets whose past is unknown: it will be read with it. Return their ids."""

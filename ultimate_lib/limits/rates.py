@@ -68,7 +68,7 @@ class Window:
         self.tokens += tokens
         return entry
 
-    def correct(self, entry: Entry, *, requests: int = 0, tokens: int = 0) -> None:
+    def correct(self, entry: Entry, requests: int, tokens: int) -> None:
         """Add to what an entry counts, or take from it, if it still counts."""
         entries = self._entries
         if entries and entry.at >= entries[0].at:

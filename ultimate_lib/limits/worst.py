@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ultimate_lib.limits.counters import MILLIONTHS, Need
-from ultimate_lib.pricing.ceiling import UNSAID_OUTPUT, Asked, most_output
+from ultimate_lib.pricing.ceiling import MILLIONTHS, UNSAID_OUTPUT, Ceiling, most_output
 from ultimate_lib.protocols.body import UNREADABLE
 from ultimate_lib.protocols.bounds import Bounds, bounds
 from ultimate_lib.records import Usage
@@ -72,26 +71,26 @@ class WorstCase:
         self.true = sold.true
         self.size = len(body)
 
-    def need(self, unit: str, rule: str) -> Need | str:
+    def need(self, unit: str, rule: str) -> Ceiling | str:
         """Return the worst case, or why there is none."""
         if self._free:
-            return Need(0, 0)
+            return Ceiling(0, 0)
         bound = self._bounds or self._look()
         if bound.unbound is not None and rule != "allow":
             return bound.unbound
         if unit == "tokens":
-            return Need(bound.input_tokens, self.choices * MILLIONTHS)
-        about = Asked(bound.tier, bound.caches, bound.caches_hour, bound.sound)
-        sold = self._sold
-        most = sold.book.ceiling(sold.price_id, self._model, self.record.started_at, bound.input_tokens, about)
+            return Ceiling(bound.input_tokens, self.choices * MILLIONTHS)
+        sold, at_us = self._sold, self.record.started_at
+        most = sold.book.ceiling(sold.price_id, self._model, at_us, bound.input_tokens, bound)
         if most is None and rule.startswith(PRICE_AS):
             price_id, model = _priced_as(sold.book, sold.price_id, rule)
-            about = about._replace(tier=None)
-            most = sold.book.ceiling(price_id, model, self.record.started_at, bound.input_tokens, about)
+            most = sold.book.ceiling(
+                price_id, model, at_us, bound.input_tokens, msgspec.structs.replace(bound, tier=None)
+            )
         if most is not None:
-            return Need(most.base, most.each * self.choices)
+            return most if self.choices == 1 else Ceiling(most.base, most.each * self.choices)
         if rule == "allow":
-            return Need(0, 0)
+            return Ceiling(0, 0)
         tier = f" with the service tier '{bound.tier}'" if bound.tier else ""
         return f"there is no price of '{self._model or 'a call that names no model'}'{tier}"
 
