@@ -79,11 +79,14 @@ Taken: TypeAlias = "tuple[Gauge, Entry, int]"
 
 def take(gauges: list[Gauge], ask: Ask, hold: Hold, now: float) -> Refusal | None:
     """Count a call that begins under all of these, or return why it must not."""
+    tokens = ask.tokens
     for gauge in gauges:
-        error = gauge.refusal(now, ask.tokens)
+        error = gauge.refusal(now, tokens)
         if error is not None:
             return Refusal(error)
-    hold.rates = [gauge.take(now, ask.tokens) for gauge in gauges]
+    hold.rates = taken = []
+    for gauge in gauges:  # a comprehension is a call of its own
+        taken.append(gauge.take(now, tokens))  # noqa: PERF401
     return None
 
 
@@ -102,13 +105,12 @@ def unask(hold: Hold) -> None:
 
 def settle(hold: Hold, record: CallRecord, *, reached: bool) -> None:
     """Free the place of a call that has ended, and count the tokens that it truly used, if they are known."""
-    if hold.rates:
-        taken, hold.rates = hold.rates, ()
-        used: int | None = None if reached else 0
-        if record.usage_source == "provider":
-            used = (record.input_tokens or 0) + (record.output_tokens or 0)
-        for gauge, entry, tokens in taken:
-            gauge.end(entry, 0 if used is None else used - tokens)
+    taken, hold.rates = hold.rates, ()
+    used: int | None = None if reached else 0
+    if record.usage_source == "provider":
+        used = (record.input_tokens or 0) + (record.output_tokens or 0)
+    for gauge, entry, tokens in taken:
+        gauge.end(entry, 0 if used is None else used - tokens)
 
 
 def _share(limit: int | None, gateways: int) -> int | None:

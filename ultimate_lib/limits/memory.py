@@ -314,23 +314,28 @@ class MemoryCounters:
         or only estimated, is charged as it was held.
         """
         charges: dict[str, int] = {}
+        held: Mapping[str, int] = {}
         if hold is not None:
             self._free(hold)
-            settle(hold, record, reached=reached)
-        if self.accounts and counts(record):
-            at_us, nano_usd = record.started_at, record.cost_nano_usd or 0
-            held = None if hold is None or not hold.amounts or (reached and is_sure(record)) else hold.amounts
-            known = hold is not None and hold.edition == self._edition
-            for account in hold.accounts if hold is not None and known else self._budgets.of_call(record):
-                budget = account.budget
-                cost = plain = nano_usd if budget.unit == "nano_usd" else amount(record, budget.unit)
-                if hold is not None and held and budget.id in held:
-                    cost = charge(hold, budget, record, plain) if reached else 0
-                    if cost != plain:
-                        charges[budget.id] = cost
-                ledger = account.ledger(at_us)
-                if ledger is not None:
-                    ledger.spent += cost
+            if hold.rates:
+                settle(hold, record, reached=reached)
+            if hold.amounts and not (reached and is_sure(record)):
+                held = hold.amounts
+        if hold is not None and hold.edition == self._edition:
+            accounts = hold.accounts
+        else:
+            accounts = self._budgets.of_call(record) if counts(record) else []
+        at_us, nano_usd = record.started_at, record.cost_nano_usd or 0
+        for account in accounts:
+            budget = account.budget
+            cost = plain = nano_usd if budget.unit == "nano_usd" else amount(record, budget.unit)
+            if hold is not None and budget.id in held:
+                cost = charge(hold, budget, record, plain) if reached else 0
+                if cost != plain:
+                    charges[budget.id] = cost
+            ledger = account.ledger(at_us)
+            if ledger is not None:
+                ledger.spent += cost
         if hold is not None and hold.wants and self._waits:
             self._pump(*(want.account for want in hold.wants))
         return charges
