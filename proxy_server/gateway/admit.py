@@ -22,7 +22,7 @@ from ultimate_lib.errors import Invalid, UltimateError, Unavailable
 from ultimate_lib.limits import spent, words
 from ultimate_lib.limits.counters import Hold, Refusal, Wait
 from ultimate_lib.limits.memory import MemoryCounters
-from ultimate_lib.limits.worst import Sold, WorstCase
+from ultimate_lib.limits.worst import Sold, worst_case
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from proxy_server.gateway.surfaces import Surface
     from ultimate_lib.limits.calls import Budget
     from ultimate_lib.limits.spent import Limits, Seen
+    from ultimate_lib.limits.worst import WorstCase
     from ultimate_lib.protocols import RequestFacts
     from ultimate_lib.providers import Route
     from ultimate_lib.records import CallRecord
@@ -222,9 +223,8 @@ class Admission:
         sold = self._sold.get(price_id)
         if sold is None:
             sold = self._sold[price_id] = Sold(self._state.book, price_id)
-        ask = WorstCase(
-            exchange.body, facts, record, exchange.method, sold, route.model, read=surface.bills,
-            generates=surface.generates,
+        ask = worst_case(
+            exchange.body, facts, record, exchange.method, sold, route.model, surface.bills, surface.generates
         )  # fmt: skip
         if ask.size > _LARGE and self.counters.prices(record):
             self._weigh(ask, exchange, partial(self._admit, ask, exchange, surface, facts, route, record, told))
@@ -260,11 +260,11 @@ class Admission:
 
         asyncio.get_running_loop().run_in_executor(self._scales, ask.weigh).add_done_callback(weighed)
 
-    def settle(self, hold: Hold | None, record: CallRecord, *, reached: bool) -> Mapping[str, int] | None:
+    def settle(self, hold: Hold | None, record: CallRecord, reached: bool) -> Mapping[str, int] | None:
         """Charge a call that has ended; return what its line says beside its cost."""
         if hold is None and self.idle:
             return None
-        return self.counters.settle(hold, record, reached=reached)
+        return self.counters.settle(hold, record, reached)
 
 
 class Waiting:

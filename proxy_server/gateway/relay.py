@@ -326,7 +326,7 @@ class Relay:
         self.finished = True
         if self.surface.bills and not self.state.guard.idle:
             self.state.guard.settle(exchange, record)
-        charge = self.state.admission.settle(self.hold, record, reached=self.reached)
+        charge = self.state.admission.settle(self.hold, record, self.reached)
         self.state.journal.call(record, charge)
         self.state.count(record)
 

@@ -30,7 +30,7 @@ from ultimate_lib.limits import edit
 from ultimate_lib.limits.calls import Budget, RateLimit
 from ultimate_lib.limits.counters import Hold
 from ultimate_lib.limits.memory import MemoryCounters
-from ultimate_lib.limits.worst import Sold, WorstCase
+from ultimate_lib.limits.worst import Sold, worst_case
 from ultimate_lib.pricing import PriceBook, pricelist
 from ultimate_lib.protocols import openai_chat
 from ultimate_lib.records import CallRecord
@@ -67,14 +67,14 @@ def one_call(counters: MemoryCounters | None, book: PriceBook, writer: JournalWr
         )  # fmt: skip
         hold = None
         if counters is not None:
-            ask = WorstCase(body, facts, record, "POST", sold, "gpt-4o-mini", read=True, generates=True)
+            ask = worst_case(body, facts, record, "POST", sold, "gpt-4o-mini", True, True)
             answer = counters.admit(ask)
             assert isinstance(answer, Hold)
             hold = answer
         writer.intent(record, hold.amounts if hold is not None else None)
         record.output_tokens, record.cost_nano_usd, record.cost_source = 10, 12_000, "table"
         record.usage_source = "provider"
-        charge = counters.settle(hold, record, reached=True) if counters is not None else None
+        charge = counters.settle(hold, record, True) if counters is not None else None
         writer.call(record, charge)
 
     return call

@@ -25,7 +25,7 @@ from ultimate_lib.limits.calls import RateLimit
 from ultimate_lib.limits.counters import Hold, Refusal, Wait
 from ultimate_lib.limits.spent import Elsewhere
 from ultimate_lib.limits.sums import Sums
-from ultimate_lib.limits.worst import Sold, WorstCase
+from ultimate_lib.limits.worst import Sold, WorstCase, worst_case
 from ultimate_lib.pricing.ceiling import Ceiling
 from ultimate_lib.protocols import RequestFacts
 from ultimate_lib.records import CallRecord
@@ -166,7 +166,7 @@ def test_a_call_that_cannot_be_priced_leaves_its_place() -> None:
 
 def test_a_body_that_is_no_json_has_no_worst_case() -> None:
     book: Any = None
-    worst = WorstCase(
+    worst = worst_case(
         b"{broken", RequestFacts(model=""), record(), "POST", Sold(book, "openai"), "", read=True, generates=True
     )
     assert worst.need("nano_usd", "refuse") == "its body cannot be read"

@@ -37,8 +37,12 @@ class Ask(Protocol):
     asked: bool  # its own max_tokens says so; False: it has none, and takes what there is
     spliceable: bool  # its body can be given another max_tokens
     tokens: int  # estimate for the rates
-    true: TrueCost
     size: int  # bytes of its body, which stay in memory while it waits
+
+    @property
+    def true(self) -> TrueCost:
+        """What it costs once it has ended, by a rule."""
+        ...
 
     def need(self, unit: str, rule: str) -> Ceiling | str:
         """Return its worst case in a budget's unit under its rule for unknown prices, or why there is none."""
@@ -133,7 +137,7 @@ class Counters(Protocol):
         """End a wait for a call that nobody wants any more."""
         ...
 
-    def settle(self, hold: Hold | None, record: CallRecord, *, reached: bool) -> Mapping[str, int]:
+    def settle(self, hold: Hold | None, record: CallRecord, reached: bool) -> Mapping[str, int]:
         """Charge an ended call and free what it held; return the charges that are not its plain cost.
 
         `reached` says that its provider may have worked on it; otherwise it costs nothing.

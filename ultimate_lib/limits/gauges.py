@@ -103,7 +103,7 @@ def unask(hold: Hold) -> None:
         gauge.unask(entry)
 
 
-def settle(hold: Hold, record: CallRecord, *, reached: bool) -> None:
+def settle(hold: Hold, record: CallRecord, reached: bool) -> None:
     """Free the place of a call that has ended, and count the tokens that it truly used, if they are known."""
     taken, hold.rates = hold.rates, ()
     used: int | None = None if reached else 0

@@ -307,7 +307,7 @@ class MemoryCounters:
 
     # -- settling -----------------------------------------------------------------------------------------------
 
-    def settle(self, hold: Hold | None, record: CallRecord, *, reached: bool) -> Mapping[str, int]:
+    def settle(self, hold: Hold | None, record: CallRecord, reached: bool) -> Mapping[str, int]:
         """Charge an ended call and free what it held; return the charges that are not its plain cost.
 
         `reached` says that its provider may have worked on it; otherwise what it held comes back. What is not known,
@@ -318,7 +318,7 @@ class MemoryCounters:
         if hold is not None:
             self._free(hold)
             if hold.rates:
-                settle(hold, record, reached=reached)
+                settle(hold, record, reached)
             if hold.amounts and not (reached and is_sure(record)):
                 held = hold.amounts
         if hold is not None and hold.edition == self._edition:

@@ -7,16 +7,15 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from ultimate_lib.limits.counters import TrueCost
 from ultimate_lib.pricing.ceiling import MILLIONTHS, UNSAID_OUTPUT, Ceiling, most_output
+from ultimate_lib.protocols import RequestFacts
 from ultimate_lib.protocols.body import UNREADABLE
 from ultimate_lib.protocols.bounds import Bounds, bounds
-from ultimate_lib.records import Usage
+from ultimate_lib.records import CallRecord, Usage
 
 if TYPE_CHECKING:
-    from ultimate_lib.limits.counters import TrueCost
     from ultimate_lib.pricing import PriceBook
-    from ultimate_lib.protocols import RequestFacts
-    from ultimate_lib.records import CallRecord
 
 PRICE_AS = "price_as:"
 _FREE_METHODS = frozenset({"GET", "HEAD", "DELETE"})
@@ -34,81 +33,85 @@ class Sold:
         self.true: TrueCost = partial(priced, book, price_id)
 
 
-class WorstCase:
-    """A call that asks its limits. What its price needs is looked up when the first budget asks.
+class WorstCase(msgspec.Struct, eq=False):
+    """A call that asks its limits, see `Ask`. What its price needs is looked up when the first budget asks."""
 
-    One object with all there is to ask, for every call under a limit makes one.
-    """
-
-    __slots__ = (
-        "_body", "_bounds", "_facts", "_free", "_model", "_read", "_sold", "asked", "choices", "output", "record",
-        "size", "spliceable", "tokens", "true",
-    )  # fmt: skip
-
-    def __init__(  # noqa: PLR0917 - what a worst case is made of
-        self, body: bytes, facts: RequestFacts, record: CallRecord, method: str, sold: Sold, model: str, *,
-        read: bool, generates: bool,
-    ) -> None:  # fmt: skip
-        """`read`: the body is of a protocol whose usage we know; others have no bound. `generates`: it writes."""
-        self._body = body
-        self._facts = facts
-        self._sold = sold
-        self._model = model
-        self._free = method in _FREE_METHODS or record.operation in _FREE
-        self._read = read
-        self._bounds: Bounds | None = None
-        self.record = record
-        self.choices = facts.choices or 1  # none are fewer than one
-        self.spliceable = generates
-        most = facts.most_output
-        if not generates:
-            self.output, self.asked = 0, True
-        elif most is not None:  # held as it is, also above what we know of its model
-            self.output, self.asked = most, True
-        else:
-            self.output, self.asked = most_output(model) or UNSAID_OUTPUT, False
-        self.tokens = facts.input_estimate + (facts.max_tokens or 0)
-        self.true = sold.true
-        self.size = len(body)
+    record: CallRecord
+    output: int
+    asked: bool
+    spliceable: bool
+    tokens: int
+    true: TrueCost
+    size: int
+    body: bytes
+    facts: RequestFacts
+    sold: Sold
+    model: str
+    free: bool
+    read: bool
+    bound: Bounds | None = None
 
     def need(self, unit: str, rule: str) -> Ceiling | str:
         """Return the worst case, or why there is none."""
-        if self._free:
+        if self.free:
             return Ceiling(0, 0)
-        bound = self._bounds or self._look()
+        bound = self.bound or self._look()
         if bound.unbound is not None and rule != "allow":
             return bound.unbound
+        choices = self.facts.choices or 1  # none are fewer than one
         if unit == "tokens":
-            return Ceiling(bound.input_tokens, self.choices * MILLIONTHS)
-        sold, at_us = self._sold, self.record.started_at
-        most = sold.book.ceiling(sold.price_id, self._model, at_us, bound.input_tokens, bound)
+            return Ceiling(bound.input_tokens, choices * MILLIONTHS)
+        sold, at_us = self.sold, self.record.started_at
+        most = sold.book.ceiling(sold.price_id, self.model, at_us, bound.input_tokens, bound)
         if most is None and rule.startswith(PRICE_AS):
             price_id, model = _priced_as(sold.book, sold.price_id, rule)
             most = sold.book.ceiling(
                 price_id, model, at_us, bound.input_tokens, msgspec.structs.replace(bound, tier=None)
             )
         if most is not None:
-            return most if self.choices == 1 else Ceiling(most.base, most.each * self.choices)
+            return most if choices == 1 else Ceiling(most.base, most.each * choices)
         if rule == "allow":
             return Ceiling(0, 0)
         tier = f" with the service tier '{bound.tier}'" if bound.tier else ""
-        return f"there is no price of '{self._model or 'a call that names no model'}'{tier}"
+        return f"there is no price of '{self.model or 'a call that names no model'}'{tier}"
 
     def weigh(self) -> None:
         """Look through the body now, so that `need` knows its bounds; any thread may do it."""
-        if not self._free and self._bounds is None:
+        if not self.free and self.bound is None:
             self._look()
 
     def _look(self) -> Bounds:
-        if self._read:
+        if self.read:
             try:
-                found = bounds(self._body, self._facts, self._model)
+                found = bounds(self.body, self.facts, self.model)
             except UNREADABLE:
                 found = Bounds(self.size, unbound="its body cannot be read")
         else:
             found = Bounds(self.size, unbound="it is of a kind whose usage is not read")
-        self._bounds = found
+        self.bound = found
         return found
+
+
+def worst_case(  # noqa: PLR0917 - every call under a limit comes here, and keywords cost it
+    body: bytes, facts: RequestFacts, record: CallRecord, method: str, sold: Sold, model: str,
+    read: bool, generates: bool,
+) -> WorstCase:  # fmt: skip
+    """Return what a call asks of its limits.
+
+    `read`: the body is of a protocol whose usage we know; others have no bound. `generates`: it writes.
+    """
+    most = facts.most_output
+    if not generates:
+        output, asked = 0, True
+    elif most is not None:  # held as it is, also above what we know of its model
+        output, asked = most, True
+    else:
+        output, asked = most_output(model) or UNSAID_OUTPUT, False
+    free = method in _FREE_METHODS or record.operation in _FREE
+    tokens = facts.input_estimate + (facts.max_tokens or 0)
+    return WorstCase(
+        record, output, asked, generates, tokens, sold.true, len(body), body, facts, sold, model, free, read
+    )  # fmt: skip
 
 
 def priced(book: PriceBook, price_id: str, rule: str, record: CallRecord) -> int | None:
