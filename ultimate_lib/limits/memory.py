@@ -125,8 +125,8 @@ class MemoryCounters:
         if not wants:
             return hold
         at_once = self.owning
-        for want in wants:  # quicker than any(); nobody overtakes who waits
-            at_once = at_once and not want.account.queue
+        if self._waits.waits:
+            at_once = at_once and not any(want.account.queue for want in wants)  # nobody overtakes who waits
         answer: Hold | Wait | Refusal | None = self._decide(wants, ask, hold) if at_once else None
         if answer is None:
             self._arrived += 1
@@ -290,7 +290,7 @@ class MemoryCounters:
 
     def _pump(self, *accounts: Account) -> None:
         """Let in who waits first, as long as there is room: in the order of arrival, so that all get their turn."""
-        pending = list(accounts) if self._waits and self.owning else []
+        pending = list(accounts) if self._waits.waits and self.owning else []
         while pending:
             account = pending.pop()
             if not account.queue:
@@ -336,7 +336,7 @@ class MemoryCounters:
             ledger = account.ledger(at_us)
             if ledger is not None:
                 ledger.spent += cost
-        if hold is not None and hold.wants and self._waits:
+        if hold is not None and hold.wants and self._waits.waits:
             self._pump(*(want.account for want in hold.wants))
         return charges
 
