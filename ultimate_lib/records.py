@@ -180,12 +180,8 @@ def new_call_id(now_us: int | None = None) -> str:
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
-_encoder = msgspec.json.Encoder()
-
-
-def encode(record: CallRecord) -> bytes:
-    """Return the record as one JSON object without its null columns."""
-    return _encoder.encode(record)
+encode = msgspec.json.Encoder().encode
+"""Return the record as one JSON object without its null columns."""
 
 
 def decode(line: bytes) -> CallRecord:

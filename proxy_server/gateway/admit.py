@@ -20,10 +20,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ultimate_lib.errors import Invalid, UltimateError, Unavailable
 from ultimate_lib.limits import spent, words
-from ultimate_lib.limits.counters import Ask, Hold, Refusal, Wait
+from ultimate_lib.limits.counters import Hold, Refusal, Wait
 from ultimate_lib.limits.memory import MemoryCounters
-from ultimate_lib.limits.worst import WorstCase, priced
-from ultimate_lib.pricing.ceiling import UNSAID_OUTPUT
+from ultimate_lib.limits.worst import Sold, worst_case
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from proxy_server.gateway.surfaces import Surface
     from ultimate_lib.limits.calls import Budget
     from ultimate_lib.limits.spent import Limits, Seen
+    from ultimate_lib.limits.worst import WorstCase
     from ultimate_lib.protocols import RequestFacts
     from ultimate_lib.providers import Route
     from ultimate_lib.records import CallRecord
@@ -61,6 +61,7 @@ class Admission:
         self.idle = False  # until the limits are known
         self._alone = settings.server.gateways == 1
         self._elsewhere = spent.Elsewhere(settings, state.store, state.clock, state.journal.writer)
+        self._sold: dict[str, Sold] = {}
         self._mark: tuple[object, ...] | None = None
         self._lock: int | None = None
         self._leaving = False
@@ -218,21 +219,21 @@ class Admission:
         """Let a call go on, now or when others have made room. Raises `Limited`, `Unavailable`."""
         if self._mark is None:
             raise Unavailable("The limits cannot be read yet.", hint="Try again in a few seconds.", code="limits")
-        worst = WorstCase(
-            exchange.body, facts, record, exchange.method, self._state.book, route.provider.price_id, route.model,
-            read=surface.bills,
+        price_id = route.provider.price_id
+        sold = self._sold.get(price_id)
+        if sold is None:
+            sold = self._sold[price_id] = Sold(self._state.book, price_id)
+        ask = worst_case(
+            exchange.body, facts, record, exchange.method, sold, route.model, surface.bills, surface.generates
         )  # fmt: skip
-        ask = self._ask(worst, surface, facts, route, record, len(exchange.body))
-        if ask.size <= _LARGE or not self.counters.prices(record):
-            self._admit(ask, exchange, surface, facts, route, record, told)
-        else:
-            self._weigh(
-                worst, ask, exchange, partial(self._admit, ask, exchange, surface, facts, route, record, told)
-            )
+        if ask.size > _LARGE and self.counters.prices(record):
+            self._weigh(ask, exchange, partial(self._admit, ask, exchange, surface, facts, route, record, told))
+            return
+        self._admit(ask, exchange, surface, facts, route, record, told)
 
     def _admit(  # noqa: PLR0917 - what a call is made of
-        self, ask: Ask, exchange: Exchange, surface: Surface, facts: RequestFacts, route: Route, record: CallRecord,
-        told: RequestHeaders,
+        self, ask: WorstCase, exchange: Exchange, surface: Surface, facts: RequestFacts, route: Route,
+        record: CallRecord, told: RequestHeaders,
     ) -> None:  # fmt: skip
         answer = self.counters.admit(ask)
         if answer is None or isinstance(answer, Hold):
@@ -245,7 +246,7 @@ class Admission:
         else:
             Waiting(self, answer, exchange, surface, facts, route, record, told).start()
 
-    def _weigh(self, worst: WorstCase, ask: Ask, exchange: Exchange, admit: Callable[[], None]) -> None:
+    def _weigh(self, ask: WorstCase, exchange: Exchange, admit: Callable[[], None]) -> None:
         """Look through a large body in a thread, one at a time, so that the loop goes on; then admit its call."""
         if self._weighing_bytes + ask.size > self._state.settings.limits.waiting_bytes:
             raise words.unweighed(self._weighing_bytes)
@@ -257,32 +258,13 @@ class Admission:
             self._weighing_bytes -= ask.size
             exchange.go_on(ask.record, admit)
 
-        asyncio.get_running_loop().run_in_executor(self._scales, worst.weigh).add_done_callback(weighed)
+        asyncio.get_running_loop().run_in_executor(self._scales, ask.weigh).add_done_callback(weighed)
 
-    def _ask(  # noqa: PLR0917 - what a call is made of
-        self, worst: WorstCase, surface: Surface, facts: RequestFacts, route: Route, record: CallRecord, size: int
-    ) -> Ask:  # fmt: skip
-        output, asked = 0, True
-        if surface.generates:
-            asked = facts.most_output is not None  # held as it is, also above what we know of its model
-            output = facts.most_output or 0 if asked else worst.most_output() or UNSAID_OUTPUT
-        tokens = facts.input_estimate + (facts.max_tokens or 0)
-        return Ask(
-            record,
-            output,
-            asked,
-            surface.generates,
-            tokens,
-            worst.need,
-            partial(priced, self._state.book, route.provider.price_id),
-            size,
-        )
-
-    def settle(self, hold: Hold | None, record: CallRecord, *, reached: bool) -> Mapping[str, int] | None:
+    def settle(self, hold: Hold | None, record: CallRecord, reached: bool) -> Mapping[str, int] | None:
         """Charge a call that has ended; return what its line says beside its cost."""
         if hold is None and self.idle:
             return None
-        return self.counters.settle(hold, record, reached=reached)
+        return self.counters.settle(hold, record, reached)
 
 
 class Waiting:

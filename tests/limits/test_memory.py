@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
@@ -13,9 +14,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from ultimate_lib.clock import SteppedClock
 from ultimate_lib.limits.calls import Budget, RateLimit
-from ultimate_lib.limits.counters import MILLIONTHS, Ask, Hold, Need, Refusal, Wait
+from ultimate_lib.limits.counters import Ask, Hold, Refusal, Wait
 from ultimate_lib.limits.memory import MARGIN_S, MemoryCounters
 from ultimate_lib.limits.rates import Window
+from ultimate_lib.pricing.ceiling import MILLIONTHS, Ceiling
 from ultimate_lib.records import CallRecord
 from ultimate_lib.settings import load
 
@@ -52,12 +54,13 @@ def record(clock: SteppedClock | None = None, **members: Any) -> CallRecord:
 
 def ask(
     call: CallRecord, base: int = 10, output: int = 0, each: int = MILLIONTHS, *, asked: bool = True,
-    price: Callable[[str, str], Need | str] | None = None, tokens: int = 0,
+    price: Callable[[str, str], Ceiling | str] | None = None, tokens: int = 0, size: int = 0,
 ) -> Ask:  # fmt: skip
-    return Ask(
-        call, output, asked, output > 0, tokens, price or (lambda _unit, _rule: Need(base, each)),
-        lambda _rule, _record: None,
+    made: Any = SimpleNamespace(
+        record=call, output=output, asked=asked, spliceable=output > 0, tokens=tokens, size=size,
+        need=price or (lambda _unit, _rule: Ceiling(base, each)), true=lambda _rule, _record: None,
     )  # fmt: skip
+    return cast("Ask", made)
 
 
 def ended(call: CallRecord, cost: int | None, source: str = "table") -> CallRecord:
@@ -218,9 +221,9 @@ def test_a_call_that_costs_nothing_passes_an_empty_budget() -> None:
 def test_an_unknown_price_is_refused_as_the_budget_says() -> None:
     rules: list[str] = []
 
-    def price(unit: str, rule: str) -> Need | str:
+    def price(unit: str, rule: str) -> Ceiling | str:
         rules.append(rule)
-        return "there is no price of 'x'" if rule == "refuse" else Need(0, 0)
+        return "there is no price of 'x'" if rule == "refuse" else Ceiling(0, 0)
 
     answer = counters(budget()).admit(ask(record(), price=price))
     assert isinstance(answer, Refusal)
@@ -352,14 +355,14 @@ def test_a_hard_budget_whose_past_is_not_known_lets_nobody_in() -> None:
 def test_bodies_of_calls_that_wait_are_kept_up_to_a_size() -> None:
     made = counters(budget(amount=10), **{"limits.waiting_bytes": 100})
     made.admit(ask(record()))
-    first = made.admit(ask(record())._replace(size=60))
+    first = made.admit(ask(record(), size=60))
     assert isinstance(first, Wait)
-    refused = made.admit(ask(record())._replace(size=60))
+    refused = made.admit(ask(record(), size=60))
     assert isinstance(refused, Refusal)
     assert "1 calls of 0 MiB wait" in str(refused.error)
     assert (refused.error.code, refused.error.retry_after_s) == ("budget", 10)
     made.forget(first)
-    assert isinstance(made.admit(ask(record())._replace(size=60)), Wait)
+    assert isinstance(made.admit(ask(record(), size=60)), Wait)
 
 
 def test_periods_follow_a_clock_that_goes_ahead_and_comes_back() -> None:
@@ -458,7 +461,7 @@ def test_no_minute_holds_more_than_the_limit(steps: list[tuple[float, int]]) -> 
     window, now, taken = Window(), 0.0, []
     for pause, amount in steps:
         now += pause
-        wait = window.wait_s(now, amount, 20)
+        wait = window.wait_s(now, "tokens", amount, 20)
         if wait == 0:
             window.take(now, amount)
             taken.append((now, amount))

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from tests.limits.test_memory import ask, budget, counters, ended, record
-from ultimate_lib.limits.counters import Hold, Need, Refusal, Wait
+from ultimate_lib.limits.counters import Hold, Refusal, Wait
 from ultimate_lib.limits.memory import MemoryCounters
 from ultimate_lib.limits.queues import MOST_OF_ONE
+from ultimate_lib.pricing.ceiling import Ceiling
 from ultimate_lib.records import CallRecord
 
 
@@ -38,7 +39,7 @@ def test_a_call_that_needs_nothing_of_a_budget_is_not_behind_those_who_wait_for_
     )
     assert isinstance(made.admit(ask(record_of("k1"), base=90)), Hold)
     waiting(made, 50)
-    answer = made.admit(ask(record_of("k2"), price=lambda _, rule: Need(0 if rule == "allow" else 10, 0)))
+    answer = made.admit(ask(record_of("k2"), price=lambda _, rule: Ceiling(0 if rule == "allow" else 10, 0)))
     assert isinstance(answer, Hold)
     assert answer.amounts == {"b1": 10}
 

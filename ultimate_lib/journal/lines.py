@@ -32,7 +32,7 @@ def frame(opening: bytes, record: CallRecord, charge: Mapping[str, int] | None =
     body = opening + records.encode(record)[1:-1]
     if charge:
         body += b',"charge":' + _encode(charge)
-    return b'%b,"crc":"%08x"}\n' % (body, zlib.crc32(body))
+    return body + b',"crc":"%08x"}\n' % zlib.crc32(body)
 
 
 def is_good(line: bytes) -> bool:

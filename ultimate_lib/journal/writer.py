@@ -40,7 +40,7 @@ class _Open:
     size: int
     born: float
     dirty: bool = True
-    head: int = 0  # bytes of repeated intents; they do not count towards a full segment, or many would fill each
+    full: int = 0  # the size at which the next one begins
     fresh: bool = False  # holds something besides repeated intents
     torn: bool = False  # ends in half a line, behind which nothing would be read
 
@@ -144,7 +144,7 @@ class JournalWriter:
     def _append(self, line: bytes) -> bool:
         segment = self._segment
         try:
-            if segment is None or segment.torn or segment.size - segment.head >= self._settings.segment_bytes:
+            if segment is None or segment.size >= segment.full or segment.torn:
                 segment = self._switch()
             _write_whole(segment, line)
         except OSError as error:
@@ -159,11 +159,13 @@ class JournalWriter:
         """Open the next segment with the open intents at its head, then retire the present one."""
         path = self._folder / f"{self._next_number:010d}.open"
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
-        segment = _Open(self._next_number, path, fd, 0, self._clock.monotonic())
+        segment = _Open(
+            self._next_number, path, fd, 0, self._clock.monotonic(), full=self._settings.segment_bytes
+        )  # fmt: skip
         try:
             if self._intents:
                 _write_whole(segment, b"".join(self._intents.values()))
-                segment.head = segment.size
+                segment.full += segment.size  # repeated intents do not count, or many would fill each
         except OSError:
             os.close(fd)
             path.unlink(missing_ok=True)
@@ -293,19 +295,23 @@ def _resolve(future: asyncio.Future[None]) -> None:
 
 def _write_whole(segment: _Open, data: bytes) -> None:
     """Append `data` or nothing: a short write is cut off again, or the segment marked torn. Raises OSError."""
-    written = 0
+    written = os.write(segment.fd, data)
+    if written < len(data):
+        _write_rest(segment, data, written)
+    segment.size += len(data)
+    segment.dirty = True
+
+
+def _write_rest(segment: _Open, data: bytes, written: int) -> None:
     try:
         while written < len(data):
-            written += os.write(segment.fd, data[written:] if written else data)
+            written += os.write(segment.fd, data[written:])
     except OSError:
-        if written:
-            try:
-                os.ftruncate(segment.fd, segment.size)
-            except OSError:
-                segment.torn = True
+        try:
+            os.ftruncate(segment.fd, segment.size)
+        except OSError:
+            segment.torn = True
         raise
-    segment.size += written
-    segment.dirty = True
 
 
 def _make_folder(parent: Path, writer: str) -> tuple[Path, int]:

@@ -13,75 +13,58 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
+import msgspec
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence  # noqa: TC004 - no fields' types are looked up
 
     from ultimate_lib.errors import Limited
     from ultimate_lib.limits.calls import Budget
-    from ultimate_lib.limits.gauges import Taken
-    from ultimate_lib.limits.wants import Want
+    from ultimate_lib.limits.gauges import Taken  # noqa: TC004 - likewise
+    from ultimate_lib.limits.wants import Want  # noqa: TC004 - likewise
+    from ultimate_lib.pricing.ceiling import Ceiling
     from ultimate_lib.records import CallRecord
-
-MILLIONTHS = 1_000_000
-
-
-class Need(NamedTuple):
-    """The worst case under one unit and price: `base` for the input, `each` millionths for an output token."""
-
-    base: int
-    each: int
-
-    def at(self, output: int) -> int:
-        """Return what is needed for so many output tokens, rounded up."""
-        return self.base + -(-output * self.each // MILLIONTHS)
-
-    def fits(self, free: int) -> int:
-        """Return for how many output tokens `free` pays; below 0 when not even for the input."""
-        left = free - self.base
-        if left < 0:
-            return -1
-        return left * MILLIONTHS // self.each if self.each else 1 << 62
-
 
 TrueCost: TypeAlias = "Callable[[str, CallRecord], int | None]"
 """(rule for unknown prices, ended call) → its cost in nano-dollars where the list has none, if the rule gives one."""
 
 
-class Ask(NamedTuple):
-    """A call that wants in. `price` returns its worst case under a budget's rules, or why there is none."""
+class Ask(Protocol):
+    """A call that wants in."""
 
     record: CallRecord
     output: int  # tokens that it may write at most, each choice
     asked: bool  # its own max_tokens says so; False: it has none, and takes what there is
     spliceable: bool  # its body can be given another max_tokens
     tokens: int  # estimate for the rates
-    price: Callable[[str, str], Need | str]  # (unit, rule for unknown prices)
-    true: TrueCost
-    size: int = 0  # bytes of its body, which stay in memory while it waits
+    size: int  # bytes of its body, which stay in memory while it waits
+
+    @property
+    def true(self) -> TrueCost:
+        """What it costs once it has ended, by a rule."""
+        ...
+
+    def need(self, unit: str, rule: str) -> Ceiling | str:
+        """Return its worst case in a budget's unit under its rule for unknown prices, or why there is none."""
+        ...
 
 
-class Hold:
+class Hold(msgspec.Struct, eq=False):
     """A reserved worst case. `amounts` stands on the intent line; `output` is what max_tokens becomes, if it does.
 
-    `accounts` are all that concern the call, in that edition of the limits; `held` is what it has of its `wants`.
+    `accounts` are all that concern the call, in that edition of the limits; of `wants` it holds the most.
     """
 
-    __slots__ = (
-        "accounts", "amounts", "call_id", "edition", "expired", "expires", "held", "output", "rates", "true", "wants",
-    )  # fmt: skip
-
-    def __init__(self, call_id: str, true: TrueCost, edition: int, accounts: list[Any]) -> None:
-        self.call_id = call_id
-        self.true = true
-        self.edition = edition
-        self.accounts = accounts
-        self.amounts: dict[str, int] = {}
-        self.output: int | None = None
-        self.expires = 0.0
-        self.expired = False
-        self.wants: Sequence[Want] = ()
-        self.held: Sequence[int] = ()
-        self.rates: Sequence[Taken] = ()
+    call_id: str
+    true: TrueCost
+    edition: int
+    accounts: list[Any]
+    amounts: dict[str, int] = {}
+    output: int | None = None
+    expires: float = 0.0
+    expired: bool = False
+    wants: Sequence[Want] = ()
+    rates: Sequence[Taken] = ()
 
     def remaining_nano_usd(self) -> int | None:
         """Return what is left of the USD budgets that the call is under, holds subtracted; None without one."""
@@ -89,9 +72,9 @@ class Hold:
         for want in self.wants:
             budget, ledger = want.account.budget, want.ledger
             if budget.unit == "nano_usd":
-                free = max(budget.amount - ledger.spent - ledger.held - ledger.others, 0)
-                left = free if left is None else min(left, free)
-        return left
+                free = budget.amount - ledger.spent - ledger.held - ledger.others
+                left = free if left is None or free < left else left
+        return left if left is None or left > 0 else 0
 
 
 def is_sure(record: CallRecord) -> bool:
@@ -154,7 +137,7 @@ class Counters(Protocol):
         """End a wait for a call that nobody wants any more."""
         ...
 
-    def settle(self, hold: Hold | None, record: CallRecord, *, reached: bool) -> Mapping[str, int]:
+    def settle(self, hold: Hold | None, record: CallRecord, reached: bool) -> Mapping[str, int]:
         """Charge an ended call and free what it held; return the charges that are not its plain cost.
 
         `reached` says that its provider may have worked on it; otherwise it costs nothing.

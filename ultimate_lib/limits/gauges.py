@@ -1,4 +1,4 @@
-"""One rate limit and what calls take of it."""
+"""One rate limit and what calls take of it. Every call under one passes here, so the usual way is short."""
 
 from __future__ import annotations
 
@@ -18,15 +18,14 @@ _BUSY_RETRY_S = 1.0
 
 
 class Gauge:
-    """A rate limit with its windows and the number of calls that are under way."""
+    """A rate limit with its window and the number of calls that are under way."""
 
-    __slots__ = ("_concurrent", "_requests", "_tokens", "limit", "requests", "tokens", "under_way")
+    __slots__ = ("_concurrent", "limit", "requests", "tokens", "under_way", "window")
 
     limit: RateLimit
 
     def __init__(self) -> None:
-        self._requests = Window()
-        self._tokens = Window()
+        self.window = Window()
         self.under_way = 0
         self.requests: int | None = None
         self.tokens: int | None = None
@@ -43,73 +42,75 @@ class Gauge:
         """Return why a call must not begin now, or None."""
         if self._concurrent is not None and self.under_way >= self._concurrent:
             return _limited(self, f"{self._concurrent} calls at a time", _BUSY_RETRY_S)
-        if self.requests is not None:
-            wait = self._requests.wait_s(now, 1, self.requests)
+        window, most = self.window, self.requests
+        if most is not None and window.requests >= most:
+            wait = window.wait_s(now, "requests", 1, most)
             if wait:
-                return _limited(self, f"{self.requests} requests a minute", wait)
-        if self.tokens is not None:
-            wait = self._tokens.wait_s(now, min(tokens, self.tokens), self.tokens)
+                return _limited(self, f"{most} requests a minute", wait)
+        most = self.tokens
+        if most is not None and window.tokens + tokens > most:
+            wait = window.wait_s(now, "tokens", min(tokens, most), most)
             if wait:
-                return _limited(self, f"{self.tokens} tokens a minute", wait)
+                return _limited(self, f"{most} tokens a minute", wait)
         return None
 
     def take(self, now: float, tokens: int) -> Taken:
         """Count a call that begins. One that alone is larger than the limit takes all of it."""
         self.under_way += 1
-        asked = self._requests.take(now, 1) if self.requests is not None else None
-        if self.tokens is None:
-            return self, asked, None, 0
-        tokens = min(tokens, self.tokens)
-        return self, asked, self._tokens.take(now, tokens), tokens
+        most = self.tokens
+        if most is not None and tokens > most:
+            tokens = most
+        return self, self.window.take(now, tokens), tokens
 
-    def unask(self, asked: Entry) -> None:
+    def unask(self, entry: Entry) -> None:
         """Count a request as never made."""
-        self._requests.correct(asked, -1)
+        self.window.correct(entry, -1, 0)
 
-    def end(self, entry: Entry | None, more: int) -> None:
+    def end(self, entry: Entry, more: int) -> None:
         """Count a call that has ended, and how many tokens more it was than it took."""
         self.under_way -= 1
-        if entry is not None and more:
-            self._tokens.correct(entry, more)
+        if more:
+            self.window.correct(entry, 0, more)
 
 
-Taken: TypeAlias = "tuple[Gauge, Entry | None, Entry | None, int]"
-"""What one call has taken: the rate limit, where in its windows of requests and of tokens, how many tokens."""
+Taken: TypeAlias = "tuple[Gauge, Entry, int]"
+"""What one call has taken: the rate limit, where in its window, how many tokens."""
 
 
 def take(gauges: list[Gauge], ask: Ask, hold: Hold, now: float) -> Refusal | None:
     """Count a call that begins under all of these, or return why it must not."""
+    tokens = ask.tokens
     for gauge in gauges:
-        error = gauge.refusal(now, ask.tokens)
+        error = gauge.refusal(now, tokens)
         if error is not None:
             return Refusal(error)
-    hold.rates = [gauge.take(now, ask.tokens) for gauge in gauges]
+    hold.rates = taken = []
+    for gauge in gauges:  # a comprehension is a call of its own
+        taken.append(gauge.take(now, tokens))  # noqa: PERF401
     return None
 
 
 def give_back(hold: Hold) -> None:
     """Free the place and the tokens of a call that is not admitted; that it asked still counts as a request."""
     taken, hold.rates = hold.rates, ()
-    for gauge, _, entry, tokens in taken:
+    for gauge, entry, tokens in taken:
         gauge.end(entry, -tokens)
 
 
 def unask(hold: Hold) -> None:
     """Count a call as no request, for something else than a limit refuses it; its place is freed as it ends."""
-    for gauge, asked, _, _ in hold.rates:
-        if asked is not None:
-            gauge.unask(asked)
+    for gauge, entry, _ in hold.rates:
+        gauge.unask(entry)
 
 
-def settle(hold: Hold, record: CallRecord, *, reached: bool) -> None:
+def settle(hold: Hold, record: CallRecord, reached: bool) -> None:
     """Free the place of a call that has ended, and count the tokens that it truly used, if they are known."""
-    if hold.rates:
-        taken, hold.rates = hold.rates, ()
-        used: int | None = None if reached else 0
-        if record.usage_source == "provider":
-            used = (record.input_tokens or 0) + (record.output_tokens or 0)
-        for gauge, _, entry, tokens in taken:
-            gauge.end(entry, 0 if used is None else used - tokens)
+    taken, hold.rates = hold.rates, ()
+    used: int | None = None if reached else 0
+    if record.usage_source == "provider":
+        used = (record.input_tokens or 0) + (record.output_tokens or 0)
+    for gauge, entry, tokens in taken:
+        gauge.end(entry, 0 if used is None else used - tokens)
 
 
 def _share(limit: int | None, gateways: int) -> int | None:

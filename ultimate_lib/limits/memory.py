@@ -21,7 +21,7 @@ from ultimate_lib.limits.counters import Hold, Refusal, Wait, charge, is_sure
 from ultimate_lib.limits.gauges import Gauge, give_back, settle, take
 from ultimate_lib.limits.queues import Queues, lacking
 from ultimate_lib.limits.status import Standing
-from ultimate_lib.limits.wants import Want, fitting
+from ultimate_lib.limits.wants import Want, fit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -47,7 +47,8 @@ class MemoryCounters:
         self._settings = settings
         self._clock = clock
         self._gateways = settings.server.gateways
-        self._total_s = settings.limits.total_s
+        self._hold_s = settings.limits.total_s + MARGIN_S
+        self._unpriced = settings.billing.unpriced
         self.accounts: dict[str, Account] = {}
         self._gauges: dict[str, Gauge] = {}
         self._budgets: Index[Account] = Index.of(())
@@ -108,9 +109,9 @@ class MemoryCounters:
         gauges, accounts, hard = self._concerning(record)
         if not gauges and not hard:
             return None
-        hold = Hold(record.call_id, ask.true, self._edition, accounts)
         now = self._clock.monotonic()
-        refused = take(gauges, ask, hold, now)
+        hold = Hold(record.call_id, ask.true, self._edition, accounts)
+        refused = take(gauges, ask, hold, now) if gauges else None
         if refused is not None:
             return refused
         try:
@@ -124,8 +125,8 @@ class MemoryCounters:
         if not wants:
             return hold
         at_once = self.owning
-        for account, _, _, _ in wants:  # quicker than any(); nobody overtakes who waits
-            at_once = at_once and not account.queue
+        if self._waits.waits:
+            at_once = at_once and not any(want.account.queue for want in wants)  # nobody overtakes who waits
         answer: Hold | Wait | Refusal | None = self._decide(wants, ask, hold) if at_once else None
         if answer is None:
             self._arrived += 1
@@ -137,17 +138,18 @@ class MemoryCounters:
     def _wants(self, hard: list[Account], ask: Ask) -> list[Want] | Refusal:
         """Return what a call needs of each hard budget; those of which it needs nothing are left out."""
         wants = []
-        default = self._settings.billing.unpriced
+        at_us = ask.record.started_at
+        default = self._unpriced
         for account in hard:
             budget = account.budget
             if self._gateways != 1:
                 return Refusal(words.several_gateways(budget))
             rule = budget.unpriced or default
-            need = ask.price(budget.unit, rule)
+            need = ask.need(budget.unit, rule)
             if isinstance(need, str):
                 return Refusal(words.unpriced(budget, need))
             if need.base or need.each:
-                ledger = account.ledger(ask.record.started_at)
+                ledger = account.ledger(at_us)
                 if ledger is None:  # it came before this period did, or the clock went back
                     account.follow(self._clock.now_us())
                     ledger = account.current
@@ -157,22 +159,20 @@ class MemoryCounters:
     def _decide(self, wants: list[Want], ask: Ask, hold: Hold, *, last: bool = False) -> Hold | Refusal | None:
         """Take what a call needs; None: others' holds stand in the way. `last`: what is free now has to do."""
         output = ask.output
-        held = fitting(wants, output)
-        if held is None:
+        if not fit(wants, output):
             most = self._most(wants, ask, last=last)
             if isinstance(most, Refusal):
                 return most
             output = most
-            held = fitting(wants, output)
-        if held is None:
-            return None
-        hold.wants, hold.held = wants, held
-        for (account, ledger, _, _), needed in zip(wants, held, strict=True):
-            ledger.held += needed
-            hold.amounts[account.budget.id] = needed
+            if not fit(wants, output):
+                return None
+        hold.wants = wants
+        for want in wants:
+            want.ledger.held += want.most
+            hold.amounts[want.account.budget.id] = want.most
         if ask.spliceable and (not ask.asked or output < ask.output):
             hold.output = output
-        hold.expires = self._clock.monotonic() + self._total_s + MARGIN_S
+        hold.expires = self._clock.monotonic() + self._hold_s
         self._holds[hold.call_id] = hold
         return hold
 
@@ -290,7 +290,7 @@ class MemoryCounters:
 
     def _pump(self, *accounts: Account) -> None:
         """Let in who waits first, as long as there is room: in the order of arrival, so that all get their turn."""
-        pending = list(accounts) if self._waits and self.owning else []
+        pending = list(accounts) if self._waits.waits and self.owning else []
         while pending:
             account = pending.pop()
             if not account.queue:
@@ -307,42 +307,47 @@ class MemoryCounters:
 
     # -- settling -----------------------------------------------------------------------------------------------
 
-    def settle(self, hold: Hold | None, record: CallRecord, *, reached: bool) -> Mapping[str, int]:
+    def settle(self, hold: Hold | None, record: CallRecord, reached: bool) -> Mapping[str, int]:
         """Charge an ended call and free what it held; return the charges that are not its plain cost.
 
         `reached` says that its provider may have worked on it; otherwise what it held comes back. What is not known,
         or only estimated, is charged as it was held.
         """
         charges: dict[str, int] = {}
+        held: Mapping[str, int] = {}
         if hold is not None:
             self._free(hold)
-            settle(hold, record, reached=reached)
-        if self.accounts and counts(record):
-            at_us = record.started_at
-            held = None if hold is None or (reached and is_sure(record)) else hold.amounts
-            known = hold is not None and hold.edition == self._edition
-            for account in hold.accounts if hold is not None and known else self._budgets.of_call(record):
-                budget = account.budget
-                cost = plain = amount(record, budget.unit)
-                if hold is not None and held and budget.id in held:
-                    cost = charge(hold, budget, record, plain) if reached else 0
-                    if cost != plain:
-                        charges[budget.id] = cost
-                ledger = account.ledger(at_us)
-                if ledger is not None:
-                    ledger.spent += cost
-        if hold is not None and hold.wants and self._waits:
+            if hold.rates:
+                settle(hold, record, reached)
+            if hold.amounts and not (reached and is_sure(record)):
+                held = hold.amounts
+        if hold is not None and hold.edition == self._edition:
+            accounts = hold.accounts
+        else:
+            accounts = self._budgets.of_call(record) if counts(record) else []
+        at_us, nano_usd = record.started_at, record.cost_nano_usd or 0
+        for account in accounts:
+            budget = account.budget
+            cost = plain = nano_usd if budget.unit == "nano_usd" else amount(record, budget.unit)
+            if hold is not None and budget.id in held:
+                cost = charge(hold, budget, record, plain) if reached else 0
+                if cost != plain:
+                    charges[budget.id] = cost
+            ledger = account.ledger(at_us)
+            if ledger is not None:
+                ledger.spent += cost
+        if hold is not None and hold.wants and self._waits.waits:
             self._pump(*(want.account for want in hold.wants))
         return charges
 
     def _free(self, hold: Hold) -> None:
         if self._holds.pop(hold.call_id, None) is None:
             return
-        for want, most in zip(hold.wants, hold.held, strict=True):
+        for want in hold.wants:
             if hold.expired:
-                want.ledger.spent -= most
+                want.ledger.spent -= want.most
             else:
-                want.ledger.held -= most
+                want.ledger.held -= want.most
 
     def expire(self) -> None:
         """Charge holds that nobody has settled in time; a settlement that comes late corrects it."""
@@ -350,9 +355,9 @@ class MemoryCounters:
         for hold in self._holds.values():
             if hold.expires <= now and not hold.expired:
                 hold.expired = True
-                for want, most in zip(hold.wants, hold.held, strict=True):
-                    want.ledger.held -= most
-                    want.ledger.spent += most
+                for want in hold.wants:
+                    want.ledger.held -= want.most
+                    want.ledger.spent += want.most
 
     def count_anew(self) -> frozenset[str]:
         """Forget what was counted under budgets whose past is unknown: it will be read with it. Return their ids."""

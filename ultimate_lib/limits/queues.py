@@ -31,29 +31,32 @@ def lacking(wait: Wait, output: int) -> list[Account]:
 
 
 class Queues:
-    """The calls that wait, in the order of arrival. The first of each queue is one that its account is short of."""
+    """The calls that wait, in the order of arrival. The first of each queue is one that its account is short of.
+
+    `waits` is for looking at: a call that ends asks whether somebody waits, which a method would make dearer.
+    """
 
     def __init__(self, most_bytes: int) -> None:
         self._most_bytes = most_bytes
-        self._waits: dict[Wait, None] = {}
+        self.waits: dict[Wait, None] = {}
         self._bytes = 0
         self._places: Counter[tuple[str, str]] = Counter()
 
     def __len__(self) -> int:
-        return len(self._waits)
+        return len(self.waits)
 
     def full(self, wait: Wait) -> Limited | None:
         """Return why there is no place for a call, if there is none."""
         for subject, name in _subjects(wait):
             if self._places[subject, name] >= MOST_OF_ONE:
                 return words.crowded_by_one(MOST_OF_ONE, subject, name)
-        if len(self._waits) >= MOST or self._bytes + wait.ask.size > self._most_bytes:
-            return words.crowded(len(self._waits), self._bytes)
+        if len(self.waits) >= MOST or self._bytes + wait.ask.size > self._most_bytes:
+            return words.crowded(len(self.waits), self._bytes)
         return None
 
     def enter(self, wait: Wait, accounts: list[Account]) -> None:
         """Begin a wait in the queues of these accounts."""
-        self._waits[wait] = None
+        self.waits[wait] = None
         self._bytes += wait.ask.size
         self._places.update(_subjects(wait))
         wait.stands = []
@@ -72,15 +75,15 @@ class Queues:
 
     def leave(self, wait: Wait) -> list[Account]:
         """End a wait; return the accounts in whose queues it stood."""
-        del self._waits[wait]
+        del self.waits[wait]
         self._bytes -= wait.ask.size
         self._places -= Counter(_subjects(wait))  # those of whom nobody waits are forgotten
         return self.move(wait, [])
 
     def clear(self) -> list[Wait]:
         """End all waits; return them in the order of arrival. Their accounts' queues are cleared by who asks."""
-        waits = list(self._waits)
-        self._waits.clear()
+        waits = list(self.waits)
+        self.waits.clear()
         self._bytes = 0
         self._places.clear()
         return waits

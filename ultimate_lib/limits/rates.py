@@ -1,66 +1,86 @@
 """Requests and tokens a minute: exact sliding windows. Pure: the caller hands in monotonic time.
 
-A window remembers the entries of the last 60 seconds, those of a twentieth of a second as one that counts as long as
-the last of them: no 60 seconds ever hold more than the limit.
+A window remembers the calls of the last 60 seconds, those of a twentieth of a second as one entry that counts as long
+as the last of them: no 60 seconds ever hold more than the limit.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from typing import Literal
 
 WINDOW_S = 60.0
 _TOGETHER_S = 0.05
 
 
 class Entry:
-    """What calls that came together take of a window; the amount may be corrected later."""
+    """What calls that came together take of a window; it may be corrected later."""
 
-    __slots__ = ("amount", "at", "since")
+    __slots__ = ("at", "requests", "since", "tokens")
 
-    def __init__(self, at: float, amount: int) -> None:
+    def __init__(self, at: float, tokens: int) -> None:
         self.since = self.at = at
-        self.amount = amount
+        self.requests = 1
+        self.tokens = tokens
 
 
 class Window:
-    """The sum of the last 60 seconds."""
+    """The sums of the last 60 seconds, and now and then of a little more: never less than they are."""
 
-    __slots__ = ("_entries", "total")
+    __slots__ = ("_entries", "requests", "tokens")
 
     def __init__(self) -> None:
         self._entries: deque[Entry] = deque()
-        self.total = 0
+        self.requests = 0
+        self.tokens = 0
 
-    def wait_s(self, now: float, amount: int, limit: int) -> float:
-        """Return 0 when `amount` fits now, else in how many seconds it will if nothing else comes."""
-        entries = self._entries
-        horizon = now - WINDOW_S
-        while entries and entries[0].at <= horizon:
-            self.total -= entries.popleft().amount
-        excess = self.total + amount - limit
+    def wait_s(self, now: float, unit: Literal["requests", "tokens"], amount: int, limit: int) -> float:
+        """Return 0 when so many more fit now, else in how many seconds they will if nothing else comes."""
+        excess: int = getattr(self, unit) + amount - limit
+        if excess <= 0:  # old entries or not
+            return 0.0
+        self._forget(now)
+        excess = getattr(self, unit) + amount - limit
         if excess <= 0:
             return 0.0
-        for entry in entries:
-            excess -= entry.amount
+        for entry in self._entries:
+            excess -= getattr(entry, unit)
             if excess <= 0:
                 return min(max(entry.at + WINDOW_S - now, 0.001), WINDOW_S)
         return WINDOW_S
 
-    def take(self, now: float, amount: int) -> Entry:
-        """Add an amount and return the entry that it is in."""
+    def take(self, now: float, tokens: int) -> Entry:
+        """Add a request of so many tokens and return the entry that it is in."""
         entries = self._entries
-        self.total += amount
-        if entries and now - entries[-1].since < _TOGETHER_S:
+        if entries:
             entry = entries[-1]
-            entry.at = now
-            entry.amount += amount
-        else:
-            entry = Entry(now, amount)
-            entries.append(entry)
+            if now - entry.since < _TOGETHER_S:
+                entry.at = now
+                entry.requests += 1
+                entry.tokens += tokens
+                self.requests += 1
+                self.tokens += tokens
+                return entry
+        self._forget(now)
+        entry = Entry(now, tokens)
+        entries.append(entry)
+        self.requests += 1
+        self.tokens += tokens
         return entry
 
-    def correct(self, entry: Entry, more: int) -> None:
+    def correct(self, entry: Entry, requests: int, tokens: int) -> None:
         """Add to what an entry counts, or take from it, if it still counts."""
-        if self._entries and entry.at >= self._entries[0].at:
-            self.total += more
-            entry.amount += more
+        entries = self._entries
+        if entries and entry.at >= entries[0].at:
+            self.requests += requests
+            entry.requests += requests
+            self.tokens += tokens
+            entry.tokens += tokens
+
+    def _forget(self, now: float) -> None:
+        entries = self._entries
+        horizon = now - WINDOW_S
+        while entries and entries[0].at <= horizon:
+            gone = entries.popleft()
+            self.requests -= gone.requests
+            self.tokens -= gone.tokens

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from ultimate_lib.limits.counters import MILLIONTHS
+import msgspec
+
+from ultimate_lib.pricing.ceiling import MILLIONTHS, Ceiling
 
 if TYPE_CHECKING:
-    from ultimate_lib.limits.accounts import Account, Ledger
-    from ultimate_lib.limits.counters import Need
+    from ultimate_lib.limits.accounts import Account, Ledger  # noqa: TC004 - no fields' types are looked up
 
 
-class Want(NamedTuple):
-    """What a call needs of one account."""
+class Want(msgspec.Struct, eq=False):
+    """What a call needs of one account; `most` is what its hold has of it."""
 
     account: Account
     ledger: Ledger
-    need: Need
+    need: Ceiling
     rule: str
+    most: int = 0
 
     @property
     def left(self) -> int:
@@ -30,15 +32,14 @@ class Want(NamedTuple):
         return self.left - self.ledger.held - self.ledger.others
 
 
-def fitting(wants: list[Want], output: int) -> list[int] | None:
-    """Return what so much output needs of each budget, or None when one has not so much free, or is not loaded.
+def fit(wants: list[Want], output: int) -> bool:
+    """Say whether each budget has free what so much output needs of it, and is loaded; what that is becomes `most`.
 
-    The sums are those of `Need.at` and `Want.free`, spelled out: every call under a hard budget comes here.
+    The sums are those of `Ceiling.at` and `Want.free`, spelled out: every call under a hard budget comes here.
     """
-    needed = []
-    for account, ledger, need, _ in wants:
-        most = need.base - (-output * need.each // MILLIONTHS)
-        if not ledger.loaded or most > account.budget.amount - ledger.spent - ledger.held - ledger.others:
-            return None
-        needed.append(most)
-    return needed
+    for want in wants:
+        need, ledger = want.need, want.ledger
+        most = want.most = need.base - (-output * need.each // MILLIONTHS)
+        if not ledger.loaded or most > want.account.budget.amount - ledger.spent - ledger.held - ledger.others:
+            return False
+    return True

@@ -2,95 +2,116 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from ultimate_lib.limits.counters import MILLIONTHS, Need
-from ultimate_lib.pricing.ceiling import Asked, most_output
+from ultimate_lib.limits.counters import TrueCost
+from ultimate_lib.pricing.ceiling import MILLIONTHS, UNSAID_OUTPUT, Ceiling, most_output
+from ultimate_lib.protocols import RequestFacts
 from ultimate_lib.protocols.body import UNREADABLE
 from ultimate_lib.protocols.bounds import Bounds, bounds
-from ultimate_lib.records import Usage
+from ultimate_lib.records import CallRecord, Usage
 
 if TYPE_CHECKING:
     from ultimate_lib.pricing import PriceBook
-    from ultimate_lib.pricing.ceiling import Ceiling
-    from ultimate_lib.protocols import RequestFacts
-    from ultimate_lib.records import CallRecord
 
 PRICE_AS = "price_as:"
 _FREE_METHODS = frozenset({"GET", "HEAD", "DELETE"})
 _FREE = frozenset({"count_tokens"})
 
 
-class WorstCase:
-    """Prices one call. What it looks up is looked up when the first budget asks."""
+class Sold:
+    """Under which prices the calls of a provider fall. `true` prices one that has ended as a rule has it."""
 
-    __slots__ = ("_at_us", "_body", "_book", "_bounds", "_facts", "_free", "_model", "_price_id", "_read", "choices")
+    __slots__ = ("book", "price_id", "true")
 
-    def __init__(  # noqa: PLR0917 - what a worst case is made of
-        self, body: bytes, facts: RequestFacts, record: CallRecord, method: str, book: PriceBook, price_id: str,
-        model: str, *, read: bool,
-    ) -> None:  # fmt: skip
-        """`read`: the body is of a protocol whose usage we know; others have no bound."""
-        self._body = body
-        self._facts = facts
-        self._at_us = record.started_at
-        self._book = book
-        self._price_id = price_id
-        self._model = model
-        self._free = method in _FREE_METHODS or record.operation in _FREE
-        self._read = read
-        self._bounds: Bounds | None = None
-        self.choices = max(facts.choices or 1, 1)
+    def __init__(self, book: PriceBook, price_id: str) -> None:
+        self.book = book
+        self.price_id = price_id
+        self.true: TrueCost = partial(priced, book, price_id)
 
-    def need(self, unit: str, rule: str) -> Need | str:
+
+class WorstCase(msgspec.Struct, eq=False):
+    """A call that asks its limits, see `Ask`. What its price needs is looked up when the first budget asks."""
+
+    record: CallRecord
+    output: int
+    asked: bool
+    spliceable: bool
+    tokens: int
+    true: TrueCost
+    size: int
+    body: bytes
+    facts: RequestFacts
+    sold: Sold
+    model: str
+    free: bool
+    read: bool
+    bound: Bounds | None = None
+
+    def need(self, unit: str, rule: str) -> Ceiling | str:
         """Return the worst case, or why there is none."""
-        if self._free:
-            return Need(0, 0)
-        bound = self._bound()
+        if self.free:
+            return Ceiling(0, 0)
+        bound = self.bound or self._look()
         if bound.unbound is not None and rule != "allow":
             return bound.unbound
+        choices = self.facts.choices or 1  # none are fewer than one
         if unit == "tokens":
-            return Need(bound.input_tokens, self.choices * MILLIONTHS)
-        about = Asked(bound.tier, bound.caches, bound.caches_hour, bound.sound)
-        most = self._ceiling(bound, about, rule)
+            return Ceiling(bound.input_tokens, choices * MILLIONTHS)
+        sold, at_us = self.sold, self.record.started_at
+        most = sold.book.ceiling(sold.price_id, self.model, at_us, bound.input_tokens, bound)
+        if most is None and rule.startswith(PRICE_AS):
+            price_id, model = _priced_as(sold.book, sold.price_id, rule)
+            most = sold.book.ceiling(
+                price_id, model, at_us, bound.input_tokens, msgspec.structs.replace(bound, tier=None)
+            )
         if most is not None:
-            return Need(most.base, most.each * self.choices)
+            return most if choices == 1 else Ceiling(most.base, most.each * choices)
         if rule == "allow":
-            return Need(0, 0)
+            return Ceiling(0, 0)
         tier = f" with the service tier '{bound.tier}'" if bound.tier else ""
-        return f"there is no price of '{self._model or 'a call that names no model'}'{tier}"
+        return f"there is no price of '{self.model or 'a call that names no model'}'{tier}"
 
     def weigh(self) -> None:
         """Look through the body now, so that `need` knows its bounds; any thread may do it."""
-        if not self._free:
-            self._bound()
+        if not self.free and self.bound is None:
+            self._look()
 
-    def _bound(self) -> Bounds:
-        if self._bounds is None:
-            if self._read:
-                try:
-                    self._bounds = bounds(self._body, self._facts, self._model)
-                except UNREADABLE:
-                    self._bounds = Bounds(len(self._body), unbound="its body cannot be read")
-            else:
-                self._bounds = Bounds(len(self._body), unbound="it is of a kind whose usage is not read")
-        return self._bounds
+    def _look(self) -> Bounds:
+        if self.read:
+            try:
+                found = bounds(self.body, self.facts, self.model)
+            except UNREADABLE:
+                found = Bounds(self.size, unbound="its body cannot be read")
+        else:
+            found = Bounds(self.size, unbound="it is of a kind whose usage is not read")
+        self.bound = found
+        return found
 
-    def _ceiling(self, bound: Bounds, about: Asked, rule: str) -> Ceiling | None:
-        most = self._book.ceiling(self._price_id, self._model, self._at_us, bound.input_tokens, about)
-        if most is None and rule.startswith(PRICE_AS):
-            price_id, model = self._other(rule)
-            most = self._book.ceiling(price_id, model, self._at_us, bound.input_tokens, about._replace(tier=None))
-        return most
 
-    def _other(self, rule: str) -> tuple[str, str]:
-        return _priced_as(self._book, self._price_id, rule)
+def worst_case(  # noqa: PLR0917 - every call under a limit comes here, and keywords cost it
+    body: bytes, facts: RequestFacts, record: CallRecord, method: str, sold: Sold, model: str,
+    read: bool, generates: bool,
+) -> WorstCase:  # fmt: skip
+    """Return what a call asks of its limits.
 
-    def most_output(self) -> int | None:
-        """Return the model's own limit of output tokens, if it is known."""
-        return most_output(self._model)
+    `read`: the body is of a protocol whose usage we know; others have no bound. `generates`: it writes.
+    """
+    most = facts.most_output
+    if not generates:
+        output, asked = 0, True
+    elif most is not None:  # held as it is, also above what we know of its model
+        output, asked = most, True
+    else:
+        output, asked = most_output(model) or UNSAID_OUTPUT, False
+    free = method in _FREE_METHODS or record.operation in _FREE
+    tokens = facts.input_estimate + (facts.max_tokens or 0)
+    return WorstCase(
+        record, output, asked, generates, tokens, sold.true, len(body), body, facts, sold, model, free, read
+    )  # fmt: skip
 
 
 def priced(book: PriceBook, price_id: str, rule: str, record: CallRecord) -> int | None:

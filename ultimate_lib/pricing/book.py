@@ -38,7 +38,7 @@ class PriceBook:
 
     def __init__(self, table: PriceTable) -> None:
         self._table = table
-        self._dearest: dict[tuple[str, str, Asked], tuple[int, Dearest]] = {}  # with the minute that it is of
+        self._dearest: dict[tuple[object, ...], tuple[int, Dearest]] = {}  # with the minute that it is of
         self._found: dict[tuple[str, str], tuple[str, Model] | None] = {}
 
     @property
@@ -62,7 +62,7 @@ class PriceBook:
 
     def ceiling(self, price_id: str, model: str, at_us: int, input_tokens: int, about: Asked) -> Ceiling | None:
         """Return the most that a call with at most so many input tokens can cost; None: a price is not known."""
-        key = (price_id, model, about)
+        key = (price_id, model, about.tier, about.caches, about.caches_hour, about.sound)
         kept = self._dearest.get(key)
         if kept is not None and kept[1].until >= input_tokens and kept[0] == at_us // _MINUTE_US:
             return kept[1].of(input_tokens)

@@ -7,13 +7,16 @@ minutes or an hour, sound), at the dearest tier that so many tokens can reach, a
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from ultimate_lib.pricing.table import Rate
 
+MILLIONTHS = 1_000_000
 _FEMTO_A_NANO = 1_000_000
 _ROUNDINGS = 5  # a cost is the sum of five parts, each rounded to a nano-dollar
 
@@ -60,20 +63,46 @@ def most_output(model: str) -> int | None:
     return None
 
 
-class Asked(NamedTuple):
+class Asked(Protocol):
     """What of a request decides which prices it may fall under."""
 
-    tier: str | None = None  # service tier
-    caches: bool = True  # tokens may be written to the cache
-    caches_hour: bool = True  # for an hour
-    sound: bool = False
+    @property
+    def tier(self) -> str | None:
+        """Its service tier."""
+        ...
+
+    @property
+    def caches(self) -> bool:
+        """Whether tokens may be written to the cache."""
+        ...
+
+    @property
+    def caches_hour(self) -> bool:
+        """Whether for an hour."""
+        ...
+
+    @property
+    def sound(self) -> bool:
+        """Whether there is sound in it."""
+        ...
 
 
-class Ceiling(NamedTuple):
-    """Nano-dollars of the input and of the request itself, femto-dollars of each output token."""
+class Ceiling(msgspec.Struct, frozen=True, gc=False):
+    """The most in some unit: `base` for the input and the request itself, `each` millionths for an output token."""
 
     base: int
     each: int
+
+    def at(self, output: int) -> int:
+        """Return what is needed for so many output tokens, rounded up."""
+        return self.base + -(-output * self.each // MILLIONTHS)
+
+    def fits(self, free: int) -> int:
+        """Return for how many output tokens `free` pays; below 0 when not even for the input."""
+        left = free - self.base
+        if left < 0:
+            return -1
+        return left * MILLIONTHS // self.each if self.each else 1 << 62
 
 
 class Dearest(NamedTuple):
@@ -85,7 +114,7 @@ class Dearest(NamedTuple):
     until: int
 
     def of(self, input_tokens: int) -> Ceiling:
-        """Return the most that so many input tokens cost."""
+        """Return the most that so many input tokens cost, in nano-dollars."""
         if not self.input and not self.output and not self.request:
             return Ceiling(0, 0)
         return Ceiling(-(-(input_tokens * self.input + self.request) // _FEMTO_A_NANO) + _ROUNDINGS, self.output)
