@@ -65,9 +65,9 @@ def test_calls_of_the_same_cell_are_there_at_once(shared: Kernel) -> None:
     output = shared.run(
         "ask(gpt, input_tokens=7, output_tokens=1)\nfound = %ultimate calls\n"
         "result(found.select('cell_id', 'status', 'input_tokens', 'cost_nano_usd').rows())",
-        "one",
+        "at once",
     )
-    assert output.value == [["one", "ok", 7, 7 * GPT_INPUT + GPT_OUTPUT]]
+    assert output.value == [["at once", "ok", 7, 7 * GPT_INPUT + GPT_OUTPUT]]
 
 
 def test_an_empty_lake_and_no_calls(kernel: Kernel) -> None:
