@@ -219,10 +219,10 @@ class Admission:
         """Let a call go on, now or when others have made room. Raises `Limited`, `Unavailable`."""
         if self._mark is None:
             raise Unavailable("The limits cannot be read yet.", hint="Try again in a few seconds.", code="limits")
-        price_id = route.provider.price_id
+        price_id, book = route.provider.price_id, self._state.book
         sold = self._sold.get(price_id)
-        if sold is None:
-            sold = self._sold[price_id] = Sold(self._state.book, price_id)
+        if sold is None or sold.book is not book:  # a change of stored keys brings another book
+            sold = self._sold[price_id] = Sold(book, price_id)
         ask = worst_case(
             exchange.body, facts, record, exchange.method, sold, route.model, surface.bills, surface.generates
         )  # fmt: skip

@@ -26,8 +26,9 @@ from ultimate_lib.limits.counters import Hold, Refusal, Wait
 from ultimate_lib.limits.spent import Elsewhere
 from ultimate_lib.limits.sums import Sums
 from ultimate_lib.limits.worst import Sold, WorstCase, worst_case
+from ultimate_lib.pricing import PriceBook, pricelist
 from ultimate_lib.pricing.ceiling import Ceiling
-from ultimate_lib.protocols import RequestFacts
+from ultimate_lib.protocols import RequestFacts, openai_chat
 from ultimate_lib.records import CallRecord
 from ultimate_lib.store import Store
 
@@ -303,6 +304,31 @@ def test_a_changed_calendar_makes_its_budget_wait_and_nothing_else(folder: Path)
     Sums().update(Lake.open(moved, CLOCK), one._state.store)
     keep_up_until(one, lambda: bool(got))
     assert isinstance(got[0], Hold)
+
+
+def test_a_call_is_priced_by_the_book_of_its_moment(folder: Path) -> None:
+    """Stored keys that change bring providers and prices that the book before does not know."""
+    make_budget(folder, 10**12)
+    one = admission(folder)
+    table = pricelist.load()
+    body = b'{"model":"gpt-4o","max_tokens":10}'
+    route: Any = SimpleNamespace(provider=SimpleNamespace(price_id="openai"), model="gpt-4o")
+    surface: Any = SimpleNamespace(bills=True, generates=True)
+    told: Any = None
+    holds: list[Hold] = []
+    exchange: Any = SimpleNamespace(body=body, method="POST", go=lambda *told: holds.append(told[-1]))
+
+    def enter() -> None:
+        one.enter(exchange, surface, openai_chat.read_request(body), route, record(CLOCK), told)  # type: ignore[arg-type] # any clock
+
+    one._state.book = PriceBook(table.only(frozenset({"anthropic"})))
+    with pytest.raises(Limited, match="no price of 'gpt-4o'"):
+        enter()
+    one._state.book = PriceBook(table.only(frozenset({"openai"})))
+    enter()
+    (hold,) = holds
+    assert sum(hold.amounts.values()) > 0
+    assert hold.true("price_as:gpt-4o", record(CLOCK, usage_source="provider", input_tokens=9, output_tokens=9))  # type: ignore[arg-type] # any clock
 
 
 def test_a_large_body_is_weighed_in_a_thread(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
