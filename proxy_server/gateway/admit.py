@@ -239,7 +239,7 @@ class Admission:
         if answer is None or isinstance(answer, Hold):
             exchange.go(surface, facts, route, record, told, answer)
         elif isinstance(answer, Refusal):
-            raise answer.error
+            exchange.refused(record, answer.error)  # raised, it would be a cycle that keeps the body a while
         elif self._leaving:
             self.counters.forget(answer)
             raise _replaced()
@@ -317,6 +317,7 @@ class Waiting:
 
     def _end(self) -> None:
         self._admission.waiting.discard(self)
+        self._wait.ready = None  # or they would know each other, and keep the body until they are collected
         if self._timer is not None:
             self._timer.cancel()
 
