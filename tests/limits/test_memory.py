@@ -456,6 +456,21 @@ def test_calls_at_a_time_and_tokens_are_freed_at_the_end() -> None:
     assert isinstance(made.admit(ask(record(clock), tokens=70)), Hold)
 
 
+def test_a_unit_that_is_limited_midway_counts_the_minute_before() -> None:
+    clock = SteppedClock(START)
+    limit = RateLimit(id="r1", subject="global", subject_id="", concurrent=5)
+    made = counters(rates=(limit,), clock=clock)
+    call = record(clock)
+    hold = made.admit(ask(call, tokens=10**6))
+    assert isinstance(hold, Hold)
+    made.set((), (RateLimit(id="r1", subject="global", subject_id="", tokens_per_minute=100),))
+    assert isinstance(made.admit(ask(record(clock), tokens=1)), Refusal)
+    call.input_tokens, call.output_tokens = 20, 10
+    made.settle(hold, ended(call, 1), reached=True)
+    assert isinstance(made.admit(ask(record(clock), tokens=71)), Refusal)
+    assert isinstance(made.admit(ask(record(clock), tokens=70)), Hold)
+
+
 @given(st.lists(st.tuples(st.floats(0, 30), st.integers(1, 10)), max_size=60))
 def test_no_minute_holds_more_than_the_limit(steps: list[tuple[float, int]]) -> None:
     window, now, taken = Window(), 0.0, []
