@@ -219,10 +219,10 @@ class Admission:
         """Let a call go on, now or when others have made room. Raises `Limited`, `Unavailable`."""
         if self._mark is None:
             raise Unavailable("The limits cannot be read yet.", hint="Try again in a few seconds.", code="limits")
-        price_id = route.provider.price_id
+        price_id, book = route.provider.price_id, self._state.book
         sold = self._sold.get(price_id)
-        if sold is None:
-            sold = self._sold[price_id] = Sold(self._state.book, price_id)
+        if sold is None or sold.book is not book:  # a change of stored keys brings another book
+            sold = self._sold[price_id] = Sold(book, price_id)
         ask = worst_case(
             exchange.body, facts, record, exchange.method, sold, route.model, surface.bills, surface.generates
         )  # fmt: skip
@@ -239,7 +239,7 @@ class Admission:
         if answer is None or isinstance(answer, Hold):
             exchange.go(surface, facts, route, record, told, answer)
         elif isinstance(answer, Refusal):
-            raise answer.error
+            exchange.refused(record, answer.error)  # raised, it would be a cycle that keeps the body a while
         elif self._leaving:
             self.counters.forget(answer)
             raise _replaced()
@@ -317,6 +317,7 @@ class Waiting:
 
     def _end(self) -> None:
         self._admission.waiting.discard(self)
+        self._wait.ready = None  # or they would know each other, and keep the body until they are collected
         if self._timer is not None:
             self._timer.cancel()
 

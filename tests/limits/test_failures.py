@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import time
 from collections.abc import Callable
@@ -26,8 +27,9 @@ from ultimate_lib.limits.counters import Hold, Refusal, Wait
 from ultimate_lib.limits.spent import Elsewhere
 from ultimate_lib.limits.sums import Sums
 from ultimate_lib.limits.worst import Sold, WorstCase, worst_case
+from ultimate_lib.pricing import PriceBook, pricelist
 from ultimate_lib.pricing.ceiling import Ceiling
-from ultimate_lib.protocols import RequestFacts
+from ultimate_lib.protocols import RequestFacts, openai_chat
 from ultimate_lib.records import CallRecord
 from ultimate_lib.store import Store
 
@@ -303,6 +305,103 @@ def test_a_changed_calendar_makes_its_budget_wait_and_nothing_else(folder: Path)
     Sums().update(Lake.open(moved, CLOCK), one._state.store)
     keep_up_until(one, lambda: bool(got))
     assert isinstance(got[0], Hold)
+
+
+def test_a_call_is_priced_by_the_book_of_its_moment(folder: Path) -> None:
+    """Stored keys that change bring providers and prices that the book before does not know."""
+    make_budget(folder, 10**12)
+    one = admission(folder)
+    table = pricelist.load()
+    body = b'{"model":"gpt-4o","max_tokens":10}'
+    route: Any = SimpleNamespace(provider=SimpleNamespace(price_id="openai"), model="gpt-4o")
+    surface: Any = SimpleNamespace(bills=True, generates=True)
+    told: Any = None
+    holds: list[Hold] = []
+    exchange: Any = SimpleNamespace(body=body, method="POST", go=lambda *told: holds.append(told[-1]))
+
+    def enter() -> None:
+        one.enter(exchange, surface, openai_chat.read_request(body), route, record(CLOCK), told)  # type: ignore[arg-type] # any clock
+
+    one._state.book = PriceBook(table.only(frozenset({"anthropic"})))
+    refused: list[Limited] = []
+    exchange.refused = lambda _, error: refused.append(error)
+    enter()
+    assert "no price of 'gpt-4o'" in str(refused[0])
+    one._state.book = PriceBook(table.only(frozenset({"openai"})))
+    enter()
+    (hold,) = holds
+    assert sum(hold.amounts.values()) > 0
+    assert hold.true("price_as:gpt-4o", record(CLOCK, usage_source="provider", input_tokens=9, output_tokens=9))  # type: ignore[arg-type] # any clock
+
+
+class Caller:
+    """What a call comes from, with the close callback that it has been given, as a connection keeps it."""
+
+    method = "POST"
+
+    def __init__(self, one: Admission, size: int) -> None:
+        self.body = bytes(size)
+        self.state = one._state
+        self.connection = SimpleNamespace(gone=False, set_close_callback=self.keep)
+        self.read_at = 0.0
+        self.told: list[object] = []
+
+    def keep(self, callback: object) -> None:
+        self.connection.callback = callback
+
+    def go(self, *told: Any) -> None:
+        self.told.append(told[-1])
+
+    def refused(self, _: CallRecord, error: object) -> None:
+        self.told.append(error)
+
+    def go_on(self, _: CallRecord, step: Callable[[], None]) -> None:
+        step()
+
+
+@pytest.mark.parametrize("size", [100, 300_000])
+def test_a_call_that_is_refused_or_has_waited_keeps_no_body(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    """Not even until the next collection: that may be long after, and waiting_bytes would not count it."""
+    make_budget(folder, 10)
+    one = admission(folder)
+    needs = [Ceiling(11, 0), Ceiling(10, 0), Ceiling(10, 0)]
+    monkeypatch.setattr(WorstCase, "weigh", lambda _: None)
+    monkeypatch.setattr(WorstCase, "need", lambda *_: needs[0])
+    surface: Any = SimpleNamespace(bills=True, generates=False)
+    route: Any = SimpleNamespace(provider=SimpleNamespace(price_id="x"), model="x")
+    told: Any = None
+
+    def kept_by() -> list[WorstCase]:
+        return [each for each in gc.get_objects() if isinstance(each, WorstCase)]
+
+    async def call() -> Caller:
+        caller: Any = Caller(one, size)
+        one.enter(caller, surface, RequestFacts(model="x"), route, record(CLOCK), told)  # type: ignore[arg-type] # any clock
+        await until(lambda: bool(caller.told) or bool(one.waiting))
+        needs.pop(0)
+        return caller
+
+    async def calls() -> None:
+        refused = await call()
+        assert isinstance(refused.told[0], Limited)
+        await until(lambda: not kept_by())  # the scales' thread lets go of it, too
+        first = await call()
+        (hold,) = first.told
+        second = await call()
+        assert len(kept_by()) == 1
+        assert isinstance(hold, Hold)
+        one.counters.settle(hold, ended(record(), 0), reached=True)
+        await until(lambda: bool(second.told))
+        await until(lambda: not kept_by(), 3.0)
+
+    gc.collect()
+    gc.disable()
+    try:
+        asyncio.run(calls())
+    finally:
+        gc.enable()
 
 
 def test_a_large_body_is_weighed_in_a_thread(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -456,6 +456,21 @@ def test_calls_at_a_time_and_tokens_are_freed_at_the_end() -> None:
     assert isinstance(made.admit(ask(record(clock), tokens=70)), Hold)
 
 
+def test_a_unit_that_is_limited_midway_counts_the_minute_before() -> None:
+    clock = SteppedClock(START)
+    limit = RateLimit(id="r1", subject="global", subject_id="", concurrent=5)
+    made = counters(rates=(limit,), clock=clock)
+    call = record(clock)
+    hold = made.admit(ask(call, tokens=10**6))
+    assert isinstance(hold, Hold)
+    made.set((), (RateLimit(id="r1", subject="global", subject_id="", tokens_per_minute=100),))
+    assert isinstance(made.admit(ask(record(clock), tokens=1)), Refusal)
+    call.input_tokens, call.output_tokens = 20, 10
+    made.settle(hold, ended(call, 1), reached=True)
+    assert isinstance(made.admit(ask(record(clock), tokens=71)), Refusal)
+    assert isinstance(made.admit(ask(record(clock), tokens=70)), Hold)
+
+
 @given(st.lists(st.tuples(st.floats(0, 30), st.integers(1, 10)), max_size=60))
 def test_no_minute_holds_more_than_the_limit(steps: list[tuple[float, int]]) -> None:
     window, now, taken = Window(), 0.0, []
@@ -474,16 +489,17 @@ def test_no_minute_holds_more_than_the_limit(steps: list[tuple[float, int]]) -> 
 
 
 class Hard(RuleBasedStateMachine):
-    """Calls of three users begin, wait, leave, end and expire under four hard budgets."""
+    """Calls of three users begin, wait, leave, end and expire under four hard budgets, of which some are deleted."""
 
     @initialize()
     def begin(self) -> None:
         self.clock = SteppedClock(START)
         self.amounts = {"b1": 100, "b2": 60, "b3": 250, "b4": 40}
-        self.made = counters(
+        self.budgets = [
             budget(1, 100), budget(2, 60, subject="user", subject_id="u1"), budget(3, 250, period="week"),
-            budget(4, 40, subject="user", subject_id="v1"), clock=self.clock,
-        )  # fmt: skip
+            budget(4, 40, subject="user", subject_id="v1"),
+        ]  # fmt: skip
+        self.made = counters(*self.budgets, clock=self.clock)
         self.holds: list[tuple[Hold, CallRecord]] = []
         self.waits: list[tuple[Wait, CallRecord]] = []
 
@@ -526,6 +542,25 @@ class Hard(RuleBasedStateMachine):
     def time_passes(self, seconds: int) -> None:
         self.clock.advance(seconds)
         self.made.expire()
+
+    @rule(pick=st.integers(0, 20))
+    def a_budget_goes(self, pick: int) -> None:
+        if pick < len(self.budgets) - 1:
+            del self.budgets[pick]
+            self.made.set(self.budgets, ())
+
+    @invariant()
+    def a_hold_keeps_what_it_was_given(self) -> None:
+        if hasattr(self, "made"):
+            held: dict[int, int] = {}
+            for hold, _ in self.holds:
+                assert {want.account.budget.id: want.most for want in hold.wants} == hold.amounts
+                for want in [] if hold.expired else hold.wants:
+                    held[id(want.ledger)] = held.get(id(want.ledger), 0) + want.most
+            for account in self.made.accounts.values():
+                assert [ledger.held for ledger in account.ledgers] == [
+                    held.get(id(ledger), 0) for ledger in account.ledgers
+                ]
 
     @invariant()
     def never_more_than_the_amount(self) -> None:

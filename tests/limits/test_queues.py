@@ -75,6 +75,20 @@ def test_who_gets_its_turn_in_one_queue_waits_on_in_the_other_where_its_arrival_
     assert [len(got_first), len(got_second)] == [1, 1]
 
 
+def test_who_waited_for_a_budget_that_is_deleted_is_let_in_once() -> None:
+    """A call that held of it ends later, and finds nobody in its queue any more."""
+    common = budget(2, 1000)
+    made = counters(budget(1, 10), common)
+    first = made.admit(ask(record_of("k1")))
+    _, got = waiting(made, 10)
+    made.set([common], ())
+    assert [type(one) for one in got] == [Hold]
+    assert isinstance(made.admit(ask(record_of("k2"), base=900)), Hold)
+    waiting(made, 200, "k2")
+    settle(made, first)
+    assert (len(got), made.accounts["b2"].current.held) == (1, 910)
+
+
 def test_a_key_and_a_user_have_a_part_of_the_places_alone() -> None:
     made = counters(budget(1, 100))
     assert isinstance(made.admit(ask(record_of("k0"), base=100)), Hold)

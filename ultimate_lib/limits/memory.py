@@ -65,12 +65,13 @@ class MemoryCounters:
         """Go by these limits from now on; what was counted under one that stays is kept."""
         now_us = self._clock.now_us()
         before, self.accounts = self.accounts, {}
+        for known in before.values():  # also of those that go: holds that know them are still to be settled
+            known.queue.clear()
         for budget in budgets:
             account = before.pop(budget.id, None)
             if account is None:
                 account = Account(budget, self._settings.billing, now_us)
             account.budget = budget
-            account.queue.clear()
             self.accounts[budget.id] = account
         gauges, self._gauges = self._gauges, {}
         for limit in rates:
