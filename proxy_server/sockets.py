@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket
 import sys
 
@@ -66,6 +67,11 @@ def _bound(host: str, port: int, *, reuse_port: bool) -> socket.socket:
 def _cannot(host: str, port: int, error: OSError) -> UltimateError:
     if isinstance(error, PermissionError) and port < _PRIVILEGED:
         hint = "Ports below 1024 belong to the administrator: choose another with --port."
+    elif error.errno == errno.EADDRNOTAVAIL:
+        hint = (
+            "It is none of this machine: give another with --bind, such as 127.0.0.1 or one that `ip address` lists."
+        )
+        return Unavailable(f"The address {host} cannot be listened on ({error.strerror}).", hint=hint, code="bind")
     else:
         hint = f"{holder_of(port)}Choose another with --port, or stop what listens there."
     return Unavailable(f"The address {host}:{port} cannot be taken ({error.strerror}).", hint=hint, code="port_taken")

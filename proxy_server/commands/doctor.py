@@ -128,8 +128,12 @@ def _process(settings: Settings) -> Iterator[tuple[str, str]]:
 def _port(settings: Settings) -> Iterator[tuple[str, str]]:
     host, port = settings.server.bind, settings.server.port
     if supervisor_pid(settings.run_dir) is not None:
-        with socket.create_connection((host if host != "0.0.0.0" else "127.0.0.1", port), 5):  # noqa: S104 - compared
-            yield "ok", f"{host}:{port} accepts connections"
+        try:
+            with socket.create_connection((host if host != "0.0.0.0" else "127.0.0.1", port), 5):  # noqa: S104 - compared
+                yield "ok", f"{host}:{port} accepts connections"
+        except OSError as error:
+            told = f"{host}:{port} accepts no connection ({error.strerror or error}) although the proxy runs"
+            yield "fail", f"{told}. Give --port if it was started with another one; else look at its log."
         return
     for listener in sockets.listen(host, port):
         listener.close()
