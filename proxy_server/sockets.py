@@ -9,6 +9,8 @@ import sys
 
 from ultimate_lib.errors import UltimateError, Unavailable
 
+MOST_BODY_BYTES = 1024 * 1024
+"""Body of a request that control takes. The gateway refuses more: control ends a connection that announces it."""
 _BACKLOG = 4096
 _PRIVILEGED = 1024
 
