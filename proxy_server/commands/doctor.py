@@ -216,7 +216,24 @@ def _lake(settings: Settings) -> Iterator[tuple[str, str]]:
     from ultimate_lib.clock import SystemClock  # noqa: PLC0415 - the frame libraries are not needed before this line
     from ultimate_lib.lake import Lake  # noqa: PLC0415
 
-    snapshot = Lake.open(settings, SystemClock()).calls.snapshot()
+    lake = Lake.open(settings, SystemClock())
+    folder = lake.storage.local("")
+    if folder is not None:
+        probe = folder / f".probe-{os.getpid()}"
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            probe.write_bytes(b"1")
+            probe.unlink()
+        except OSError as error:
+            yield (
+                "fail",
+                (
+                    f"{settings.lake_url} cannot be written ({error.strerror}). Make it writable or give another"
+                    " data.lake_url; calls stay in the journal until then."
+                ),
+            )
+            return
+    snapshot = lake.calls.snapshot()
     rows = "no calls yet" if snapshot.version < 0 else f"version {snapshot.version}, {len(snapshot.files)} files"
     yield "ok", f"{settings.lake_url}: {rows}"
 

@@ -118,6 +118,9 @@ def test_doctor_fails_with_the_remedy(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     status, said = command(tmp_path, "doctor", "--data", str(tmp_path / "file"), "--port", "0")
     assert (status, "fail data folder" in said, "ok   clock" in said) == (1, True, True)
+    lake = {"ULTIMATE_DATA_LAKE_URL": str(tmp_path / "file" / "lake")}
+    status, said = command(tmp_path, "doctor", "--data", str(tmp_path / "data"), "--port", "0", env=lake)
+    assert (status, "fail lake" in said, "give another data.lake_url" in said) == (1, True, True), said
     (tmp_path / "ultimate.toml").write_text("[server]\nport = 'x'\n")
     status, said = command(tmp_path, "doctor", "--config", str(tmp_path / "ultimate.toml"))
     assert (status, "fail configuration" in said) == (1, True)
