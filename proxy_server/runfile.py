@@ -23,7 +23,8 @@ def make_folders(settings: Settings) -> None:
     """Make the folders that everyone writes to. Raises `Unavailable` when the data folder cannot be written."""
     folder = settings.data_dir
     try:
-        for path in (folder, settings.run_dir, settings.journal_dir):
+        own = () if settings.data.lake_url else (folder / "lake",)  # as the others: nobody else looks into it
+        for path in (folder, settings.run_dir, settings.journal_dir, *own):
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
         probe = settings.run_dir / f".probe-{os.getpid()}"
         probe.write_bytes(b"1")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket
 import sys
 
 from ultimate_lib.errors import UltimateError, Unavailable
 
+MOST_BODY_BYTES = 1024 * 1024
+"""Body of a request that control takes. The gateway refuses more: control ends a connection that announces it."""
 _BACKLOG = 4096
 _PRIVILEGED = 1024
 
@@ -66,6 +69,11 @@ def _bound(host: str, port: int, *, reuse_port: bool) -> socket.socket:
 def _cannot(host: str, port: int, error: OSError) -> UltimateError:
     if isinstance(error, PermissionError) and port < _PRIVILEGED:
         hint = "Ports below 1024 belong to the administrator: choose another with --port."
+    elif error.errno == errno.EADDRNOTAVAIL:
+        hint = (
+            "It is none of this machine: give another with --bind, such as 127.0.0.1 or one that `ip address` lists."
+        )
+        return Unavailable(f"The address {host} cannot be listened on ({error.strerror}).", hint=hint, code="bind")
     else:
         hint = f"{holder_of(port)}Choose another with --port, or stop what listens there."
     return Unavailable(f"The address {host}:{port} cannot be taken ({error.strerror}).", hint=hint, code="port_taken")

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from ultimate_lib.errors import Invalid
-from ultimate_lib.providers import configured
+from ultimate_lib.pricing import PriceBook, pricelist
+from ultimate_lib.providers import Routes, configured
 from ultimate_lib.settings import load
 
 
@@ -28,6 +29,14 @@ def test_the_line_end_of_a_key_file_is_no_part_of_the_key(tmp_path: Path) -> Non
     path.write_text("sk-one\n", encoding="utf-8")
     found = configured(load(None, {}, text=f'[providers.openai]\napi_key_file = "{path}"\n'))
     assert found["openai"].api_key == "sk-one"
+
+
+def test_a_tier_may_name_an_alias() -> None:
+    text = '[models.fast]\ndeployments = [{ provider = "demo", model = "m" }]\n[tiers]\nbig = "fast"\n'
+    settings = load(None, environ={}, text=text)
+    routes = Routes(settings, configured(settings, demo_url="http://127.0.0.1"), PriceBook(pricelist.load()))
+    route = routes.find("anthropic-messages", "claude-opus-4-1")
+    assert (route.provider.name, route.model, route.deployment) == ("demo", "m", "demo/m")
 
 
 def test_an_address_with_a_password_is_refused_without_showing_it() -> None:

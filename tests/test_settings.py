@@ -70,6 +70,12 @@ WRONG = [
     ('[models."claude fast"]\n', 1, "deployments", ""),
     ('[record]\nsync = "sometimes"\n', 2, "sometimes", "interval"),
     ("server = 3\n", 1, "must be a table", "[server]"),
+    ('[billing]\nweek_start = "tuesday"\n', 2, "'tuesday'", "'monday', 'sunday', 'saturday'"),
+    ('[server]\ngateways = "many"\n', 2, "'many'", "'auto'"),
+    ('[server]\n\ntrusted_proxies = ["10.0.0.300"]\n', 3, "10.0.0.300", "10.0.0.0/8"),
+    ('[data]\nlake_url = "gs://bucket/lake"\n', 2, "gs://bucket/lake", "s3://bucket/path"),
+    ('[data]\nstore_url = "mysql://me:secret@host/db"\n', 2, "mysql://…", "postgresql+psycopg://"),
+    ('[models.a]\ndeployments = [{ provider = "demo", model = "m", weight = -1 }]\n', 2, "> 0.0 at [0].weight", ""),
 ]
 
 
@@ -102,6 +108,18 @@ def test_secrets_of_the_environment_never_show() -> None:
     read = settings.load(environ={"ANTHROPIC_API_KEY": "sk-very-secret"})
     assert read.environment["ANTHROPIC_API_KEY"] == "sk-very-secret"
     assert "sk-very-secret" not in repr(read)
+
+
+def test_a_password_in_a_wrong_address_does_not_show(tmp_path: Path) -> None:
+    write(tmp_path, '[data]\nstore_url = "mysql://me:secret@host/db"\n')
+    with pytest.raises(Invalid) as caught:
+        settings.load(environ={})
+    assert "secret" not in str(caught.value)
+
+
+def test_the_mark_that_editors_of_windows_write_is_no_error(tmp_path: Path) -> None:
+    (tmp_path / settings.CONFIG_NAME).write_bytes(b"\xef\xbb\xbf[server]\nport = 1001\n")
+    assert settings.load(environ={}).server.port == 1001
 
 
 def test_settings_are_frozen() -> None:

@@ -2,6 +2,7 @@
 
     UltimateError
     ├── Invalid            400  the input is wrong; nothing was changed
+    │   └── Taken          409  there is one already, of a name or for a thing that takes one
     ├── Denied             403  known caller, not allowed (401 when the caller is not known)
     ├── NotFound           404  no such thing
     ├── NotEnoughData      422  the question is fine, the data cannot answer it yet
@@ -41,6 +42,13 @@ class Invalid(UltimateError):
 
     code = "invalid"
     http_status = 400
+
+
+class Taken(Invalid):
+    """There is one already, of a name or for a thing that takes one."""
+
+    code = "taken"
+    http_status = 409
 
 
 class Denied(UltimateError):

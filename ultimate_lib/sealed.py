@@ -50,6 +50,11 @@ class MasterKey:
         self._known = {_id_of(material): material for material in reversed(materials)}
         self.id = _id_of(materials[0])
 
+    @staticmethod
+    def is_given(settings: Settings) -> bool:
+        """Say whether the environment gives it, so that no file is read or made."""
+        return bool(settings.environment.get(_VARIABLE))
+
     @classmethod
     def load(cls, settings: Settings) -> MasterKey:
         """Return the key in force; the first start makes `master.key` (0600) in the data folder."""

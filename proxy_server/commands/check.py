@@ -56,10 +56,15 @@ def run(arguments: argparse.Namespace) -> int:
 def effective_routes(settings: Settings) -> Routes:
     """Return the routes that a gateway would have. Raises `Invalid`."""
     from proxy_server.gateway.forwarded import Trust  # noqa: PLC0415 - a command loads what it needs
+    from proxy_server.gateway.server import certificate  # noqa: PLC0415
     from ultimate_lib.pricing import PriceBook, pricelist  # noqa: PLC0415
     from ultimate_lib.providers import Routes, configured  # noqa: PLC0415
+    from ultimate_lib.sealed import MasterKey  # noqa: PLC0415
 
     Trust(settings.server.trusted_proxies)
+    certificate(settings)
+    if MasterKey.is_given(settings):  # else a file is made where there is none
+        MasterKey.load(settings)
     providers = configured(settings, demo_url=_DEMO_URL, stored=_stored(settings))
     return Routes(settings, providers, PriceBook(pricelist.load()))
 

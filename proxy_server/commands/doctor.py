@@ -128,8 +128,12 @@ def _process(settings: Settings) -> Iterator[tuple[str, str]]:
 def _port(settings: Settings) -> Iterator[tuple[str, str]]:
     host, port = settings.server.bind, settings.server.port
     if supervisor_pid(settings.run_dir) is not None:
-        with socket.create_connection((host if host != "0.0.0.0" else "127.0.0.1", port), 5):  # noqa: S104 - compared
-            yield "ok", f"{host}:{port} accepts connections"
+        try:
+            with socket.create_connection((host if host != "0.0.0.0" else "127.0.0.1", port), 5):  # noqa: S104 - compared
+                yield "ok", f"{host}:{port} accepts connections"
+        except OSError as error:
+            told = f"{host}:{port} accepts no connection ({error.strerror or error}) although the proxy runs"
+            yield "fail", f"{told}. Give --port if it was started with another one; else look at its log."
         return
     for listener in sockets.listen(host, port):
         listener.close()
@@ -212,7 +216,24 @@ def _lake(settings: Settings) -> Iterator[tuple[str, str]]:
     from ultimate_lib.clock import SystemClock  # noqa: PLC0415 - the frame libraries are not needed before this line
     from ultimate_lib.lake import Lake  # noqa: PLC0415
 
-    snapshot = Lake.open(settings, SystemClock()).calls.snapshot()
+    lake = Lake.open(settings, SystemClock())
+    folder = lake.storage.local("")
+    if folder is not None:
+        probe = folder / f".probe-{os.getpid()}"
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            probe.write_bytes(b"1")
+            probe.unlink()
+        except OSError as error:
+            yield (
+                "fail",
+                (
+                    f"{settings.lake_url} cannot be written ({error.strerror}). Make it writable or give another"
+                    " data.lake_url; calls stay in the journal until then."
+                ),
+            )
+            return
+    snapshot = lake.calls.snapshot()
     rows = "no calls yet" if snapshot.version < 0 else f"version {snapshot.version}, {len(snapshot.files)} files"
     yield "ok", f"{settings.lake_url}: {rows}"
 

@@ -18,6 +18,7 @@ from proxy_server.control.dashboards import Dashboards, Sockets
 from proxy_server.control.identify import Identify
 from proxy_server.control.live import Live
 from proxy_server.control.routes import TABLE, Router
+from proxy_server.sockets import MOST_BODY_BYTES
 from ultimate_lib.access import once, provider_keys
 from ultimate_lib.clock import SystemClock
 from ultimate_lib.compute import LocalPool
@@ -39,7 +40,6 @@ log = logging.getLogger(__name__)
 _THREADS = 8
 _HEAVY_AT_ONCE = 2
 _RECKONING_AT_ONCE = 2
-_MOST_BODY_BYTES = 1024 * 1024
 _OBSERVE_S = 1.0
 _CLEAN_S = 600.0
 _IDLE_CONNECTION_S = 3600.0
@@ -82,7 +82,7 @@ class Serving:
         application = Application(rules, log_function=lambda _: None)
         self._server = HTTPServer(
             application,
-            max_body_size=_MOST_BODY_BYTES,
+            max_body_size=MOST_BODY_BYTES,
             max_header_size=bench.settings.limits.header_bytes,
             idle_connection_timeout=_IDLE_CONNECTION_S,
         )

@@ -19,7 +19,7 @@ from tornado.concurrent import future_add_done_callback
 from tornado.http1connection import HTTP1Connection, HTTP1ConnectionParameters, HTTP1ServerConnection
 from tornado.httpserver import HTTPServer, _HTTPRequestContext
 
-from proxy_server.gateway.framing import check_body, check_lines, check_size
+from proxy_server.gateway.framing import check_body, check_lines, check_size, refusal
 
 if TYPE_CHECKING:
     import socket
@@ -62,9 +62,14 @@ class Connection(HTTP1Connection):
             self._disconnect_on_finish = True
 
     def _parse_headers(self, data: bytes) -> tuple[str, httputil.HTTPHeaders]:
-        check_size(data, self.params.max_header_size)
-        line, headers = self._parsed(data)
-        check_body(line, headers)
+        try:
+            check_size(data, self.params.max_header_size)
+            line, headers = self._parsed(data)
+            check_body(line, headers)
+        except httputil.HTTPInputError as error:
+            self.stream.write(refusal(error))
+            self.stream.close()  # Tornado would send a bare 400 behind it
+            raise
         return line, headers
 
     def _parsed(self, data: bytes) -> tuple[str, httputil.HTTPHeaders]:

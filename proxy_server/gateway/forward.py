@@ -21,6 +21,7 @@ from tornado.tcpclient import TCPClient
 
 from proxy_server.gateway.forwarded import HOP_BY_HOP, Trust, passed_on
 from proxy_server.gateway.tunnel import Tunnel, wants_upgrade
+from proxy_server.sockets import MOST_BODY_BYTES
 from ultimate_lib.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -43,7 +44,15 @@ _NO_CONTROL = (
 class Forwarder:
     """The way to control, with a pool of idle connections."""
 
-    def __init__(self, address: str, *, trusted_proxies: Sequence[str] = (), root_path: str = "") -> None:
+    def __init__(
+        self,
+        address: str,
+        *,
+        trusted_proxies: Sequence[str] = (),
+        root_path: str = "",
+        body_bytes: int = MOST_BODY_BYTES,
+    ) -> None:
+        self.body_bytes = body_bytes
         self.trust = Trust(trusted_proxies)
         self.root_path = root_path
         self.active: set[Passage] = set()
@@ -129,10 +138,12 @@ class Passage(httputil.HTTPMessageDelegate):
         self.forwarder = forwarder
         self.client = connection
         self.complete = False  # the request has been sent whole
+        self.answered = False  # the answer has begun
         self._start_line = start_line
         self._sent = sent
         self._has_body = "Transfer-Encoding" in headers or headers.get("Content-Length", "0") != "0"
         self._wants_page = "text/html" in headers.get("Accept", "")
+        self._left = forwarder.body_bytes  # of the body that may still come
         self._up: HTTP1Connection | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -147,6 +158,10 @@ class Passage(httputil.HTTPMessageDelegate):
         self.forwarder.active.add(self)
         if "Transfer-Encoding" in headers and self._start_line.method not in _BODY_METHODS:
             self._refuse(411, "length_required", "A body of this method needs a Content-Length.")
+            return
+        length = headers.get("Content-Length", "0")
+        if length.isdigit() and int(length) > self._left:
+            self._refuse_size()
             return
         reused = None if self._has_body else self.forwarder.idle()
         try:
@@ -168,6 +183,14 @@ class Passage(httputil.HTTPMessageDelegate):
 
     async def data_received(self, chunk: bytes) -> None:
         """Send a piece of the body on; the next one is read when control has taken this one."""
+        self._left -= len(chunk)
+        if self._up is not None and self._left < 0:
+            self.abort()
+            self._up = None
+            if self.answered:
+                self.client.close()
+            else:
+                self._refuse_size()
         if self._up is not None:
             with contextlib.suppress(StreamClosedError):  # the task that reads the answer tells the client
                 await self._up.write(chunk)
@@ -248,6 +271,9 @@ class Passage(httputil.HTTPMessageDelegate):
             up.close()
         return answer
 
+    def _refuse_size(self) -> None:
+        self._refuse(413, "body_large", f"The body is larger than {self.forwarder.body_bytes} bytes. Send less.")
+
     def _refuse(self, status: int, code: str, message: str) -> None:
         if self.client.stream.closed():
             self.forwarder.active.discard(self)
@@ -288,7 +314,7 @@ class _Answer(httputil.HTTPMessageDelegate):
         if start_line.code < 200:  # noqa: PLR2004 - an interim answer concerns our own hop
             return
         self.heard.set()
-        self.begun = True
+        self.begun = self._passage.answered = True
         said = headers.get("Connection", "").lower()
         self.keep_alive = start_line.version == "HTTP/1.1" and said != "close"
         if headers.get("Content-Type", "").startswith("text/event-stream"):

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from proxy_server.process import Child
+    from ultimate_lib.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -120,7 +121,7 @@ async def run(child: Child) -> None:
     door = Door(state, forwarder)
     server = Server(
         door,
-        ssl_options=_tls(child),
+        ssl_options=certificate(child.settings),
         max_header_size=settings.limits.header_bytes * READ_AHEAD,
         chunk_size=16 * 1024,  # a buffer of this size is made, and zeroed, for each read
         max_body_size=1 << 40,  # the exchange refuses earlier, in the client's own envelope
@@ -143,8 +144,9 @@ async def run(child: Child) -> None:
     snapshot.leave(settings.run_dir, snapshot.take(state, 0))
 
 
-def _tls(child: Child) -> ssl.SSLContext | None:
-    server = child.settings.server
+def certificate(settings: Settings) -> ssl.SSLContext | None:
+    """Return what the gateway shows its clients; None without TLS. Raises `Invalid`."""
+    server = settings.server
     if not server.tls_cert:
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -152,8 +154,9 @@ def _tls(child: Child) -> ssl.SSLContext | None:
         context.load_cert_chain(server.tls_cert, server.tls_key)
     except (OSError, ssl.SSLError) as error:
         raise Invalid(
-            f"{child.settings.origin('server.tls_cert')}: the certificate cannot be used ({error}).",
-            hint="Give a PEM certificate chain and its key.",
+            f"{settings.origin('server.tls_cert')}: server.tls_cert = '{server.tls_cert}':"
+            f" the certificate and its key cannot be used ({error}).",
+            hint="Give in tls_cert a PEM certificate chain, and in tls_key its key.",
         ) from error
     return context
 

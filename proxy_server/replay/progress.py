@@ -67,6 +67,13 @@ class _Rate:
         return f"{self._rate:,.0f}/s, {self._totals.in_flight} in flight, {self._totals.failed.total():,} failed"
 
 
+def _told(sample: str, remedy: str) -> str:
+    """Return what a failure said and what to do about it, as sentences."""
+    if sample and remedy and sample[-1] not in ".!?":
+        sample += "."
+    return f"{sample} {remedy}".strip()
+
+
 def summary(totals: Totals, run_id: str, *, expected: tuple[int, int]) -> None:
     """Print what was sent and what became of it."""
     console = Console(highlight=False, soft_wrap=True)
@@ -81,7 +88,7 @@ def summary(totals: Totals, run_id: str, *, expected: tuple[int, int]) -> None:
     table.add_row("ok", f"{totals.ok:,}", "their terminal event arrived")
     table.add_row("failed", f"{totals.failed.total():,}", "")
     for reason, count in totals.failed.most_common():
-        table.add_row(f"  {reason}", f"{count:,}", " ".join((totals.samples[reason], hint(reason))).strip())
+        table.add_row(f"  {reason}", f"{count:,}", _told(totals.samples[reason], hint(reason)))
     if totals.resent:
         table.add_row("sent again", f"{totals.resent:,}", "no connection or no first byte before")
     rows = (

@@ -495,6 +495,18 @@ def test_refusals_are_written_once_a_second_and_address_and_those_between_are_co
     assert newest["after"] == {"code": "login", "skipped": 99}
 
 
+def test_another_refusal_of_the_same_second_is_written(store: Store, clock: SteppedClock, root: Principal) -> None:
+    """Nobody hides an attempt behind a harmless one a moment before, nor behind another user's."""
+    for target in ("POST /api/keys", "PUT /api/users/{id}/roles", "PUT /api/users/{id}/roles"):
+        refusals.note(store, clock, "bob", "change.refuse", target, "10.0.0.1", "permission")
+    refusals.note(store, clock, "ann", "change.refuse", "POST /api/keys", "10.0.0.1", "permission")
+    found = audits.found(store, root, {"action": "change.refuse"}, limit=10)
+    assert [(row["actor"], row["object"]) for row in reversed(found)] == [
+        ("bob", "POST /api/keys"), ("bob", "PUT /api/users/{id}/roles"), ("ann", "POST /api/keys"),
+    ]  # fmt: skip
+    assert found[0]["after"] == {"code": "permission", "skipped": 1}
+
+
 def test_refusals_do_not_fill_the_audit(store: Store, clock: SteppedClock, root: Principal) -> None:
     def written(action: str) -> int:
         with store.begin() as connection:

@@ -149,6 +149,7 @@ def test_a_change_of_what_has_changed(control: Alone, match: str, way: tuple[str
     reply = patch(control, match, f"/api/things/a{way[1]}", way[0])
     refused = (400, "if_match") if match == '"v3 "' else (412, "changed")  # no entity tag has a space in it
     assert (reply.status, reply.json["error"]["code"]) == refused
+    assert "-1" not in reply.json["error"]["message"]
     assert {"a": Thing("a", "first", 3)} == KEPT
 
 

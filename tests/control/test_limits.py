@@ -92,7 +92,7 @@ def test_rate_limits(control: Alone) -> None:
         "POST", "/api/rate-limits", key=control.key,
         told={"subject": "user", "subject_id": control.admin_id, "concurrent": 2},
     )  # fmt: skip
-    assert again.json["error"]["code"] == "limit_twice"
+    assert (again.status, again.json["error"]["code"]) == (409, "limit_twice")
     path = f"/api/rate-limits/{made['id']}"
     changed = control.ask("PATCH", path, key=control.key, told={"concurrent": None, "tokens_per_minute": 9}).json
     assert (changed["concurrent"], changed["tokens_per_minute"]) == (None, 9)

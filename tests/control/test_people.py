@@ -50,6 +50,14 @@ def actions(control: Alone) -> list[str]:
     return [row["action"] for row in control.get("/api/audit").json["audit"]]
 
 
+@pytest.mark.parametrize(("path", "roles"), [("/api/users", {"roles": {}}), ("/api/teams", {})])
+def test_a_name_that_is_taken_is_a_conflict(control: Alone, path: str, roles: dict[str, Any]) -> None:
+    told = {"name": "search", **roles}
+    assert control.ask("POST", path, key=control.key, told=told).status == 201
+    again = control.ask("POST", path, key=control.key, told=told)
+    assert (again.status, again.json["error"]["hint"]) == (409, "Choose another name.")
+
+
 def test_name_and_password_begin_a_session_and_a_sign_out_ends_it(control: Alone) -> None:
     user = make(control, "ann", roles={"viewer": None}, password=GOOD)
     reply = login(control, "ann", GOOD)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tornado.http1connection import HTTP1Connection, HTTP1ConnectionParameters
@@ -20,7 +23,8 @@ LINES = st.lists(st.tuples(NAMES, SEPARATORS, VALUES, ENDS), max_size=5)
 
 
 def read(kind: type[HTTP1Connection], data: bytes) -> object:
-    connection = kind.__new__(kind)
+    connection: Any = kind.__new__(kind)
+    connection.stream = SimpleNamespace(write=lambda _: None, close=lambda: None)
     connection.params = HTTP1ConnectionParameters(max_header_size=65536)
     try:
         line, headers = connection._parse_headers(data)

@@ -214,6 +214,13 @@ def test_price_as_charges_by_the_other_models_price(limited: Gateway, upstream: 
     assert stored_state(limited.folder, made).spent == COST
 
 
+def test_a_model_to_price_as_that_has_no_price_is_named(limited: Gateway) -> None:
+    noticed(limited, make_budget(limited.folder, 25 * USD, unpriced="price_as:gpt-4o-minni"))
+    got = limited.post(OPENAI, ask("openai", model="openai/unheard-of", max_tokens=100))
+    assert got.status == 429
+    assert "no price of 'unheard-of', nor of 'gpt-4o-minni', by which" in got.json["error"]["message"]
+
+
 def test_a_call_waits_for_what_others_hold(limited: Gateway, upstream: Scripted) -> None:
     def slow(connection: Connection) -> None:
         time.sleep(0.4)

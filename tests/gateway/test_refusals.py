@@ -139,6 +139,7 @@ def test_an_unknown_model_names_the_routes(tmp_path: Path, upstream: Scripted, p
         kind, text = told(protocol, got.body)
         assert kind == TYPES[protocol][404]
         assert "openai/<model>" in text
+        assert upstream.url not in text
         assert gateway.row(got.headers["x-ultimate-call-id"]).status == "refused"
 
 

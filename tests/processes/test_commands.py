@@ -14,7 +14,13 @@ import pytest
 
 from proxy_server.__main__ import COMMANDS
 from proxy_server.commands.doctor import LOOKS
+<<<<<<< HEAD
 from tests.harness import ROOT, Running, environment, start_proxy
+=======
+from proxy_server.runfile import make_folders
+from tests.harness import ROOT, environment, start_proxy
+from ultimate_lib.settings import load
+>>>>>>> audit
 
 SECRET = "sk-not-a-real-key-0123456789abcdef"
 CONFIG = """[server]
@@ -77,10 +83,12 @@ def test_check_prints_the_effective_routes_and_no_key(tmp_path: Path) -> None:
     ("config", "place"),
     [
         ("[server]\nport = 99999\n", ":2"),
-        ("[models.a]\ndeployments = [{ provider = 'nobody', model = 'm' }]\n", ":1"),
-        ("[providers.x]\nprotocol = 'smoke-signals'\nbase_url = 'http://x'\n", ":1"),
+        ("[models.a]\ndeployments = [{ provider = 'nobody', model = 'm' }]\n", ":2"),
+        ("[providers.x]\nbase_url = 'http://x'\nprotocol = 'smoke-signals'\n", ":3"),
+        ("[providers.x]\nprotocol = 'openai-chat'\nbase_url = '127.0.0.1/v1'\n", ":3"),
+        ("[server]\ntls_cert = '/none.pem'\ntls_key = '/none.key'\n", ":2: server.tls_cert = '/none.pem'"),
         ("[server]\nport = \n", ":2"),
-        ("[server]\ntrusted_proxies = ['everyone']\n", "trusted_proxies"),
+        ("[server]\ntrusted_proxies = ['everyone']\n", ":2: server.trusted_proxies"),
     ],
 )
 def test_check_refuses_what_a_start_would_refuse(tmp_path: Path, config: str, place: str) -> None:
@@ -89,18 +97,35 @@ def test_check_refuses_what_a_start_would_refuse(tmp_path: Path, config: str, pl
     assert (status, place in said) == (1, True), said
 
 
+<<<<<<< HEAD
 def test_doctor_looks_at_everything(tmp_path: Path, proxy: Running) -> None:
+=======
+def test_check_looks_at_a_master_key_of_the_environment(tmp_path: Path) -> None:
+    status, said = command(tmp_path, "check", env={"ULTIMATE_MASTER_KEY": "abc"})
+    assert (status, "ULTIMATE_MASTER_KEY is not base64" in said) == (1, True), said
+
+
+def test_doctor_looks_at_everything(tmp_path: Path) -> None:
+>>>>>>> audit
     where = ["--data", str(tmp_path / "data"), "--port", "0"]
     status, said = command(tmp_path, "doctor", *where, env={"OPENAI_API_KEY": SECRET})
     assert status == 0, said
     assert SECRET not in said
     for about in LOOKS:
         assert f" {about} " in said
+<<<<<<< HEAD
     port = proxy.url.rpartition(":")[2]
     status, said = command(tmp_path, "doctor", "--data", str(proxy.data_dir), "--port", port)
+=======
+    with start_proxy(tmp_path) as proxy:
+        port = proxy.url.rpartition(":")[2]
+        status, said = command(tmp_path, "doctor", "--data", str(proxy.data_dir), "--port", port)
+        elsewhere = command(tmp_path, "doctor", "--data", str(proxy.data_dir), "--port", "1")
+>>>>>>> audit
     assert status == 0, said
     assert f"process {proxy.process.pid} runs" in said
     assert f":{port} accepts connections" in said
+    assert (elsewhere[0], "Give --port if it was started with another one" in elsewhere[1]) == (1, True), elsewhere
     assert "up to date" in said
 
 
@@ -114,6 +139,9 @@ def test_doctor_fails_with_the_remedy(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     status, said = command(tmp_path, "doctor", "--data", str(tmp_path / "file"), "--port", "0")
     assert (status, "fail data folder" in said, "ok   clock" in said) == (1, True, True)
+    lake = {"ULTIMATE_DATA_LAKE_URL": str(tmp_path / "file" / "lake")}
+    status, said = command(tmp_path, "doctor", "--data", str(tmp_path / "data"), "--port", "0", env=lake)
+    assert (status, "fail lake" in said, "give another data.lake_url" in said) == (1, True, True), said
     (tmp_path / "ultimate.toml").write_text("[server]\nport = 'x'\n")
     status, said = command(tmp_path, "doctor", "--config", str(tmp_path / "ultimate.toml"))
     assert (status, "fail configuration" in said) == (1, True)
@@ -128,6 +156,7 @@ def test_doctor_names_what_the_journal_has_put_aside(tmp_path: Path) -> None:
     assert "warn journal        123 bytes in 1 files failed their checksum" in said
 
 
+<<<<<<< HEAD
 def test_link_signs_in_once(tmp_path: Path, proxy: Running) -> None:
     status, said = command(tmp_path, "link", "--data", str(proxy.data_dir))
     assert (status, said.startswith(f"{proxy.url}/login?link=")) == (0, True)
@@ -136,6 +165,25 @@ def test_link_signs_in_once(tmp_path: Path, proxy: Running) -> None:
     with pytest.raises(HTTPError, match="403") as used:
         urlopen(said.strip())
     used.value.close()
+=======
+def test_what_is_made_in_a_folder_that_others_look_into_is_private(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir(mode=0o755)
+    make_folders(load(environ={}, overrides={"data.folder": str(folder)}))
+    modes = {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()}
+    assert modes == {"run": 0o700, "journal": 0o700, "lake": 0o700}
+
+
+def test_link_signs_in_once(tmp_path: Path) -> None:
+    with start_proxy(tmp_path) as proxy:
+        status, said = command(tmp_path, "link", "--data", str(proxy.data_dir))
+        assert (status, said.startswith(f"{proxy.url}/login?link=")) == (0, True)
+        with urlopen(said.strip()) as page:
+            assert page.url == f"{proxy.url}/"
+        with pytest.raises(HTTPError, match="403") as used:
+            urlopen(said.strip())
+        used.value.close()
+>>>>>>> audit
 
 
 def test_link_without_a_store_says_what_to_do(tmp_path: Path) -> None:

@@ -153,7 +153,7 @@ class Pair:
         self.listener = loopback()
         self.address = address_of(self.listener)
         self.control.add_socket(self.listener)
-        self.forwarder = Forwarder(self.address, **rest)
+        self.forwarder = Forwarder(self.address, **{"body_bytes": 1 << 40, **rest})
         self.gateway = Server(Door(self.forwarder), max_body_size=1 << 40)
         listener = loopback()
         self.url = f"http://{address_of(listener)}"
@@ -301,6 +301,27 @@ async def test_an_upload_that_is_refused_early_gets_its_answer() -> None:
         assert (await both.fetch("/x")).code == 200
 
 
+@pytest.mark.parametrize("framing", [b"Content-Length: 200000", b"Transfer-Encoding: chunked"])
+def test_a_body_that_control_does_not_take_is_no_failure_of_control(framing: bytes) -> None:
+    asyncio.run(_send_too_much(framing))
+
+
+async def _send_too_much(framing: bytes) -> None:
+    async with pair(body_bytes=100_000) as both:
+        host, port = both.url.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(b"POST /x HTTP/1.1\r\nHost: x\r\n%b\r\n\r\n" % framing)
+        pieces = [b"x" * 50_000] * 4
+        chunked = framing.startswith(b"Transfer")
+        writer.write(b"".join(b"%x\r\n%b\r\n" % (len(one), one) for one in pieces) if chunked else b"".join(pieces))
+        writer.write(b"0\r\n\r\n" if chunked else b"")
+        answer = await asyncio.wait_for(reader.readuntil(b"larger than 100000 bytes. Send less."), 5)
+        assert answer.startswith(b"HTTP/1.1 413 ")
+        writer.close()
+        await until(lambda: not both.forwarder.active)
+        assert (await both.fetch("/x", method="POST", body=b"x" * 100_000)).code == 200
+
+
 @in_loop
 async def test_control_that_is_away_is_told_in_the_readers_own_way_and_comes_back() -> None:
     async with pair() as both:
@@ -387,7 +408,7 @@ def test_a_failure_is_logged_without_the_link_that_signs_in(
         raise RuntimeError
 
     monkeypatch.setattr(Passage, "_read", fails)
-    forwarder: Any = SimpleNamespace(active=set())
+    forwarder: Any = SimpleNamespace(active=set(), body_bytes=0)
     client: Any = SimpleNamespace(close=lambda: None)
     line = RequestStartLine("GET", "/login?link=secret", "HTTP/1.1")
     asyncio.run(Passage(forwarder, line, HTTPHeaders(), [], client)._carry(False))

@@ -119,6 +119,11 @@ def test_a_taken_port_is_a_sentence(tmp_path: Path) -> None:
         assert f"Process {os.getpid()}" in said
 
 
+def test_an_address_that_is_not_of_this_machine_is_a_sentence(tmp_path: Path) -> None:
+    status, said = refused(tmp_path, "--bind", "203.0.113.9", "--insecure-http", "--port", "0")
+    assert (status, "203.0.113.9 cannot be listened on" in said, "--bind" in said) == (1, True, True), said
+
+
 def test_a_port_that_another_proxy_shares_among_its_gateways_is_taken_too(tmp_path: Path) -> None:
     with start_proxy(tmp_path / "one", arguments=["--gateways", "2"]) as proxy:
         assert len(proxy.pids("gateway")) == 2

@@ -224,6 +224,7 @@ def test_the_command_prints_what_was_sent_and_ends_well_only_if_all_is(
     bad = command(tmp_path, trace, "--url", "http://127.0.0.1:1", "--speed", "max", "--limit", 5)
     assert bad.returncode == 1
     assert "not connected" in bad.stdout
+    assert "refused. Start the proxy" in " ".join(bad.stdout.split())
 
 
 def test_bad_input_is_a_sentence(tmp_path: Path) -> None:

@@ -154,6 +154,17 @@ def test_the_folder_of_a_new_store_is_private(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "data").stat().st_mode) == 0o700
 
 
+def test_the_files_of_a_store_are_private_in_a_folder_that_is_not(tmp_path: Path) -> None:
+    """They hold the hashes of passwords; the data folder may be one that somebody made beforehand."""
+    tmp_path.chmod(0o755)
+    store = Store(f"sqlite:///{tmp_path / 'store.sqlite'}")
+    store.migrate()
+    with store.begin():
+        modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    assert modes.keys() >= {"store.sqlite", "store.sqlite-wal", "store.sqlite.lock"}
+    assert set(modes.values()) == {0o600}
+
+
 @pytest.mark.parametrize(
     "url", ["postgres://ada:secret@host/db", "postgresql//ada:secret@host/db", "postgresql+nosuch://ada:secret@h/db"]
 )

@@ -25,8 +25,9 @@ class Changed(Invalid):
 def expect(version: int | None, row: Mapping[Any, Any]) -> None:
     """Raise `Changed` (412) unless a row has the version that the caller names; None expects nothing."""
     if version is not None and row["version"] != version:
+        named = f", not {version}" if version > 0 else ", which is not among those asked for"
         raise Changed(
-            f"This has changed meanwhile: its version is {row['version']}, not {version}.",
+            f"This has changed meanwhile: its version is {row['version']}{named}.",
             hint="Read it again, and repeat the change if it still holds.",
         )
 

@@ -1,8 +1,8 @@
 """Refusals in the audit: failed sign-ins, changes denied, forged requests; few rows, however many there are.
 
-An address (for IPv6 its /64) leaves a row a second, 20 at once, then one a minute; all addresses together 1,000, then
-one in ten seconds. What is not written is counted and told with the next row. Known callers and strangers are counted
-apart: strangers who fill their share hide no refusal of a user.
+An address (for IPv6 its /64) leaves 20 rows at once, then one a minute, and of the same refusal again one a second at
+most; all addresses together 1,000, then one in ten seconds. What is not written is counted, for the next row to tell.
+Known callers and strangers are counted apart: strangers who fill their share hide no refusal of a user.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class _Rows:
     def __init__(self, most: int, every_s: float, now: float) -> None:
         self._most, self._every_s = most, every_s
         self._left, self._at = float(most), now
-        self.last = float("-inf")
+        self.last: tuple[tuple[str, ...], float] = ((), float("-inf"))
         self.skipped = 0
 
     def has_one(self, now: float) -> bool:
@@ -49,11 +49,11 @@ class _Rows:
         self._at = now
         return self._left >= 1
 
-    def take(self, now: float) -> int:
+    def take(self, what: tuple[str, ...], now: float) -> int:
         """Use one row up and return how many were skipped since the last."""
         skipped, self.skipped = self.skipped, 0
         self._left -= 1
-        self.last = now
+        self.last = (what, now)
         return skipped
 
 
@@ -64,7 +64,7 @@ class _Written:
         self._all = _Rows(OF_ALL, OF_ALL_EVERY_S, now)
         self._places: OrderedDict[str, _Rows] = OrderedDict()
 
-    def take(self, place: str, now: float) -> dict[str, int] | None:
+    def take(self, place: str, what: tuple[str, ...], now: float) -> dict[str, int] | None:
         """Return what a row tells of those that were skipped; None while another row would be too many."""
         mine = self._places.get(place)
         if mine is None:
@@ -72,13 +72,14 @@ class _Written:
         self._places.move_to_end(place)
         while len(self._places) > _MOST_ADDRESSES:
             self._all.skipped += self._places.popitem(last=False)[1].skipped
-        if now - mine.last < EVERY_S or not mine.has_one(now):
+        last, last_at = mine.last
+        if (what == last and now - last_at < EVERY_S) or not mine.has_one(now):
             mine.skipped += 1
             return None
         if not self._all.has_one(now):
             self._all.skipped += 1
             return None
-        told = {"skipped": mine.take(now), "skipped_elsewhere": self._all.take(now)}
+        told = {"skipped": mine.take(what, now), "skipped_elsewhere": self._all.take(what, now)}
         return {name: number for name, number in told.items() if number}
 
 
@@ -90,7 +91,7 @@ def note(  # noqa: PLR0917 - the columns of the row
     with _guard:
         shares = _written.setdefault(store, {})
         share = shares.setdefault(actor != STRANGER, _Written(now))
-        skipped = share.take(network(address), now)
+        skipped = share.take(network(address), (actor, action, target, code), now)
     if skipped is None:
         return
     try:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ultimate_lib.access.changes import audited, expect
 from ultimate_lib.access.reach import require_reach
-from ultimate_lib.errors import Denied, Invalid, NotFound
+from ultimate_lib.errors import Denied, Invalid, NotFound, Taken
 from ultimate_lib.records import new_call_id
 from ultimate_lib.store import audit, people
 
@@ -54,7 +54,7 @@ def create(
     with store.begin() as connection:
         audit.take_turn(connection)
         if any(team["name"] == name for team in people.all_teams(connection)):
-            raise Invalid(f"There is or was a team '{name}'.", hint="Choose another name.", code="team_exists")
+            raise Taken(f"There is or was a team '{name}'.", hint="Choose another name.", code="team_exists")
         people.add_team(connection, {"id": team_id, "name": name, "created_at": now, **told})
         after = {"name": name, **told}
         audit.append(connection, audited(now, actor.user_name, "team.create", team_id, address, after))

@@ -9,7 +9,7 @@ from ultimate_lib.access import passwords
 from ultimate_lib.access.changes import SYSTEM, audited, expect
 from ultimate_lib.access.reach import checked_roles, require_grants, require_reach
 from ultimate_lib.access.refusals import STRANGER
-from ultimate_lib.errors import Invalid, NotFound
+from ultimate_lib.errors import Invalid, NotFound, Taken
 from ultimate_lib.records import new_call_id
 from ultimate_lib.store import audit, people, sign_ins
 
@@ -67,7 +67,7 @@ def create(
     with store.begin() as connection:
         audit.take_turn(connection)
         if people.user_named(connection, name) is not None:
-            raise Invalid(f"There is a user '{name}' already.", hint="Choose another name.", code="user_exists")
+            raise Taken(f"There is a user '{name}' already.", hint="Choose another name.", code="user_exists")
         people.add_user(connection, row)
         people.set_roles(connection, user_id, granted)
         for team_id in dict.fromkeys(teams):

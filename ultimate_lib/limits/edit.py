@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ultimate_lib.errors import Invalid, NotFound
+from ultimate_lib.errors import Invalid, NotFound, Taken
 from ultimate_lib.limits.calendar import PERIODS
 from ultimate_lib.limits.calls import SUBJECTS, UNITS, Budget
 from ultimate_lib.limits.worst import PRICE_AS
@@ -96,7 +96,7 @@ def create_rate_limit(
         row["subject_id"] = _subject(connection, row["subject"], row.get("subject_id")) or ""
         for other in rows.rows(connection, "rate_limit"):
             if (other["subject"], other["subject_id"]) == (row["subject"], row["subject_id"]):
-                raise Invalid(
+                raise Taken(
                     "There is a rate limit for this already.", hint=f"Change {other['id']}.", code="limit_twice"
                 )
         rows.add(connection, "rate_limit", row)

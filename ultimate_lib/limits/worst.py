@@ -73,7 +73,12 @@ class WorstCase(msgspec.Struct, eq=False):
         if rule == "allow":
             return Ceiling(0, 0)
         tier = f" with the service tier '{bound.tier}'" if bound.tier else ""
-        return f"there is no price of '{self.model or 'a call that names no model'}'{tier}"
+        stead = (
+            f", nor of '{rule.removeprefix(PRICE_AS)}', by which it says to count it"
+            if rule.startswith(PRICE_AS)
+            else ""
+        )
+        return f"there is no price of '{self.model or 'a call that names no model'}'{tier}{stead}"
 
     def weigh(self) -> None:
         """Look through the body now, so that `need` knows its bounds; any thread may do it."""

@@ -146,14 +146,20 @@ def _from_preset(preset: Preset, key: tuple[str, str], origin: str) -> Provider:
     )
 
 
+def _place(settings: Settings, name: str, key: str) -> str:
+    """Return where a provider's value stands; one that was left out, where the provider does."""
+    table = f"providers.{name}"
+    return settings.origins.get(f"{table}.{key}") or settings.origin(table)
+
+
 def _from_entry(
     name: str, entry: ProviderEntry, known: Mapping[str, Preset], settings: Settings, stored: Stored
 ) -> Provider:
-    origin = settings.origin(f"providers.{name}")
+    place = functools.partial(_place, settings, name)
     preset = known.get(entry.preset or name)
     if entry.preset and preset is None:
         raise Invalid(
-            f"{origin}: providers.{name}.preset = '{entry.preset}': there is no such preset.",
+            f"{place('preset')}: providers.{name}.preset = '{entry.preset}': there is no such preset.",
             hint=f"Known: {', '.join(sorted(known))}.",
         )
     if preset is None:
@@ -161,25 +167,26 @@ def _from_entry(
     protocol = entry.protocol or preset.protocol
     if protocol not in {*protocols.names(), "any"}:
         raise Invalid(
-            f"{origin}: providers.{name}.protocol = '{protocol}': there is no such protocol.",
+            f"{place('protocol')}: providers.{name}.protocol = '{protocol}': there is no such protocol.",
             hint=f"Known: {', '.join(protocols.names())}.",
         )
     base_url = entry.base_url or preset.base_url
     if not _ADDRESS.fullmatch(base_url):
         raise Invalid(
-            f"{origin}: providers.{name}.base_url = '{base_url}': not an http(s) address.",
+            f"{place('base_url')}: providers.{name}.base_url = '{base_url}': not an http(s) address.",
             hint="Write the provider's base address, such as 'https://api.example.com'.",
         )
     if "@" in base_url.split("/")[2]:
         raise Invalid(
-            f"{origin}: providers.{name}.base_url holds a user or a password: it would show in errors and logs.",
+            f"{place('base_url')}: providers.{name}.base_url holds a user or a password:"
+            " it would show in errors and logs.",
             hint="Give the key by api_key_env or api_key_file.",
         )
     auth = entry.auth or preset.auth
     base_url = base_url.rstrip("/")
     key, source = "", ""
     if auth not in _KEYLESS:
-        key, source = _key(name, entry, preset, settings, origin)
+        key, source = _key(name, entry, preset, settings)
         if not key:
             key = stored(name, base_url)
             source = STORED if key else ""
@@ -191,13 +198,13 @@ def _from_entry(
         price_id=entry.price_id or preset.price_id,
         stream_usage=entry.stream_usage or preset.stream_usage,
         billing=entry.billing or preset.billing,
-        origin=origin,
+        origin=settings.origin(f"providers.{name}"),
         api_key=key,
         key_source=source,
     )
 
 
-def _key(name: str, entry: ProviderEntry, preset: Preset, settings: Settings, origin: str) -> tuple[str, str]:
+def _key(name: str, entry: ProviderEntry, preset: Preset, settings: Settings) -> tuple[str, str]:
     """Return a key that the configuration or the environment gives and where from; nothing twice without one."""
     if entry.api_key_file:
         path = Path(entry.api_key_file).expanduser()
@@ -205,7 +212,8 @@ def _key(name: str, entry: ProviderEntry, preset: Preset, settings: Settings, or
             key = path.read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
             raise Invalid(
-                f"{origin}: providers.{name}.api_key_file = '{entry.api_key_file}': cannot be read ({error}).",
+                f"{_place(settings, name, 'api_key_file')}: providers.{name}.api_key_file = '{entry.api_key_file}':"
+                f" cannot be read ({error}).",
                 hint="Give a readable file that holds the key alone.",
             ) from error
         return checked_key(key, f"the file {path}"), f"file {path}"
@@ -215,7 +223,8 @@ def _key(name: str, entry: ProviderEntry, preset: Preset, settings: Settings, or
             return _environment_key(settings, variable), f"variable {variable}"
     if entry.api_key_env:
         raise Invalid(
-            f"{origin}: provider '{name}' has no key (looked for {entry.api_key_env}).",
+            f"{_place(settings, name, 'api_key_env')}: provider '{name}' has no key"
+            f" (looked for {entry.api_key_env}).",
             hint="Set the variable, or leave api_key_env out and enter the key on the first page.",
             code="provider_key_missing",
         )

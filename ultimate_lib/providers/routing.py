@@ -40,8 +40,9 @@ class Routes:
         for alias, entry in settings.models.items():
             for deployment in entry.deployments:
                 if deployment.provider not in providers:
+                    place = settings.origins.get(f"models.{alias}.deployments") or settings.origin(f"models.{alias}")
                     raise Invalid(
-                        f"{settings.origin(f'models.{alias}')}: models.{alias} names the provider"
+                        f"{place}: models.{alias} names the provider"
                         f" '{deployment.provider}', which is not configured.",
                         hint=f"Configured: {', '.join(providers) or 'none'}.",
                     )
@@ -69,6 +70,9 @@ class Routes:
 
     def _find(self, protocol: str, model: str) -> Route:
         entry = self._settings.models.get(model)
+        if entry is None:
+            model = self._tiered(model)
+            entry = self._settings.models.get(model)
         if entry is not None:
             ranked = sorted(entry.deployments, key=lambda deployment: (deployment.priority, -deployment.weight))
             for deployment in ranked:
@@ -80,7 +84,6 @@ class Routes:
                 hint="Call it in its own protocol.",
                 code="model_not_found",
             )
-        model = self._tiered(model)
         prefix, slash, rest = model.partition("/")
         if slash and prefix in self._providers:
             provider = self._providers[prefix]
@@ -118,13 +121,13 @@ class Routes:
         )
 
     def describe(self) -> list[str]:
-        """Return one line a route, as people write them."""
+        """Return one line a route, as callers write them; where a provider is stays with who runs the proxy."""
         lines = [
             f"{alias} → {', '.join(f'{d.provider}/{d.model}' for d in entry.deployments)}"
             for alias, entry in self._settings.models.items()
         ]
         lines += [
-            f"{name}/<model> → {provider.base_url}{' (has no key yet)' if provider.lacks_key else ''}"
+            f"{name}/<model>{' (has no key yet)' if provider.lacks_key else ''}"
             for name, provider in self._providers.items()
         ]
         return lines

@@ -6,8 +6,9 @@ import difflib
 import os
 import re
 import tomllib
+from ipaddress import ip_network
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 CONFIG_NAME = "ultimate.toml"
 _BARE_VARIABLES = {"BIG_MODEL": "tiers.big", "MIDDLE_MODEL": "tiers.middle", "SMALL_MODEL": "tiers.small"}
+_LAKES = {"file", "s3", "s3a"}
+_STORES = {"sqlite", "postgresql"}
 _NOT_SETTINGS = {"ULTIMATE_CONFIG", "ULTIMATE_MASTER_KEY"}  # read by find_config and by sealed
 
 
@@ -79,7 +82,7 @@ def load(
 def read(path: Path) -> str:
     """Return the text of a configuration file. Raises `Invalid` when it cannot be read."""
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")  # editors of Windows put a mark in front
     except (OSError, UnicodeDecodeError) as error:
         msg = f"{path}: cannot be read ({error})."
         raise Invalid(msg, hint="Give a readable UTF-8 file.", code="config_unreadable") from error
@@ -201,8 +204,13 @@ def _one(table: dict[str, Any], kind: type[Struct], dotted: str, where: _Where) 
         try:
             ready[key] = msgspec.convert(raw, type=fields[key].type, strict=not from_text)
         except msgspec.ValidationError as error:
-            problem = str(error).split(" - at ")[0].replace("`", "'")
-            hint = (
+            problem, _, inside = str(error).replace("`", "'").partition(" - at ")
+            part = inside.strip("'$")
+            if part:
+                problem += f" at {part}"
+            known = _choices(fields[key].type)
+            hint = f"Known: {', '.join(map(repr, known))}. " if known else ""
+            hint += (
                 f"The default is {fields[key].default!r}."
                 if fields[key].default is not msgspec.NODEFAULT
                 else "See the configuration page of the documentation."
@@ -212,6 +220,43 @@ def _one(table: dict[str, Any], kind: type[Struct], dotted: str, where: _Where) 
         return kind(**ready)
     except TypeError as error:
         raise where.wrong(dotted, f"{error}.", "Add the missing value.") from error
+
+
+def _choices(kind: Any) -> tuple[Any, ...]:
+    """Return the words that a setting takes, such as 'interval' and 'commit'; none for what is no choice of words."""
+    if get_origin(kind) is Literal:
+        return get_args(kind)
+    return tuple(word for part in get_args(kind) for word in _choices(part))
+
+
+def _check_addresses(settings: Settings, where: _Where) -> None:
+    """Refuse addresses that would else be found wrong only when they are first used, or taken for folders."""
+    for told in settings.server.trusted_proxies:
+        try:
+            ip_network(told, strict=False)
+        except ValueError as error:
+            raise where.wrong(
+                "server.trusted_proxies",
+                f"{error}.",
+                "List addresses or networks, such as '10.0.0.0/8'.",
+                value=list(settings.server.trusted_proxies),
+            ) from error
+    scheme, has_scheme, _ = settings.data.lake_url.partition("://")
+    if has_scheme and scheme not in _LAKES:
+        raise where.wrong(
+            "data.lake_url",
+            "no lake can be there.",
+            "Write a folder, or an object store as 's3://bucket/path'.",
+            value=settings.data.lake_url,
+        )
+    scheme, has_scheme, _ = settings.data.store_url.partition("://")
+    if settings.data.store_url and not (has_scheme and scheme.partition("+")[0] in _STORES):
+        raise where.wrong(  # the whole may hold a password
+            "data.store_url",
+            "is no address of a database that is known here.",
+            "Write 'sqlite:////folder/store.sqlite' or 'postgresql+psycopg://user:password@host/database'.",
+            value=f"{scheme}://…" if has_scheme else "…",
+        )
 
 
 def _check(settings: Settings, where: _Where) -> None:
@@ -250,7 +295,10 @@ def _check(settings: Settings, where: _Where) -> None:
             "Write 'https://llm.example.org'.",
             value=server.public_url,
         )
+    _check_addresses(settings, where)
     for alias, entry in settings.models.items():
         for deployment in entry.deployments:
             if not deployment.model:
-                raise where.wrong(f"models.{alias}", "a deployment names no model.", "Give provider and model.")
+                raise where.wrong(
+                    f"models.{alias}.deployments", "a deployment names no model.", "Give provider and model."
+                )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import logging
+import os
 import random
 import sqlite3
 import time
@@ -234,7 +235,10 @@ class Store:
             return
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            with self.path.with_name(f"{self.path.name}.lock").open("w") as lock:
+            path = self.path.with_name(f"{self.path.name}.lock")
+            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "w") as lock:
+                # before SQLite makes it for everyone to read; what it puts beside it has the same mode
+                os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 yield
         except OSError as error:

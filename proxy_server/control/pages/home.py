@@ -170,7 +170,9 @@ def _figures(total: dict[str, Any]) -> list[Figure]:
     unpriced = int(total.get("unpriced_requests") or 0)
     requests = int(total.get("requests") or 0)
     spend = total.get("cost_usd")
-    if unpriced == 0:
+    if not requests:
+        note = "no call yet today"
+    elif unpriced == 0:
         note = "every call is priced"
     else:
         note = f"without {unpriced} unpriced call{'s' if unpriced > 1 else ''}"
