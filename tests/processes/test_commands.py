@@ -14,13 +14,9 @@ import pytest
 
 from proxy_server.__main__ import COMMANDS
 from proxy_server.commands.doctor import LOOKS
-<<<<<<< HEAD
-from tests.harness import ROOT, Running, environment, start_proxy
-=======
 from proxy_server.runfile import make_folders
-from tests.harness import ROOT, environment, start_proxy
+from tests.harness import ROOT, Running, environment, start_proxy
 from ultimate_lib.settings import load
->>>>>>> audit
 
 SECRET = "sk-not-a-real-key-0123456789abcdef"
 CONFIG = """[server]
@@ -97,31 +93,21 @@ def test_check_refuses_what_a_start_would_refuse(tmp_path: Path, config: str, pl
     assert (status, place in said) == (1, True), said
 
 
-<<<<<<< HEAD
-def test_doctor_looks_at_everything(tmp_path: Path, proxy: Running) -> None:
-=======
 def test_check_looks_at_a_master_key_of_the_environment(tmp_path: Path) -> None:
     status, said = command(tmp_path, "check", env={"ULTIMATE_MASTER_KEY": "abc"})
     assert (status, "ULTIMATE_MASTER_KEY is not base64" in said) == (1, True), said
 
 
-def test_doctor_looks_at_everything(tmp_path: Path) -> None:
->>>>>>> audit
+def test_doctor_looks_at_everything(tmp_path: Path, proxy: Running) -> None:
     where = ["--data", str(tmp_path / "data"), "--port", "0"]
     status, said = command(tmp_path, "doctor", *where, env={"OPENAI_API_KEY": SECRET})
     assert status == 0, said
     assert SECRET not in said
     for about in LOOKS:
         assert f" {about} " in said
-<<<<<<< HEAD
     port = proxy.url.rpartition(":")[2]
     status, said = command(tmp_path, "doctor", "--data", str(proxy.data_dir), "--port", port)
-=======
-    with start_proxy(tmp_path) as proxy:
-        port = proxy.url.rpartition(":")[2]
-        status, said = command(tmp_path, "doctor", "--data", str(proxy.data_dir), "--port", port)
-        elsewhere = command(tmp_path, "doctor", "--data", str(proxy.data_dir), "--port", "1")
->>>>>>> audit
+    elsewhere = command(tmp_path, "doctor", "--data", str(proxy.data_dir), "--port", "1")
     assert status == 0, said
     assert f"process {proxy.process.pid} runs" in said
     assert f":{port} accepts connections" in said
@@ -156,16 +142,6 @@ def test_doctor_names_what_the_journal_has_put_aside(tmp_path: Path) -> None:
     assert "warn journal        123 bytes in 1 files failed their checksum" in said
 
 
-<<<<<<< HEAD
-def test_link_signs_in_once(tmp_path: Path, proxy: Running) -> None:
-    status, said = command(tmp_path, "link", "--data", str(proxy.data_dir))
-    assert (status, said.startswith(f"{proxy.url}/login?link=")) == (0, True)
-    with urlopen(said.strip()) as page:
-        assert page.url == f"{proxy.url}/"
-    with pytest.raises(HTTPError, match="403") as used:
-        urlopen(said.strip())
-    used.value.close()
-=======
 def test_what_is_made_in_a_folder_that_others_look_into_is_private(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     folder.mkdir(mode=0o755)
@@ -174,16 +150,14 @@ def test_what_is_made_in_a_folder_that_others_look_into_is_private(tmp_path: Pat
     assert modes == {"run": 0o700, "journal": 0o700, "lake": 0o700}
 
 
-def test_link_signs_in_once(tmp_path: Path) -> None:
-    with start_proxy(tmp_path) as proxy:
-        status, said = command(tmp_path, "link", "--data", str(proxy.data_dir))
-        assert (status, said.startswith(f"{proxy.url}/login?link=")) == (0, True)
-        with urlopen(said.strip()) as page:
-            assert page.url == f"{proxy.url}/"
-        with pytest.raises(HTTPError, match="403") as used:
-            urlopen(said.strip())
-        used.value.close()
->>>>>>> audit
+def test_link_signs_in_once(tmp_path: Path, proxy: Running) -> None:
+    status, said = command(tmp_path, "link", "--data", str(proxy.data_dir))
+    assert (status, said.startswith(f"{proxy.url}/login?link=")) == (0, True)
+    with urlopen(said.strip()) as page:
+        assert page.url == f"{proxy.url}/"
+    with pytest.raises(HTTPError, match="403") as used:
+        urlopen(said.strip())
+    used.value.close()
 
 
 def test_link_without_a_store_says_what_to_do(tmp_path: Path) -> None:
