@@ -13,7 +13,7 @@ from tests.browser.browsing import Watched
 from tests.browser.signed_in import signed_in
 from tests.harness import Running
 
-REFUSALS = ("400 (Bad", "401 (Unauth", "403 (Forb", "412 (Pre")
+REFUSALS = ("400 (Bad", "401 (Unauth", "403 (Forb", "409 (Conflict)", "412 (Pre")
 
 
 def as_owner(browser: Browser, proxy: Running, *, width: int = 1280) -> AbstractContextManager[Watched]:
