@@ -9,6 +9,7 @@ CPU is of all threads of the measuring process.
 from __future__ import annotations
 
 import argparse
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -32,6 +33,7 @@ _JOURNAL_ROWS = 100_000
 _LOOKS = 40
 _LEAST_A_DAY = 10_000  # calls: fewer days for a smaller lake, not thinner ones
 _IN_FLIGHT = 100
+_AGAIN = 4  # times that the journal is written anew: the lowest counts, noise of a shared machine only adds
 _ADMISSION = (  # what an intent knows
     "call_id", "started_at", "source", "billing", "key_id", "user_id", "team", "project", "cost_center", "app",
     "session_id", "operation", "protocol_in", "protocol_out", "stream", "endpoint", "model_requested", "model_routed",
@@ -72,14 +74,23 @@ def journal(data: Path, rows: int) -> list[Figure]:
     if done.rows != rows:
         raise SystemExit(f"{done.rows} of {rows} calls came into the table.")
     writer.close()
-    alone, call_us = _write(data / "alone", [], calls)
-    alone.close()
-    how = f"{rows:,} calls, {size / rows:.0f} bytes of journal a call, {_IN_FLIGHT} open, synced every 250 ms"
+    both_us = min(both_us, *(_again(data / f"both-{number}", intents, calls) for number in range(_AGAIN)))
+    call_us = min(_again(data / f"alone-{number}", [], calls) for number in range(_AGAIN + 1))
+    how = f"lowest of {_AGAIN + 1}: {rows:,} calls, {size / rows:.0f} bytes of journal a call, {_IN_FLIGHT} open"
+    how += ", synced every 250 ms"
     return [
         Figure("journal_us", call_us, "us", 5, how=f"a call's record; {how}"),
         Figure("journal_both_us", both_us, "us", how="a call's record and, before it, its intent: two lines"),
         Figure("compact_us", compact_us, "us", 12.5, how="journal to Delta, CRC checked"),
     ]
+
+
+def _again(folder: Path, intents: list[CallRecord], calls: list[CallRecord]) -> float:
+    """Write once more, to a folder that does not stay; return the CPU a call, µs."""
+    writer, used_us = _write(folder, intents, calls)
+    writer.close()
+    shutil.rmtree(folder)
+    return used_us
 
 
 def _write(folder: Path, intents: list[CallRecord], calls: list[CallRecord]) -> tuple[JournalWriter, float]:

@@ -146,11 +146,14 @@ class JournalWriter:
         try:
             if segment is None or segment.size >= segment.full or segment.torn:
                 segment = self._switch()
-            _write_whole(segment, line)
+            written = os.write(segment.fd, line)
+            if written < len(line):
+                _write_rest(segment, line, written)
         except OSError as error:
             self._failed(f"a write failed: {error.strerror}")
             return False
-        segment.fresh = True
+        segment.size += len(line)
+        segment.dirty = segment.fresh = True
         if self.failure is not None:
             self._recovered()
         return True
