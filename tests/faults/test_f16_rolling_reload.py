@@ -106,8 +106,8 @@ def test_f16_bites_without_connection_close(tmp_path: Path) -> None:
     lost: list[Line] = []
     for number in range(5):
         with loaded(tmp_path / str(number), 2, 1000, env=env) as lines:
-            lost = failed(lines)
+            # that drain may close a new connection, too: one that is accepted and not yet read
+            lost = [line for line in failed(lines) if line.id.startswith("kept")]
         if lost:
             break
     assert lost
-    assert all(line.id.startswith("kept") for line in lost)
