@@ -34,7 +34,7 @@ PORT = "http://localhost:8082"
 
 pytestmark = pytest.mark.slow  # a process for each of its lines
 
-_DAYS, _A_DAY = 50, 24
+_DAYS, _A_DAY = 50, 24  # around the clock: at whatever hour the tests run, something is to be expected of the day's rest
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     newest = datetime.now(UTC) - timedelta(minutes=5)
     records = [
         call(
-            newest - timedelta(days=day, minutes=20 * number), user_id=admin, key_id=key["id"], provider="anthropic",
+            newest - timedelta(days=day, hours=number), user_id=admin, key_id=key["id"], provider="anthropic",
             model_routed="claude-sonnet-4-5", cost_nano_usd=int(dice.lognormvariate(16, 0.5)),
         )
         for day in range(_DAYS)
