@@ -34,7 +34,7 @@ PORT = "http://localhost:8082"
 
 pytestmark = pytest.mark.slow  # a process for each of its lines
 
-_DAYS, _A_DAY = 50, 24  # around the clock: at whatever hour the tests run, something is to be expected of the day's rest
+_DAYS, _A_DAY = 50, 24  # around the clock, so that at any hour something is to be expected of the rest of the day
 
 
 @pytest.fixture(scope="module")

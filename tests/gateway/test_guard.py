@@ -118,14 +118,18 @@ def test_the_clients_raise_their_rate_limit_error_at_once_where_waiting_does_not
     gateway = start("max_input_tokens = 10")
     prompt = "words " * 100
     if protocol == "anthropic":
-        client = anthropic.Anthropic(base_url=gateway.url, api_key=gateway.key)
-        with pytest.raises(anthropic.RateLimitError, match=r"guard\.max_input_tokens") as caught:
+        with (
+            anthropic.Anthropic(base_url=gateway.url, api_key=gateway.key) as client,
+            pytest.raises(anthropic.RateLimitError, match=r"guard\.max_input_tokens") as caught,
+        ):
             client.messages.create(
                 model="claude-haiku-4-5", max_tokens=10, messages=[{"role": "user", "content": prompt}]
             )
     else:
-        other = openai.OpenAI(base_url=f"{gateway.url}/v1", api_key=gateway.key)
-        with pytest.raises(openai.RateLimitError, match=r"guard\.max_input_tokens") as caught:  # type: ignore[assignment] # the other's
+        with (
+            openai.OpenAI(base_url=f"{gateway.url}/v1", api_key=gateway.key) as other,
+            pytest.raises(openai.RateLimitError, match=r"guard\.max_input_tokens") as caught,  # type: ignore[assignment] # the other's
+        ):
             other.chat.completions.create(model=GPT, messages=[{"role": "user", "content": prompt}])
     assert caught.value.response.headers["x-should-retry"] == "false"
     assert "retry-after" not in caught.value.response.headers, "waiting does not help"

@@ -109,14 +109,18 @@ def test_the_clients_raise_their_rate_limit_error(limited: Gateway, protocol: st
     noticed(limited, made)
     with limited.one_row() as rows:
         if protocol == "anthropic":
-            client = anthropic.Anthropic(base_url=limited.url, api_key=limited.key, max_retries=0)
-            with pytest.raises(anthropic.RateLimitError) as caught:
+            with (
+                anthropic.Anthropic(base_url=limited.url, api_key=limited.key, max_retries=0) as client,
+                pytest.raises(anthropic.RateLimitError) as caught,
+            ):
                 client.messages.create(
                     model="claude-haiku-4-5", max_tokens=10, messages=[{"role": "user", "content": "Hello"}]
                 )
         else:
-            other = openai.OpenAI(base_url=f"{limited.url}/v1", api_key=limited.key, max_retries=0)
-            with pytest.raises(openai.RateLimitError) as caught:  # type: ignore[assignment] # the other's
+            with (
+                openai.OpenAI(base_url=f"{limited.url}/v1", api_key=limited.key, max_retries=0) as other,
+                pytest.raises(openai.RateLimitError) as caught,  # type: ignore[assignment] # the other's
+            ):
                 other.chat.completions.create(model=GPT, messages=[{"role": "user", "content": "Hello"}])
     assert 1 <= int(caught.value.response.headers["retry-after"]) <= 86_400
     assert "does not pay for this call" in str(caught.value)
