@@ -72,7 +72,7 @@ def create_budget(
     with store.begin() as connection:
         row["subject_id"] = _subject(connection, row["subject"], row["subject_id"])
     _check_budget(row, settings)
-    about = {name: row[name] for name in Budget.__struct_fields__ if name != "version"}
+    about = {name: row[name] for name in Budget.__struct_fields__ if name in row}
     begin = base(Budget(**{**about, "subject_id": row["subject_id"] or ""}))
     with store.begin() as connection:
         rows.add(connection, "budget", row)

@@ -13,7 +13,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from ultimate_lib import journal
 from ultimate_lib.clock import to_datetime, to_us
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ultimate_lib.store import Store
     from ultimate_lib.store.limits import Mark
 
+_Limit = TypeVar("_Limit", Budget, RateLimit)
 Amounts = dict[tuple[str, int], int]
 """(budget's id, start of the period) → amount."""
 
@@ -50,18 +51,16 @@ def read(store: Store, known: tuple[object, ...] | None = None) -> Limits | None
         mark = rows.mark(connection)
         if mark == known:
             return None
-        budgets = [_budget(row) for row in rows.rows(connection, "budget")]
-        rates = [_rate(row) for row in rows.rows(connection, "rate_limit")]
+        names = rows.names(connection)
+        budgets = [_limit(Budget, row, names) for row in rows.rows(connection, "budget")]
+        rates = [_limit(RateLimit, row, names) for row in rows.rows(connection, "rate_limit")]
     return Limits(mark, budgets, rates)
 
 
-def _budget(row: Mapping[Any, Any]) -> Budget:
-    told = {name: row[name] for name in Budget.__struct_fields__}
-    return Budget(**{**told, "subject_id": told["subject_id"] or ""})
-
-
-def _rate(row: Mapping[Any, Any]) -> RateLimit:
-    return RateLimit(**{name: row[name] for name in RateLimit.__struct_fields__})
+def _limit(kind: type[_Limit], row: Mapping[Any, Any], names: Mapping[tuple[str, str], str]) -> _Limit:
+    told = {name: row[name] for name in kind.__struct_fields__ if name in row}
+    subject_id = row["subject_id"] or ""
+    return kind(**{**told, "subject_id": subject_id, "subject_name": names.get((row["subject"], subject_id), "")})
 
 
 class Seen(NamedTuple):
