@@ -90,10 +90,11 @@ class PriceBook:
         """Return the price ids under which the list knows a model."""
         return [name for name in self._table.providers if self._find(name, model) is not None]
 
-    def models(self, price_ids: Iterable[str]) -> list[str]:
-        """Return the names under which the list has the models of some price ids, for telling the right ones."""
+    def models(self, price_ids: Iterable[str] | None = None) -> list[str]:
+        """Return the names under which the list has the models of some price ids, or all, to tell the right ones."""
         listed = self._table.providers
-        owners = [owner for one in price_ids if one in listed for owner in (one, *listed[one].also)]
+        wanted = listed if price_ids is None else price_ids
+        owners = [owner for one in wanted if one in listed for owner in (one, *listed[one].also)]
         return list(dict.fromkeys(model.id for owner in owners if owner in listed for model in listed[owner].models))
 
     def _find(self, price_id: str, model: str) -> tuple[str, Model] | None:
