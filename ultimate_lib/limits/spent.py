@@ -3,7 +3,8 @@
 1 The sum of a budget's period in the store is complete up to a segment of each writer: the lake's own sum (writer
   ''), made once with the segments that were in it, and what the worker has added since, segment by segment.
 2 A gateway that learns of a budget takes that sum and adds the call lines of all segments behind the writers' marks:
-  those of the journal at its start, its own up to the instant at which it learnt of a budget made later.
+  those of the journal at its start, its own up to the instant at which it learnt of a budget made later. What is in
+  the sum is not read again; what a new budget cannot know are calls of a clock that ran ahead and was put back.
 3 From then on it reads each second what other writers add: a predecessor that drains, until its end.
 4 An intent of another writer without its call line is held at its `charge`; of a dead writer for ever, for the worker
   charges just that when it replays the writer's end (unless it already has: the mark is behind the last segment).
@@ -88,6 +89,7 @@ class Elsewhere:
         self._open: dict[str, dict[str, Counted]] = {}
         self._known: dict[str, Budget] = {}
         self._marks: dict[tuple[str, int], dict[str, Mark]] = {}
+        self._begun: dict[str, int] = {}  # budget's id → start of the period whose sum was taken last
 
     def look(
         self, budgets: Iterable[Budget], own_until: tuple[int, int] = (0, 0), anew: frozenset[str] = frozenset()
@@ -121,11 +123,11 @@ class Elsewhere:
             for segment in segments:
                 if folder.writer == self._own:
                     number, size = own_until
-                    if fresh and segment.number <= number:
+                    if fresh and segment.number <= number and not self._is_summed(segment, fresh):
                         self._add(segment, fresh, spent, until=size if segment.number == number else None)
                     continue
                 known = before.get((segment.writer, segment.number), 0)
-                if fresh and known:
+                if fresh and known and not self._is_summed(segment, fresh):
                     self._add(segment, fresh, spent, until=known)
                 self._follow(segment, wanted.values(), spent)
             if not folder.alive and folder.writer in self._open:
@@ -154,8 +156,14 @@ class Elsewhere:
             if name not in late:
                 marks = sums.get(name, {})
                 self._marks[name, start] = marks
+                self._begun[name] = start
                 spent[name, start] += sum(mark.spent for mark in marks.values())
         return frozenset(late)
+
+    def _is_summed(self, segment: Segment, fresh: list[Budget]) -> bool:
+        """Say whether a segment is in the sums that these budgets begin with, so that nobody need read it again."""
+        marks = (self._marks[one.id, self._begun[one.id]].get(segment.writer) for one in fresh)
+        return all(mark is not None and mark.segment >= segment.number for mark in marks)
 
     def _follow(self, segment: Segment, budgets: Iterable[Budget], spent: Amounts) -> None:
         key = (segment.writer, segment.number)
