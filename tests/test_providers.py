@@ -8,7 +8,7 @@ import pytest
 
 from ultimate_lib.errors import Invalid
 from ultimate_lib.pricing import PriceBook, pricelist
-from ultimate_lib.providers import Routes, configured
+from ultimate_lib.providers import Routes, check_tiers, configured
 from ultimate_lib.settings import load
 
 
@@ -37,6 +37,51 @@ def test_a_tier_may_name_an_alias() -> None:
     routes = Routes(settings, configured(settings, demo_url="http://127.0.0.1"), PriceBook(pricelist.load()))
     route = routes.find("anthropic-messages", "claude-opus-4-1")
     assert (route.provider.name, route.model, route.deployment) == ("demo", "m", "demo/m")
+
+
+TWO = "[providers.vllm]\n[providers.ollama]\n"  # of one protocol, neither with a price list
+ALIAS = '[models.fast]\ndeployments = [{ provider = "vllm", model = "m" }]\n'
+GROQ, OPENAI = {"GROQ_API_KEY": "sk-one"}, {"OPENAI_API_KEY": "sk-two"}
+
+
+@pytest.fixture(scope="module")
+def book() -> PriceBook:
+    return PriceBook(pricelist.load())
+
+
+@pytest.mark.parametrize(
+    ("text", "environ", "named", "remedy"),
+    [
+        (TWO, {}, "nope-model", "vllm"),
+        (TWO, {}, "opnai/gpt-4o", "Did you mean 'openai/gpt-4o'?"),
+        (TWO, {}, "claude-sonet-4-5", "Did you mean 'claude-sonnet-4-5'?"),
+        (TWO + ALIAS, {}, "fats", "Did you mean 'fast'?"),
+        ("", GROQ | OPENAI, "azure-openai/gpt-4o", "groq"),
+    ],
+)
+def test_a_tier_that_nobody_can_serve_is_refused(
+    book: PriceBook, text: str, environ: dict[str, str], named: str, remedy: str
+) -> None:
+    with pytest.raises(Invalid, match=f"^BIG_MODEL: tiers.big = '{named}'") as told:
+        check_tiers(load(None, {**environ, "BIG_MODEL": named}, text=text), book)
+    assert remedy in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "environ", "named"),
+    [
+        ("", {}, "nope-model"),  # every key may still be entered
+        ("", OPENAI, "nope-model"),  # the only one of its protocol is sent any name
+        ("[providers.groq]\n", OPENAI, "nope-model"),  # also beside those that have no key yet
+        (TWO, {}, "vllm/nope-model"),
+        (TWO, {}, "groq/nope-model"),  # its key may be entered
+        (TWO, {}, "claude-sonnet-4-5"),
+        (TWO + ALIAS, {}, "fast"),
+        (TWO, {}, ""),
+    ],
+)
+def test_a_tier_that_may_be_served_is_taken(book: PriceBook, text: str, environ: dict[str, str], named: str) -> None:
+    check_tiers(load(None, {**environ, "BIG_MODEL": named}, text=text), book)
 
 
 def test_an_address_with_a_password_is_refused_without_showing_it() -> None:

@@ -110,6 +110,58 @@ def test_secrets_of_the_environment_never_show() -> None:
     assert "sk-very-secret" not in repr(read)
 
 
+PATHS = """[data]
+folder = "data"
+lake_url = "{lake}"
+store_url = "{store}"
+[server]
+tls_cert = "tls/chain.pem"
+tls_key = "/keys/key.pem"
+[providers.openai]
+api_key_file = "../openai.key"
+"""
+
+
+@pytest.mark.parametrize("lake", ["lake", "file://lake"])
+def test_relative_paths_begin_at_the_files_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lake: str) -> None:
+    folder, elsewhere = tmp_path / "config", tmp_path / "elsewhere"
+    folder.mkdir()
+    elsewhere.mkdir()
+    path = write(folder, PATHS.format(lake=lake, store="sqlite:///store.sqlite"))
+    for working in (folder, elsewhere):
+        monkeypatch.chdir(working)
+        for read in (settings.load(path, environ={}), settings.load(path, {}, text=path.read_text())):
+            assert (read.data_dir, read.lake_url) == (folder / "data", str(folder / "lake"))
+            assert read.store_url == f"sqlite:///{folder}/store.sqlite"
+            assert read.server.tls_cert == str(folder / "tls" / "chain.pem")
+            assert read.server.tls_key == "/keys/key.pem"
+            assert read.providers["openai"].api_key_file == str(folder / ".." / "openai.key")
+    told = {"ULTIMATE_DATA_LAKE_URL": "other", "ULTIMATE_SERVER_TLS_CERT": "~/chain.pem"}
+    read = settings.load(path, environ=told, overrides={"data.folder": "given"})
+    assert (read.lake_url, read.data_dir) == (str(elsewhere / "other"), elsewhere / "given")
+    assert read.server.tls_cert == str(tmp_path / "home" / "chain.pem")
+
+
+@pytest.mark.parametrize(
+    ("lake", "store"),
+    [
+        ("s3://bucket/lake", "sqlite:////srv/store.sqlite"),
+        ("/srv/lake", "postgresql+psycopg://me:secret@host/db"),
+        ("", "sqlite://"),
+    ],
+)
+def test_addresses_and_whole_paths_stay(tmp_path: Path, lake: str, store: str) -> None:
+    read = settings.load(write(tmp_path, PATHS.format(lake=lake, store=store)), environ={})
+    assert (read.data.lake_url, read.data.store_url) == (lake, store)
+
+
+def test_the_home_of_nobody_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path, '[data]\nfolder = "~no-such-user/data"\n')
+    with pytest.raises(Invalid, match="no such user") as caught:
+        settings.load(environ={})
+    assert str(caught.value).startswith(f"{path}:2: data.folder")
+
+
 def test_a_password_in_a_wrong_address_does_not_show(tmp_path: Path) -> None:
     write(tmp_path, '[data]\nstore_url = "mysql://me:secret@host/db"\n')
     with pytest.raises(Invalid) as caught:

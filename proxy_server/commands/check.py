@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from proxy_server.commands.common import add_places, overrides, settings_and_text
-from ultimate_lib.errors import UltimateError
+from ultimate_lib.errors import NotFound, UltimateError
 
 if TYPE_CHECKING:
     import argparse
@@ -58,15 +59,16 @@ def effective_routes(settings: Settings) -> Routes:
     from proxy_server.gateway.forwarded import Trust  # noqa: PLC0415 - a command loads what it needs
     from proxy_server.gateway.server import certificate  # noqa: PLC0415
     from ultimate_lib.pricing import PriceBook, pricelist  # noqa: PLC0415
-    from ultimate_lib.providers import Routes, configured  # noqa: PLC0415
+    from ultimate_lib.providers import Routes, check_tiers, configured  # noqa: PLC0415
     from ultimate_lib.sealed import MasterKey  # noqa: PLC0415
 
     Trust(settings.server.trusted_proxies)
     certificate(settings)
     if MasterKey.is_given(settings):  # else a file is made where there is none
         MasterKey.load(settings)
-    providers = configured(settings, demo_url=_DEMO_URL, stored=_stored(settings))
-    return Routes(settings, providers, PriceBook(pricelist.load()))
+    book = PriceBook(pricelist.load())
+    check_tiers(settings, book, demo_url=_DEMO_URL)
+    return Routes(settings, configured(settings, demo_url=_DEMO_URL, stored=_stored(settings)), book)
 
 
 def _stored(settings: Settings) -> Callable[[str, str], str] | None:
@@ -140,9 +142,24 @@ def _print_routes(console: Console, settings: Settings, routes: Routes) -> None:
     for word, tier in (("opus", "big"), ("sonnet", "middle"), ("haiku", "small")):
         target = getattr(settings.tiers, tier)
         if target:
-            table.add_row(f"claude…{word}…", target, _short(settings, settings.origin(f"tiers.{tier}")))
+            origin = _short(settings, settings.origin(f"tiers.{tier}"))
+            table.add_row(f"claude…{word}…", _led(routes, target), origin)
     for row in routes.table():
         table.add_row(f"{row['provider']}/<model>", f"<model> at {row['provider']}", _short(settings, row["from"]))
     rest = "the first provider of its protocol whose price list knows it, or the only one"
     table.add_row("<model>", rest, "built in")
     console.print(table)
+
+
+def _led(routes: Routes, target: str) -> str:
+    """Return where a tier's calls go, and whether its provider may not know what it is sent."""
+    from ultimate_lib import protocols  # noqa: PLC0415 - see above
+
+    found = []
+    for protocol in protocols.names():
+        with contextlib.suppress(NotFound):
+            route = routes.find(protocol, target)
+            if route.model == target:
+                known = routes.prices(route)
+                found.append(f"{target} at {route.provider.name}{'' if known else ', which may not know it'}")
+    return "; ".join(found) or target

@@ -394,7 +394,9 @@ class Router:
             match = pattern.fullmatch(path)
             if match:
                 return Found(matched, match.groupdict())
-        raise NotFound(f"There is no {path[:200]} here.", hint="See /api/openapi.json for what there is.")
+        listed = "See /api/openapi.json for what there is."
+        hint = listed if path.startswith("/api/") else "Look at the address again, or begin at Home."
+        raise NotFound(f"There is no {path[:200]} here.", hint=hint)
 
 
 def allow(methods: dict[str, Route]) -> str:

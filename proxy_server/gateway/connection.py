@@ -19,7 +19,7 @@ from tornado.concurrent import future_add_done_callback
 from tornado.http1connection import HTTP1Connection, HTTP1ConnectionParameters, HTTP1ServerConnection
 from tornado.httpserver import HTTPServer, _HTTPRequestContext
 
-from proxy_server.gateway.framing import check_body, check_lines, check_size, refusal
+from proxy_server.gateway.framing import Reader, check_body, check_lines, check_size, refusal
 
 if TYPE_CHECKING:
     import socket
@@ -38,6 +38,8 @@ _names: dict[str, str] = {}
 
 class Connection(HTTP1Connection):
     """One request and its answer on a client's connection. `ready_since` is of the monotonic clock."""
+
+    lingers = False  # answered before its body was read, which is read all the same, so that the answer is heard
 
     def __init__(self, stream: iostream.IOStream, params: HTTP1ConnectionParameters, context: object) -> None:
         super().__init__(stream, is_client=False, params=params, context=context)
@@ -60,6 +62,20 @@ class Connection(HTTP1Connection):
         """End this connection with its answer, unless that has begun without saying so: its client relies on it."""
         if not self._begun and self._response_start_line is None:
             self._disconnect_on_finish = True
+
+    def linger(self) -> None:
+        """Let the request be answered before its body is read; the connection ends with whichever ends last."""
+        self.lingers = self._disconnect_on_finish = True
+
+    async def _read_chunked_body(self, delegate: httputil.HTTPMessageDelegate) -> None:
+        """As Tornado's, but for saying what is wrong with a chunk."""
+        try:
+            await super()._read_chunked_body(delegate)
+        except httputil.HTTPInputError as error:
+            if isinstance(delegate, Reader) and not self._begun and self._response_start_line is None:
+                delegate.malformed(httputil.HTTPInputError(f"A chunk of the body cannot be read: {error}"))
+            self.stream.close()  # Tornado would send a bare 400 behind it
+            raise
 
     def _parse_headers(self, data: bytes) -> tuple[str, httputil.HTTPHeaders]:
         try:
@@ -167,7 +183,7 @@ class Connection(HTTP1Connection):
     def _finish_request(self, future: Future[None] | None) -> None:  # noqa: ARG002 - Tornado's signature
         """As Tornado's, but for switching Nagle's algorithm on and off for each answer: it is off throughout."""
         self._clear_callbacks()
-        if self._disconnect_on_finish:
+        if self._disconnect_on_finish and (self._read_finished or not self.lingers):
             self.close()
         elif not self._finish_future.done():
             self._finish_future.set_result(None)
@@ -209,7 +225,9 @@ class _ServerConnection(HTTP1ServerConnection):
                     more = await connection.read_response(delegate.start_request(self, connection))
                 except (iostream.StreamClosedError, iostream.UnsatisfiableReadError, asyncio.CancelledError):
                     return
-                if not more:
+                if connection.lingers:
+                    connection.close()
+                if not more or connection.lingers:
                     return
         finally:
             delegate.on_close(self)

@@ -11,9 +11,10 @@ import msgspec
 from tornado import httputil
 
 from proxy_server.gateway.aside import Waiting
+from proxy_server.gateway.framing import MOST_DIGITS
 from proxy_server.gateway.headers import RequestHeaders
 from proxy_server.gateway.relay import Relay
-from proxy_server.gateway.surfaces import ANTHROPIC, OPENAI, other_facts, surface_of
+from proxy_server.gateway.surfaces import ANTHROPIC, OPENAI, describe, other_facts, surface_of
 from ultimate_lib.access import models
 from ultimate_lib.access.tokens import SHAPE
 from ultimate_lib.errors import Denied, Invalid, Limited, NotFound, UltimateError, Unavailable
@@ -75,29 +76,38 @@ class Exchange(httputil.HTTPMessageDelegate):
         start_line: httputil.RequestStartLine | httputil.ResponseStartLine,  # noqa: ARG002 - Tornado's signature
         headers: httputil.HTTPHeaders,
     ) -> None:
-        """Take the headers. A body that says it is too large is refused at once if its sender asks or it is vast."""
+        """Take the headers. A body that says it is too large is refused at once."""
         self.headers = headers
         if "Content-Length" not in headers:
             return
-        length, most = headers["Content-Length"], self.state.settings.limits.body_bytes
-        if length.isdigit() and int(length) > most:
+        length, most = int(headers["Content-Length"][:MOST_DIGITS]), self.state.settings.limits.body_bytes
+        if length > most:
             self._too_large = True
-            if "Expect" in headers or int(length) > most + _MOST_DISCARDED:
+            if "Expect" in headers or length > most + _MOST_DISCARDED:
                 self._refuse_unread()
+                return
+            self._size = length
+            self.connection.linger()  # or a client that sends first and listens then would not hear of it
+            self._serve()
 
     def data_received(self, chunk: bytes) -> None:
         """Take a piece of the body; what is beyond the limit is read and dropped, so that the refusal is heard."""
+        if self._too_large:
+            if not self.connection.lingers:
+                self._size += len(chunk)
+                if self._size > self.state.settings.limits.body_bytes + _MOST_DISCARDED:
+                    self._refuse_unread()
+            return
         self._size += len(chunk)
-        if not self._too_large:
-            self._chunks.append(chunk)
-            if self._size > self.state.settings.limits.body_bytes:
-                self._too_large = True
-                self._chunks.clear()
-        elif self._size > self.state.settings.limits.body_bytes + _MOST_DISCARDED:
-            self._refuse_unread()
+        self._chunks.append(chunk)
+        if self._size > self.state.settings.limits.body_bytes:
+            self._too_large = True
+            self._chunks.clear()
 
     def finish(self) -> None:
-        """Answer."""
+        """Answer, unless that is being done."""
+        if self.connection.lingers:
+            return
         self.read_at = self.state.clock.monotonic()
         chunks = self._chunks
         self.body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
@@ -184,7 +194,7 @@ class Exchange(httputil.HTTPMessageDelegate):
                 facts = surface.protocol.read_request(body)
             else:
                 facts = other_facts(surface, body, self.headers.get("Content-Type", ""))
-            _describe(record, facts, surface)
+            describe(record, facts, surface)
             record.request_hash = _hash(body, self.state.hash_key) if body else None
             if facts.prefix:
                 record.prefix_hash = _hash(facts.prefix, self.state.hash_key)
@@ -373,28 +383,6 @@ class Exchange(httputil.HTTPMessageDelegate):
             after_s = _RETRY_AFTER_S if retry_after_s is None else max(math.ceil(retry_after_s), 1)
             head += b"Retry-After: %d\r\n" % after_s
         self.connection.reply(status, head, body)
-
-
-def _describe(record: CallRecord, facts: RequestFacts, surface: Surface) -> None:
-    """Write the request's shape into its record."""
-    record.stream = facts.stream
-    record.model_requested = facts.model[:MOST_TEXT] or None
-    if surface.bills:
-        record.input_tokens = facts.input_estimate  # until the provider tells
-        record.usage_source = "estimated"
-    if not surface.generates:
-        return
-    record.max_tokens = facts.max_tokens
-    record.message_count = facts.message_count
-    record.tool_count = facts.tool_count
-    record.has_system = facts.has_system
-    record.has_tools = bool(facts.tool_count)
-    record.has_images = facts.has_images
-    record.has_documents = facts.has_documents
-    if record.end_user is None:
-        record.end_user = facts.end_user
-    if facts.prefix:
-        record.prefix_tokens = len(facts.prefix) // 4
 
 
 def _hash(data: bytes, key: bytes) -> int:

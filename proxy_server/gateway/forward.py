@@ -20,6 +20,7 @@ from tornado.iostream import IOStream, StreamClosedError
 from tornado.tcpclient import TCPClient
 
 from proxy_server.gateway.forwarded import HOP_BY_HOP, Trust, passed_on
+from proxy_server.gateway.framing import MOST_DIGITS
 from proxy_server.gateway.tunnel import Tunnel, wants_upgrade
 from proxy_server.sockets import MOST_BODY_BYTES
 from ultimate_lib.errors import Unavailable
@@ -160,7 +161,7 @@ class Passage(httputil.HTTPMessageDelegate):
             self._refuse(411, "length_required", "A body of this method needs a Content-Length.")
             return
         length = headers.get("Content-Length", "0")
-        if length.isdigit() and int(length) > self._left:
+        if int(length[:MOST_DIGITS]) > self._left:
             self._refuse_size()
             return
         reused = None if self._has_body else self.forwarder.idle()

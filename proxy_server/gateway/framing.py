@@ -2,7 +2,7 @@
 
 Tornado 6.6 already refuses a body framed twice, unequal lengths, unknown transfer encodings and malformed chunks, but
 takes lines that end in a bare LF and equal lengths that are given twice, says nothing of what is wrong, and closes
-without a word when headers are too large. The checks run before anyone has seen the request.
+without a word when headers are too large. The checks of a head run before anyone has seen the request.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from tornado.httputil import HTTPInputError
+from tornado.httputil import HTTPInputError, HTTPMessageDelegate
 
 if TYPE_CHECKING:
     from tornado.httputil import HTTPHeaders
 
+LOOK_AT_CLIENT = "Look at the client, and at what stands before this proxy."
 _SMALLER = "Send less, or raise limits.header_bytes."
+MOST_DIGITS = 18  # of a Content-Length that are looked at: it is vast then, and Python reads no thousands of them
 READ_AHEAD = 2  # Tornado reads this many times the limit, so that a refusal can be told
 
 
@@ -23,12 +25,20 @@ class TooLargeError(HTTPInputError):
     """The head is larger than the limit."""
 
 
+class Reader(HTTPMessageDelegate):
+    """Who is given a request, and answers one whose body turns out to be malformed."""
+
+    def malformed(self, error: HTTPInputError) -> None:
+        """Say what is wrong with the body; nothing follows."""
+        raise NotImplementedError
+
+
 def refusal(error: HTTPInputError) -> bytes:
     """Return what a client is told, before anyone knows which protocol it speaks."""
     if isinstance(error, TooLargeError):
         status, code, hint = "431 Request Header Fields Too Large", "headers_large", _SMALLER
     else:
-        status, code, hint = "400 Bad Request", "framing", "Look at the client, and at what stands before this proxy."
+        status, code, hint = "400 Bad Request", "framing", LOOK_AT_CLIENT
     told = {"code": code, "message": f"{error}. {hint}", "type": "invalid_request_error"}
     body = json.dumps({"error": told}).encode()
     head = f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"

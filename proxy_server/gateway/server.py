@@ -15,7 +15,7 @@ from proxy_server import snapshot
 from proxy_server.gateway.connection import Connection, Server
 from proxy_server.gateway.exchange import Exchange
 from proxy_server.gateway.forward import Forwarder
-from proxy_server.gateway.framing import READ_AHEAD
+from proxy_server.gateway.framing import LOOK_AT_CLIENT, READ_AHEAD, Reader, refusal
 from proxy_server.gateway.state import State
 from ultimate_lib.errors import Invalid, UpstreamFailed
 
@@ -80,7 +80,7 @@ class Door(httputil.HTTPServerConnectionDelegate):
         return self.forwarder.delegate(start_line, headers, connection)
 
 
-class _FirstLine(httputil.HTTPMessageDelegate):
+class _FirstLine(Reader):
     """Waits for the headers, then passes everything to the one who answers."""
 
     __slots__ = ("connection", "door", "to")
@@ -103,6 +103,12 @@ class _FirstLine(httputil.HTTPMessageDelegate):
     def finish(self) -> None:
         if self.to is not None:
             self.to.finish()
+
+    def malformed(self, error: httputil.HTTPInputError) -> None:
+        if isinstance(self.to, Exchange):
+            self.to.refuse(400, "framing", f"{error}. {LOOK_AT_CLIENT}")
+        else:
+            self.connection.stream.write(refusal(error))
 
     def on_connection_close(self) -> None:
         if self.to is not None:

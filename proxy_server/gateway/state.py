@@ -20,8 +20,9 @@ from ultimate_lib.clock import SystemClock
 from ultimate_lib.errors import UltimateError, Unavailable
 from ultimate_lib.journal import JournalWriter
 from ultimate_lib.pricing import PriceBook
-from ultimate_lib.providers import Routes, configured
+from ultimate_lib.providers import Routes, check_tiers, configured
 from ultimate_lib.sealed import MasterKey
+from ultimate_lib.settings import Tiers
 from ultimate_lib.store import Store
 
 if TYPE_CHECKING:
@@ -82,6 +83,8 @@ class State:
         self.guard = Guard(self)
 
     def _first_routing(self) -> Routing:
+        if self.settings.tiers != Tiers():
+            check_tiers(self.settings, PriceBook(kept_table(self.settings.run_dir)), demo_url=self._demo_url)
         try:
             return self._routing(provider_keys.read(self.store, self._master))
         except Unavailable as error:  # calls with keys of the configuration go on; each second looks again

@@ -12,6 +12,7 @@ from ultimate_lib.protocols import body as look
 
 if TYPE_CHECKING:
     from ultimate_lib.protocols.facts import Protocol
+    from ultimate_lib.records import CallRecord
 
 ANTHROPIC = cast("Protocol", anthropic_messages)
 OPENAI = cast("Protocol", openai_chat)
@@ -59,6 +60,28 @@ def surface_of(path: str, *, anthropic: bool) -> Surface | None:
     if first == "files":
         return _FILES[ANTHROPIC if anthropic else OPENAI]
     return _FAMILIES.get(first) or _FAMILIES.get(f"{first}/{rest.partition('/')[0]}")
+
+
+def describe(record: CallRecord, facts: RequestFacts, surface: Surface) -> None:
+    """Write the request's shape into its record."""
+    record.stream = facts.stream
+    record.model_requested = facts.model[: look.MOST_TEXT] or None
+    if surface.bills:
+        record.input_tokens = facts.input_estimate  # until the provider tells
+        record.usage_source = "estimated"
+    if not surface.generates:
+        return
+    record.max_tokens = facts.max_tokens
+    record.message_count = facts.message_count
+    record.tool_count = facts.tool_count
+    record.has_system = facts.has_system
+    record.has_tools = bool(facts.tool_count)
+    record.has_images = facts.has_images
+    record.has_documents = facts.has_documents
+    if record.end_user is None:
+        record.end_user = facts.end_user
+    if facts.prefix:
+        record.prefix_tokens = len(facts.prefix) // 4
 
 
 class _Named(msgspec.Struct):

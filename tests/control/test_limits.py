@@ -15,6 +15,7 @@ from tests.control import alone
 from tests.control.alone import Alone
 from ultimate_lib.limits.status import BudgetState
 from ultimate_lib.store import keys, tables
+from ultimate_lib.store import limits as rows
 
 BUDGET = {"subject": "global", "amount": 25_000_000_000, "period": "month"}
 
@@ -71,6 +72,27 @@ def test_what_is_wrong_is_refused_and_leaves_nothing(control: Alone, told: dict[
     reply = control.ask("POST", "/api/budgets", key=control.key, told={**BUDGET, **told})
     assert reply.status == 400
     assert (control.get("/api/budgets").json, len(audited(control))) == before
+
+
+def test_a_model_to_price_as_has_a_price(control: Alone) -> None:
+    made = make(control, hard=True, unpriced="price_as:gpt-4o-mini")
+    path = f"/api/budgets/{made['id']}"
+    for told, near in (
+        ("gpt-4o-minni", "gpt-4o-mini"), ("openai/gpt-4o-minni", "gpt-4o-mini"), ("nonsense", "as the price list"),
+        ("llama-3.3-70b-versatile", "of theirs"),  # on the price list, but of no provider that is configured
+    ):  # fmt: skip
+        for reply in (
+            control.ask("POST", "/api/budgets", key=control.key, told={**BUDGET, "unpriced": f"price_as:{told}"}),
+            control.ask("PATCH", path, key=control.key, told={"unpriced": f"price_as:{told}"}),
+        ):
+            assert (reply.status, reply.json["error"]["code"]) == (400, "unpriced"), told
+            assert told in reply.json["error"]["message"]
+            assert near in reply.json["error"]["hint"]
+    with control.bench.store.begin() as connection:  # a price that has gone keeps nobody from other changes
+        assert rows.change(connection, "budget", made["id"], 1, {"unpriced": "price_as:gone"})
+    told = {"amount": 9, "unpriced": "price_as:gone"}
+    assert control.ask("PATCH", path, key=control.key, told=told).status == 200
+    assert control.ask("PATCH", path, key=control.key, told={"unpriced": "price_as:openai/gpt-4o"}).status == 200
 
 
 @pytest.mark.parametrize("told", [{"subject": "key"}, {"period": "day"}, {"unit": "tokens"}, {"amount": 0}])

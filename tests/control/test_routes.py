@@ -202,11 +202,12 @@ def test_what_is_not_there(control: Alone) -> None:
     missing = control.get("/api/nothing")
     assert (missing.status, missing.json["error"]["code"]) == (404, "not_found")
     assert missing.json["error"]["request_id"] == missing.headers["X-Request-Id"]
+    assert "/api/openapi.json" in missing.json["error"]["hint"]
     page = control.ask("GET", "/<script>alert(1)</script>")
     assert page.status == 404
     assert page.headers["Content-Type"].startswith("text/html")
     assert "<script>alert" not in page.text
-    assert "Back to Home" in page.text
+    assert ("begin at Home" in page.text, "Back to Home" in page.text, "openapi" in page.text) == (True, True, False)
 
 
 def test_parameters_that_do_not_exist_name_those_that_do(control: Alone) -> None:

@@ -14,6 +14,7 @@ from ultimate_lib.clock import SystemClock
 from ultimate_lib.lake import Lake
 from ultimate_lib.limits import edit, sums
 from ultimate_lib.limits.status import BudgetState, status
+from ultimate_lib.pricing import PriceBook, pricelist
 from ultimate_lib.settings import Settings, load
 from ultimate_lib.store import Store
 
@@ -50,12 +51,17 @@ def make_budget(folder: Path, amount: int, **members: Any) -> str:
 
     about = {"subject": "global", "period": "day", "hard": True, "amount": amount, **members}
     with open_store(folder) as store:
-        return str(edit.create_budget(store, CLOCK, settings, "test", about, base=base)["id"])
+        return str(edit.create_budget(store, CLOCK, settings, "test", about, base=base, prices=prices)["id"])
+
+
+def prices() -> PriceBook:
+    return PriceBook(pricelist.load())
 
 
 def change_budget(folder: Path, budget_id: str, **values: Any) -> None:
     with open_store(folder) as store:
-        edit.change(store, CLOCK, settings_of(folder), "test", "budget", budget_id, values, expect=lambda _: None)
+        settings = settings_of(folder)
+        edit.change(store, CLOCK, settings, "test", "budget", budget_id, values, expect=lambda _: None, prices=prices)
 
 
 def make_rate(folder: Path, **members: Any) -> str:

@@ -96,6 +96,13 @@ def test_doubtful_framing_is_refused(proxy: Running, headers: tuple[bytes, ...],
 def test_a_malformed_chunk_is_refused(proxy: Running, body: bytes) -> None:
     answer = send(proxy, post(proxy, b"Transfer-Encoding: chunked"), body, bytes(100))
     assert answer == b"" or answer.startswith(b"HTTP/1.1 400 "), answer
+    assert not answer or "chunk" in json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["message"]
+
+
+def test_a_malformed_chunk_for_a_page_is_told_as_well(proxy: Running) -> None:
+    answer = send(proxy, post(proxy, b"Transfer-Encoding: chunked", path=b"/api/keys"), b"5 \r\nhello\r\n")
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert "chunk" in json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["message"]
 
 
 @pytest.mark.parametrize(

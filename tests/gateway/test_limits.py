@@ -22,11 +22,13 @@ from tests.gateway.limited import (
     make_budget,
     make_rate,
     noticed,
+    open_store,
     stored_state,
     told_state,
 )
 from tests.harness import wait_until
 from ultimate_lib import journal
+from ultimate_lib.store import limits as rows
 
 QUICK = "[limits]\nhold_wait_s = 1.0\n"
 
@@ -219,7 +221,10 @@ def test_price_as_charges_by_the_other_models_price(limited: Gateway, upstream: 
 
 
 def test_a_model_to_price_as_that_has_no_price_is_named(limited: Gateway) -> None:
-    noticed(limited, make_budget(limited.folder, 25 * USD, unpriced="price_as:gpt-4o-minni"))
+    made = make_budget(limited.folder, 25 * USD)
+    with open_store(limited.folder) as store, store.begin() as connection:  # it had one when it was set
+        assert rows.change(connection, "budget", made, 1, {"unpriced": "price_as:gpt-4o-minni"})
+    noticed(limited, made)
     got = limited.post(OPENAI, ask("openai", model="openai/unheard-of", max_tokens=100))
     assert got.status == 429
     assert "no price of 'unheard-of', nor of 'gpt-4o-minni', by which" in got.json["error"]["message"]

@@ -182,6 +182,42 @@ def test_a_body_that_is_too_large_gets_413(
         assert client.rest().startswith(b"HTTP/1.1 413"), "whoever asks first is told before it sends"
 
 
+def test_a_body_that_says_it_is_too_large_is_not_waited_for(gateway: Gateway, protocol: str) -> None:
+    size = 40 * 1024 * 1024
+    head = f"POST {PATHS[protocol]} HTTP/1.1\r\nx-api-key: {gateway.key}\r\ncontent-length: "
+    with gateway.one_row() as rows:
+        client = Raw(gateway.port, f"{head}{size}\r\n\r\n".encode())
+        first = client.until(b"body_bytes")
+        for _ in range(40):  # nobody is cut off who sends it all the same and listens then
+            client.socket.sendall(bytes(1024 * 1024))
+    seen = client.rest()
+    assert first.startswith(b"HTTP/1.1 413")
+    assert seen.count(b"HTTP/1.1") == 1
+    top, _, body = seen.partition(b"\r\n\r\n")
+    assert b"Connection: close" in top
+    assert "33554432" in told(protocol, body)[1]
+    assert (rows[0].http_status, rows[0].error_type, rows[0].request_bytes) == (413, "too_large", size)
+    stranger = Raw(gateway.port, f"{head}{size}\r\n\r\n".replace(gateway.key, "cp_" + "x" * 43).encode())
+    assert stranger.until(b"authentication_error").startswith(b"HTTP/1.1 401")
+    stranger.close()
+    vast = Raw(gateway.port, f"{head}{'9' * 5000}\r\n\r\n".encode())
+    assert vast.rest().startswith(b"HTTP/1.1 413")
+
+
+@pytest.mark.parametrize(
+    "body", [b"5 \r\nhello\r\n", b"5\r\nhelloX\r\n", b"0x5\r\nhello\r\n", b"0\r\nX-More: 1\r\n\r\n"]
+)
+def test_what_is_wrong_with_a_chunk_is_told(gateway: Gateway, protocol: str, body: bytes) -> None:
+    head = f"POST {PATHS[protocol]} HTTP/1.1\r\nx-api-key: {gateway.key}\r\ntransfer-encoding: chunked\r\n\r\n"
+    answered = Raw(gateway.port, head.encode() + body).rest()
+    assert answered.startswith(b"HTTP/1.1 400 ")
+    assert answered.count(b"HTTP/1.1") == 1
+    kind, text = told(protocol, answered.partition(b"\r\n\r\n")[2])
+    assert kind == "invalid_request_error"
+    assert "chunk" in text
+    assert "Look at the client" in text
+
+
 @pytest.mark.parametrize(
     "head",
     [

@@ -95,7 +95,7 @@ def test_a_key_and_a_user_have_a_part_of_the_places_alone() -> None:
     waits = [waiting(made, 1, "k1", user=f"u{number}")[0] for number in range(MOST_OF_ONE)]
     refused = made.admit(ask(record_of("k1", user="other"), base=1))
     assert isinstance(refused, Refusal)
-    assert "100 calls of key 'k1' wait already" in str(refused.error)
+    assert "100 calls of this key wait already" in str(refused.error)
     waiting(made, 1, "k2", user="other")
     made.forget(waits[0])
     waiting(made, 1, "k1", user="other")
@@ -103,4 +103,4 @@ def test_a_key_and_a_user_have_a_part_of_the_places_alone() -> None:
         waiting(made, 1, f"x{number}", user="other")
     refused = made.admit(ask(record_of("y", user="other"), base=1))
     assert isinstance(refused, Refusal)
-    assert "of user 'other' wait already" in str(refused.error)
+    assert "of this user wait already" in str(refused.error)

@@ -286,12 +286,8 @@ def test_a_removed_budget_takes_its_sums_along(folder: Path) -> None:
     work(folder)
 
 
-def test_a_state_asked_for_again_reads_only_what_is_new(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = make_budget(folder, 10**6)
-    clock = SteppedClock(datetime.now(UTC))
-    store = Store(settings_of(folder).store_url)
-    known = Journaled(store, clock, settings_of(folder))
-    one = writer(folder)
+def lines_read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return a list that takes how many lines each reading of a segment gives."""
     lines: list[int] = []
     read_on = spent._read
 
@@ -301,6 +297,42 @@ def test_a_state_asked_for_again_reads_only_what_is_new(folder: Path, monkeypatc
         return found
 
     monkeypatch.setattr(spent, "_read", counting)
+    return lines
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_a_new_budget_is_added_up_without_reading_what_is_in_its_sum(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, own: bool
+) -> None:
+    one = writer(folder)
+    store = Store(settings_of(folder).store_url)
+    seen = Elsewhere(settings_of(folder), store, CLOCK, one.writer if own else "")
+    for _ in range(9):
+        one.call(call())
+        one._sync()
+    seen.look([], one.position)  # it follows others; its own it knows
+    work(folder)
+    one.call(call())
+    one._sync()
+    made = make_budget(folder, 10**6)
+    lines = lines_read(monkeypatch)
+    found = read(store)
+    assert found is not None
+    told = seen.look(found.budgets, one.position)
+    ((_, start),) = told.spent
+    assert (told.spent, told.begun) == ({(made, start): 100}, {made})
+    assert 1 <= sum(lines) <= 2
+    one.close()
+    store.close()
+
+
+def test_a_state_asked_for_again_reads_only_what_is_new(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = make_budget(folder, 10**6)
+    clock = SteppedClock(datetime.now(UTC))
+    store = Store(settings_of(folder).store_url)
+    known = Journaled(store, clock, settings_of(folder))
+    one = writer(folder)
+    lines = lines_read(monkeypatch)
 
     def state() -> tuple[int | None, int]:
         lines.clear()

@@ -85,6 +85,7 @@ def test_check_prints_the_effective_routes_and_no_key(tmp_path: Path) -> None:
         ("[server]\ntls_cert = '/none.pem'\ntls_key = '/none.key'\n", ":2: server.tls_cert = '/none.pem'"),
         ("[server]\nport = \n", ":2"),
         ("[server]\ntrusted_proxies = ['everyone']\n", ":2: server.trusted_proxies"),
+        ("[tiers]\nbig = 'opnai/gpt-4o'\n[providers.vllm]\n[providers.ollama]\n", ":2: tiers.big = 'opnai/gpt-4o'"),
     ],
 )
 def test_check_refuses_what_a_start_would_refuse(tmp_path: Path, config: str, place: str) -> None:

@@ -156,6 +156,12 @@ def test_a_provider_without_its_key_is_a_sentence(tmp_path: Path) -> None:
     assert (status, "OPENAI_API_KEY" in said, "cp_" + "x" * 43 in said) == (1, True, False)
 
 
+def test_a_tier_that_nobody_serves_is_a_sentence(tmp_path: Path) -> None:
+    config = "[tiers]\nsmall = 'opnai/gpt-4o'\n[providers.vllm]\n[providers.ollama]\n"
+    status, said = refused(tmp_path, config=config)
+    assert (status, ":2: tiers.small = 'opnai/gpt-4o'" in said, "'openai/gpt-4o'?" in said) == (1, True, True), said
+
+
 def test_a_public_address_needs_tls_or_a_word(tmp_path: Path) -> None:
     status, said = refused(tmp_path, "--bind", "0.0.0.0")
     assert (status, "--insecure-http" in said) == (1, True)

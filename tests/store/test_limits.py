@@ -9,7 +9,8 @@ import pytest
 import sqlalchemy as sa
 
 from ultimate_lib.clock import EPOCH
-from ultimate_lib.store import Store, limits
+from ultimate_lib.limits import spent
+from ultimate_lib.store import Store, identities, keys, limits
 from ultimate_lib.store.tables import budget_sums
 
 AT = datetime(2026, 3, 28, tzinfo=UTC)
@@ -100,3 +101,24 @@ def test_a_removed_budget_takes_its_sums_along(store: Store) -> None:
 def test_a_subject_that_does_not_exist_is_none(store: Store, kind: str) -> None:
     with store.begin() as connection:
         assert limits.subject(connection, kind, "nobody") is None
+
+
+def test_keys_and_users_under_a_limit_are_called_by_their_names(store: Store) -> None:
+    key = {"id": "key_1", "user_id": "user_ann", "name": "laptop", "prefix": "cp_1", "hash": b"1", "scopes": []}
+    with store.begin() as connection:
+        identities.add_user(connection, {"id": "user_ann", "name": "ann", "active": True, "created_at": AT}, ())
+        keys.add(connection, {**key, "created_at": AT})
+        limits.add(connection, "budget", budget(1, subject="user", subject_id="user_ann"))
+        limits.add(connection, "budget", budget(2, subject="team", subject_id="search"))
+        limits.add(connection, "rate_limit", {"id": "r1", "subject": "key", "subject_id": "key_1", "created_at": AT})
+        assert limits.names(connection) == {("key", "key_1"): "laptop", ("user", "user_ann"): "ann"}
+    told = spent.read(store)
+    assert told is not None
+    assert [one.title for one in told.budgets] == ["of user 'ann' a day", "of team 'search' a day"]
+    assert [one.title for one in told.rates] == ["key 'laptop'"]
+    assert spent.read(store, told.mark) is None
+    with store.begin() as connection:
+        assert keys.change(connection, "key_1", 1, {"name": "desk"})
+    told = spent.read(store, told.mark)
+    assert told is not None
+    assert [one.title for one in told.rates] == ["key 'desk'"]

@@ -90,7 +90,7 @@ def create_key(
     guard: str | None = None,
     address: str = "",
 ) -> tuple[str, dict[str, Any]]:
-    """Make a key and return (the key, shown this once; its row without the hash).
+    """Make a key and return (the key, shown this once; its row with its user's name, without the hash).
 
     It is its maker's own, or with `keys:manage` another user's. Scopes are permissions, by default what an API user
     has; they may exceed neither the maker's nor the user's. What a key makes inherits what it does not name, ends
@@ -122,7 +122,9 @@ def create_key(
         _check_depth(connection, maker)
         rows.add(connection, {**row, "hash": digest(token)})
         audit.append(connection, audited(now, maker.user_name, "key.create", row["id"], address, _told(row)))
-    return token, row
+        made = rows.by_id(connection, row["id"])
+    assert made is not None  # noqa: S101 - it was added just now
+    return token, _shown(made)
 
 
 def _check_holder(connection: Connection, maker: Principal, row: Mapping[str, Any]) -> None:

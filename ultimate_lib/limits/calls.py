@@ -31,11 +31,13 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
     hold_wait_s: float | None = None  # None: limits.hold_wait_s
     unpriced: str | None = None  # refuse | allow | price_as:<model>; None: billing.unpriced
     version: int = 1
+    subject_name: str = ""  # how people call a key or user, whose subject_id says nothing to them
 
     @property
     def title(self) -> str:
         """The budget as a message names it."""
-        whose = "of all" if self.subject == "global" else f"of {self.subject} '{self.subject_id}'"
+        name = self.subject_name or self.subject_id
+        whose = "of all" if self.subject == "global" else f"of {self.subject} '{name}'"
         span = "in total" if self.period == "total" else f"a {self.period}"
         return f"'{self.name}'" if self.name else f"{whose} {span}"
 
@@ -50,11 +52,12 @@ class RateLimit(msgspec.Struct, frozen=True, kw_only=True):
     tokens_per_minute: int | None = None
     concurrent: int | None = None
     version: int = 1
+    subject_name: str = ""  # as a budget's
 
     @property
     def title(self) -> str:
         """The limit's subject as a message names it."""
-        return "all calls" if self.subject == "global" else f"{self.subject} '{self.subject_id}'"
+        return "all calls" if self.subject == "global" else f"{self.subject} '{self.subject_name or self.subject_id}'"
 
 
 class Counted(msgspec.Struct, kw_only=True):

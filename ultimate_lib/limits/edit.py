@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ultimate_lib.errors import Invalid, NotFound, Taken
 from ultimate_lib.limits.calendar import PERIODS
 from ultimate_lib.limits.calls import SUBJECTS, UNITS, Budget
-from ultimate_lib.limits.worst import PRICE_AS
+from ultimate_lib.limits.worst import PRICE_AS, check_price_as
 from ultimate_lib.records import new_call_id
 from ultimate_lib.store import audit
 from ultimate_lib.store import limits as rows
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from ultimate_lib.clock import Clock
+    from ultimate_lib.pricing import PriceBook
     from ultimate_lib.settings import Settings
     from ultimate_lib.store import Store
 
@@ -55,9 +56,13 @@ def create_budget(
     values: Mapping[str, Any],
     *,
     base: Callable[[Budget], Callable[[Any], object]],
+    prices: Callable[[], PriceBook],
     address: str = "",
 ) -> dict[str, Any]:
-    """Make a budget. `base` reads what its period has seen and returns what writes that down. Raises `Invalid`."""
+    """Make a budget. `base` reads what its period has seen and returns what writes that down. Raises `Invalid`.
+
+    `prices` returns those that gateways go by, and is asked by budgets that name a model to price others as.
+    """
     row = {
         "id": f"bud_{new_call_id(clock.now_us())[-12:]}", "name": "", "subject_id": None, "unit": "nano_usd",
         "hard": False, "enabled": True, "when_short": "refuse", "hold_wait_s": None, "unpriced": None, **values,
@@ -72,7 +77,8 @@ def create_budget(
     with store.begin() as connection:
         row["subject_id"] = _subject(connection, row["subject"], row["subject_id"])
     _check_budget(row, settings)
-    about = {name: row[name] for name in Budget.__struct_fields__ if name != "version"}
+    _check_prices(row, prices, clock)
+    about = {name: row[name] for name in Budget.__struct_fields__ if name in row}
     begin = base(Budget(**{**about, "subject_id": row["subject_id"] or ""}))
     with store.begin() as connection:
         rows.add(connection, "budget", row)
@@ -106,9 +112,12 @@ def create_rate_limit(
 
 def change(  # noqa: PLR0917 - who changes what of which
     store: Store, clock: Clock, settings: Settings, actor: str, kind: str, row_id: str, values: Mapping[str, Any], *,
-    expect: Callable[[Mapping[str, Any]], None], address: str = "",
+    expect: Callable[[Mapping[str, Any]], None], prices: Callable[[], PriceBook], address: str = "",
 ) -> dict[str, Any]:  # fmt: skip
-    """Change some values. Raises `NotFound`, `Invalid`, and what `expect` raises for a row of another version."""
+    """Change some values. Raises `NotFound`, `Invalid`, and what `expect` raises for a row of another version.
+
+    `prices` as in `create_budget`.
+    """
     unknown = set(values) - _CHANGEABLE[kind]
     if unknown:
         raise Invalid(
@@ -120,6 +129,8 @@ def change(  # noqa: PLR0917 - who changes what of which
         after = {**before, **values}
         if kind == "budget":
             _check_budget(after, settings)
+            if after["unpriced"] != before["unpriced"]:  # prices of another day keep nobody from other changes
+                _check_prices(after, prices, clock)
         else:
             _check_rates(after)
         if not rows.change(connection, kind, row_id, before["version"], values):
@@ -167,6 +178,11 @@ def _check_budget(row: Mapping[str, Any], settings: Settings) -> None:
             hint="Set server.gateways = 1, or make it soft.",
             code="gateways_budget",
         )
+
+
+def _check_prices(row: Mapping[str, Any], prices: Callable[[], PriceBook], clock: Clock) -> None:
+    if (row["unpriced"] or "").startswith(PRICE_AS):
+        check_price_as(prices(), row["unpriced"], clock.now_us())
 
 
 def _check_rates(row: Mapping[str, Any]) -> None:

@@ -49,7 +49,7 @@ class Queues:
         """Return why there is no place for a call, if there is none."""
         for subject, name in _subjects(wait):
             if self._places[subject, name] >= MOST_OF_ONE:
-                return words.crowded_by_one(MOST_OF_ONE, subject, name)
+                return words.crowded_by_one(MOST_OF_ONE, subject)
         if len(self.waits) >= MOST or self._bytes + wait.ask.size > self._most_bytes:
             return words.crowded(len(self.waits), self._bytes)
         return None

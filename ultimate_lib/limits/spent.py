@@ -3,7 +3,8 @@
 1 The sum of a budget's period in the store is complete up to a segment of each writer: the lake's own sum (writer
   ''), made once with the segments that were in it, and what the worker has added since, segment by segment.
 2 A gateway that learns of a budget takes that sum and adds the call lines of all segments behind the writers' marks:
-  those of the journal at its start, its own up to the instant at which it learnt of a budget made later.
+  those of the journal at its start, its own up to the instant at which it learnt of a budget made later. What is in
+  the sum is not read again; what a new budget cannot know are calls of a clock that ran ahead and was put back.
 3 From then on it reads each second what other writers add: a predecessor that drains, until its end.
 4 An intent of another writer without its call line is held at its `charge`; of a dead writer for ever, for the worker
   charges just that when it replays the writer's end (unless it already has: the mark is behind the last segment).
@@ -13,7 +14,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from ultimate_lib import journal
 from ultimate_lib.clock import to_datetime, to_us
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from ultimate_lib.store import Store
     from ultimate_lib.store.limits import Mark
 
+_Limit = TypeVar("_Limit", Budget, RateLimit)
 Amounts = dict[tuple[str, int], int]
 """(budget's id, start of the period) → amount."""
 
@@ -50,18 +52,16 @@ def read(store: Store, known: tuple[object, ...] | None = None) -> Limits | None
         mark = rows.mark(connection)
         if mark == known:
             return None
-        budgets = [_budget(row) for row in rows.rows(connection, "budget")]
-        rates = [_rate(row) for row in rows.rows(connection, "rate_limit")]
+        names = rows.names(connection)
+        budgets = [_limit(Budget, row, names) for row in rows.rows(connection, "budget")]
+        rates = [_limit(RateLimit, row, names) for row in rows.rows(connection, "rate_limit")]
     return Limits(mark, budgets, rates)
 
 
-def _budget(row: Mapping[Any, Any]) -> Budget:
-    told = {name: row[name] for name in Budget.__struct_fields__}
-    return Budget(**{**told, "subject_id": told["subject_id"] or ""})
-
-
-def _rate(row: Mapping[Any, Any]) -> RateLimit:
-    return RateLimit(**{name: row[name] for name in RateLimit.__struct_fields__})
+def _limit(kind: type[_Limit], row: Mapping[Any, Any], names: Mapping[tuple[str, str], str]) -> _Limit:
+    told = {name: row[name] for name in kind.__struct_fields__ if name in row}
+    subject_id = row["subject_id"] or ""
+    return kind(**{**told, "subject_id": subject_id, "subject_name": names.get((row["subject"], subject_id), "")})
 
 
 class Seen(NamedTuple):
@@ -89,6 +89,7 @@ class Elsewhere:
         self._open: dict[str, dict[str, Counted]] = {}
         self._known: dict[str, Budget] = {}
         self._marks: dict[tuple[str, int], dict[str, Mark]] = {}
+        self._begun: dict[str, int] = {}  # budget's id → start of the period whose sum was taken last
 
     def look(
         self, budgets: Iterable[Budget], own_until: tuple[int, int] = (0, 0), anew: frozenset[str] = frozenset()
@@ -122,11 +123,11 @@ class Elsewhere:
             for segment in segments:
                 if folder.writer == self._own:
                     number, size = own_until
-                    if fresh and segment.number <= number:
+                    if fresh and segment.number <= number and not self._is_summed(segment, fresh):
                         self._add(segment, fresh, spent, until=size if segment.number == number else None)
                     continue
                 known = before.get((segment.writer, segment.number), 0)
-                if fresh and known:
+                if fresh and known and not self._is_summed(segment, fresh):
                     self._add(segment, fresh, spent, until=known)
                 self._follow(segment, wanted.values(), spent)
             if not folder.alive and folder.writer in self._open:
@@ -155,8 +156,14 @@ class Elsewhere:
             if name not in late:
                 marks = sums.get(name, {})
                 self._marks[name, start] = marks
+                self._begun[name] = start
                 spent[name, start] += sum(mark.spent for mark in marks.values())
         return frozenset(late)
+
+    def _is_summed(self, segment: Segment, fresh: list[Budget]) -> bool:
+        """Say whether a segment is in the sums that these budgets begin with, so that nobody need read it again."""
+        marks = (self._marks[one.id, self._begun[one.id]].get(segment.writer) for one in fresh)
+        return all(mark is not None and mark.segment >= segment.number for mark in marks)
 
     def _follow(self, segment: Segment, budgets: Iterable[Budget], spent: Amounts) -> None:
         key = (segment.writer, segment.number)

@@ -78,10 +78,10 @@ def crowded(calls: int, size: int) -> Limited:
     )
 
 
-def crowded_by_one(calls: int, subject: str, name: str) -> Limited:
+def crowded_by_one(calls: int, subject: str) -> Limited:
     """Return the error of a call that would have to wait where too many of the same key or user do."""
     return Limited(
-        f"Other calls hold what this one needs of its budget, and {calls} calls of {subject} '{name}' wait already.",
+        f"Other calls hold what this one needs of its budget, and {calls} calls of this {subject} wait already.",
         hint="Try again when some have ended; no key and no user may have more that wait.",
         code=CODE,
         retry_after_s=_SOON_S,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from ultimate_lib.errors import Invalid
 from ultimate_lib.limits.counters import TrueCost
 from ultimate_lib.pricing.ceiling import MILLIONTHS, UNSAID_OUTPUT, Ceiling, most_output
 from ultimate_lib.protocols import RequestFacts
@@ -127,6 +129,20 @@ def priced(book: PriceBook, price_id: str, rule: str, record: CallRecord) -> int
     usage = Usage(**{name: getattr(record, name) for name in _USAGE if name not in {"cost_nano_usd", "service_tier"}})
     cost = book.cost(price_id, model, usage, record.started_at)
     return None if cost is None else cost.total
+
+
+def check_price_as(book: PriceBook, rule: str, at_us: int) -> None:
+    """Refuse a rule whose model has no price now, which would refuse every call that it is for. Raises `Invalid`."""
+    price_id, model = _priced_as(book, "", rule)
+    if book.ceiling(price_id, model, at_us, 1, Bounds(1)) is not None:
+        return
+    named = rule.removeprefix(PRICE_AS)
+    close = difflib.get_close_matches(model, book.models(), n=3)
+    raise Invalid(
+        f"No provider that is configured has a price of '{named}'.",
+        hint=f"Nearest: {', '.join(close)}." if close else "Name a model of theirs, as the price list calls it.",
+        code="unpriced",
+    )
 
 
 _USAGE = tuple(field.name for field in msgspec.structs.fields(Usage))

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from ultimate_lib.pricing.ceiling import dearest
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ultimate_lib.pricing.ceiling import Asked, Ceiling, Dearest
     from ultimate_lib.pricing.table import Dated, Model, PriceTable, Rate
     from ultimate_lib.records import Usage
@@ -87,6 +89,13 @@ class PriceBook:
     def sellers(self, model: str) -> list[str]:
         """Return the price ids under which the list knows a model."""
         return [name for name in self._table.providers if self._find(name, model) is not None]
+
+    def models(self, price_ids: Iterable[str] | None = None) -> list[str]:
+        """Return the names under which the list has the models of some price ids, or all, to tell the right ones."""
+        listed = self._table.providers
+        wanted = listed if price_ids is None else price_ids
+        owners = [owner for one in wanted if one in listed for owner in (one, *listed[one].also)]
+        return list(dict.fromkeys(model.id for owner in owners if owner in listed for model in listed[owner].models))
 
     def _find(self, price_id: str, model: str) -> tuple[str, Model] | None:
         key = (price_id, model)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from ultimate_lib.providers.configured import STORED, Provider, checked_key, configured, masked, offered
 from ultimate_lib.providers.presets import PRESETS, Preset
 from ultimate_lib.providers.routing import Route, Routes
+from ultimate_lib.providers.tiers import check_tiers
 
 __all__ = [
     "PRESETS",
@@ -19,6 +20,7 @@ __all__ = [
     "Provider",
     "Route",
     "Routes",
+    "check_tiers",
     "checked_key",
     "configured",
     "masked",

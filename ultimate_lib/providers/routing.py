@@ -59,6 +59,10 @@ class Routes:
             self._kept[key] = route
         return route
 
+    def prices(self, route: Route) -> bool:
+        """Say whether the price list knows the model of a route at its provider."""
+        return self._book.knows(route.provider.price_id, route.model)
+
     @staticmethod
     def _check_key(provider: Provider) -> None:
         if provider.lacks_key:

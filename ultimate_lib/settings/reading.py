@@ -15,6 +15,7 @@ import msgspec
 import platformdirs
 
 from ultimate_lib.errors import Invalid
+from ultimate_lib.settings import paths
 from ultimate_lib.settings.sections import APP_NAME, SECTIONS, TABLES, Environment, Settings
 
 if TYPE_CHECKING:
@@ -56,7 +57,8 @@ def load(
     """Read the configuration file (`path`, else the one `find_config` finds) and the environment.
 
     `overrides` maps dotted names to values given on a command line; they win over both. `text` is what stands for the
-    file's content, such as the last that was good; then no file is read. Raises `Invalid`.
+    file's content, such as the last that was good; then no file is read. Relative paths begin at the file's folder;
+    those of the environment and the command line at the working folder. Raises `Invalid`.
     """
     environ = os.environ if environ is None else environ
     if text is None:
@@ -64,15 +66,17 @@ def load(
         text = read(path) if path is not None else ""
     where = _Where(path, text)
     tree = where.parse()
+    here = Path.cwd()
+    for table, key, dotted in paths.given(tree):
+        table[key] = where.whole(dotted, table[key], path.absolute().parent if path is not None else here)
     origins = {name: f"{path}:{line}" for name, line in where.lines.items()}
-    for dotted, value, source in _from_environment(environ):
-        _put(tree, dotted, value)
-        origins[dotted] = source
-        where.sources[dotted] = source
-    for dotted, value in (overrides or {}).items():
-        _put(tree, dotted, value)
-        origins[dotted] = "command line"
-        where.sources[dotted] = "command line"
+    told = [
+        *_from_environment(environ),
+        *((name, value, "command line") for name, value in (overrides or {}).items()),
+    ]
+    for dotted, value, source in told:
+        origins[dotted] = where.sources[dotted] = source
+        _put(tree, dotted, where.whole(dotted, value, here) if dotted in paths.PATHS else value)
     values = _convert(tree, where)
     settings = Settings(config_path=path, environment=Environment(environ), origins=origins, **values)
     _check(settings, where)
@@ -150,6 +154,15 @@ class _Where:
             value = rows[line - 1].strip() if 0 < line <= len(rows) else ""
             msg = f"{self.path}:{line}: not valid TOML: {value!r} ({error})."
             raise Invalid(msg, hint="Correct this line.", code="config_syntax") from error
+
+    def whole(self, dotted: str, value: str, base: Path) -> str:
+        """Return a path setting that begins at `base` where it is a relative one. Raises `Invalid`."""
+        try:
+            return paths.whole(dotted, value, base)
+        except RuntimeError as error:
+            raise self.wrong(
+                dotted, "there is no such user here.", "Write '~/' for your own home, or the whole path.", value=value
+            ) from error
 
     def wrong(self, dotted: str, problem: str, hint: str, *, value: object = None) -> Invalid:
         """Return the error for the value at `dotted`, with the nearest place that is known."""

@@ -29,12 +29,26 @@ class Mark(NamedTuple):
 
 
 def mark(connection: Connection) -> tuple[Any, ...]:
-    """Return a value that changes with every change of a budget or a rate limit."""
+    """Return a value that changes with every change of a budget, a rate limit or the name of a key under one."""
     told: list[Any] = []
     for table in _KINDS.values():
         query = sa.select(sa.func.count(), sa.func.sum(table.c.version), sa.func.max(table.c.created_at))
         told += connection.execute(query).one()
+    told += connection.execute(sa.select(sa.func.sum(keys.c.version)).where(_limited("key", keys.c.id))).one()
     return tuple(told)
+
+
+def names(connection: Connection) -> dict[tuple[str, str], str]:
+    """Return the names of the keys and users that have a limit, by (`key` or `user`, id)."""
+    found: dict[tuple[str, str], str] = {}
+    for kind, table in (("key", keys), ("user", users)):
+        query = sa.select(table.c.id, table.c.name).where(_limited(kind, table.c.id))
+        found.update(((kind, row.id), row.name) for row in connection.execute(query))
+    return found
+
+
+def _limited(kind: str, of: sa.Column[str]) -> sa.ColumnElement[bool]:
+    return sa.or_(*(of.in_(sa.select(t.c.subject_id).where(t.c.subject == kind)) for t in _KINDS.values()))
 
 
 def rows(connection: Connection, kind: str) -> list[RowMapping]:

@@ -15,10 +15,13 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from proxy_server import snapshot
 from proxy_server.control.cursors import Cursor, Limit, decode, page
-from ultimate_lib.access import changes, keys
+from proxy_server.prices import whole_table
+from ultimate_lib.access import changes, keys, provider_keys
 from ultimate_lib.errors import NotFound
 from ultimate_lib.limits import edit
 from ultimate_lib.limits.status import status
+from ultimate_lib.pricing import PriceBook
+from ultimate_lib.providers import configured
 from ultimate_lib.store import identities
 
 if TYPE_CHECKING:
@@ -167,7 +170,7 @@ def create_budget(bench: Workbench, caller: Caller, told: NewBudget) -> BudgetTo
     """Make a budget; what its period has seen so far is read from the lake at once."""
     row = edit.create_budget(
         bench.store, bench.clock, bench.settings, caller.known.user_name, msgspec.structs.asdict(told),
-        base=lambda made: _base(bench, made), address=caller.address,
+        base=lambda made: _base(bench, made), prices=lambda: _prices(bench), address=caller.address,
     )  # fmt: skip
     return _told(row, BudgetTold)
 
@@ -177,6 +180,14 @@ def _base(bench: Workbench, made: Budget) -> Callable[[Any], object]:
 
     (base,) = sums.from_lake(bench.lake, [made])
     return lambda connection: sums.begin(connection, base)
+
+
+def _prices(bench: Workbench) -> PriceBook:
+    """Return the prices that gateways go by: of the providers in force, the scripted one among them."""
+    stored = provider_keys.read(bench.store, bench.master)
+    inforce = configured(bench.settings, demo_url="http://localhost", stored=stored.key)
+    sold = frozenset(one.price_id for one in inforce.values())
+    return PriceBook(whole_table(bench.settings.run_dir).only(sold))
 
 
 def change_budget(bench: Workbench, caller: Caller, told: BudgetChange) -> BudgetTold:
@@ -288,7 +299,7 @@ def _change(bench: Workbench, caller: Caller, kind: str, told: BudgetChange | Ra
     row_id = values.pop("id")
     return edit.change(
         bench.store, bench.clock, bench.settings, caller.known.user_name, kind, row_id, values,
-        expect=_expected(caller), address=caller.address,
+        expect=_expected(caller), prices=lambda: _prices(bench), address=caller.address,
     )  # fmt: skip
 
 
