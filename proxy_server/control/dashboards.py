@@ -23,7 +23,7 @@ from tornado.routing import Router
 from tornado.web import HTTPError, RequestHandler, StaticFileHandler
 
 from proxy_server.control.answers import Page
-from proxy_server.control.routes import Route
+from proxy_server.control.router import Route
 from ultimate_lib.errors import Unavailable
 
 if TYPE_CHECKING:
