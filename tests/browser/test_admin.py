@@ -222,7 +222,9 @@ def test_a_rate_limit_is_made_changed_and_removed(browser: Browser, proxy: Runni
         expect(page.locator("#new + p + form .error")).to_contain_text("A rate limit limits something")
         page.get_by_label("Requests a minute").fill("30")
         page.keyboard.press("Enter")
-        expect(page.locator(".field-error")).to_contain_text("There is no key 'nobody's'.")
+        expect(page.locator(".field-error")).to_contain_text(
+            "There is no key 'nobody's'. Give its id, as the list has it."
+        )
         expect(which).to_be_focused()
         which.fill(key)
         page.keyboard.press("Enter")

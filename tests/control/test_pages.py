@@ -229,8 +229,13 @@ def test_home_says_where_a_key_is_made_and_where_the_first_one_stands(tmp_path: 
         there = control.get("/").text
         assert f"on this computer the one in <code>{tmp_path / 'with' / 'local.json'}</code> works" in there
         assert '<a href="/admin/keys">make one</a>' in there
-        stranger = control.get("/", key=control.add_user("viola", "viewer")).text
-        assert "<code>local.json</code> works" in stranger, "folders are for who runs the proxy"
+        assert "the one in <code>local.json</code> works" in control.ask("GET", "/").text, (
+            "signed out: not its folder"
+        )
+        others = control.get("/", key=control.add_user("uli", "viewer", "api_user")).text
+        assert ("make one</a>" in others, "local.json" in others) == (True, False), "it is its owner's"
+        viewer = control.get("/", key=control.add_user("viola", "viewer")).text
+        assert ("make one</a>" in viewer, "an administrator can add <code>api_user</code>" in viewer) == (False, True)
         settings = load(environ={}, overrides={"data.folder": str(tmp_path), "server.local_key": False})
         told = home(replace(control.bench, settings=settings), Caller(loopback=True), Asked())
         assert told.values["local"] is False, "none is written"

@@ -53,7 +53,7 @@ def home(bench: Workbench, caller: Caller, asked: Asked) -> Page:
     values: dict[str, Any] = {
         "openai_url": f"{base}/v1",
         "anthropic_url": base,
-        "local": caller.loopback and bench.settings.server.local_key,
+        "local": caller.loopback and bench.settings.server.local_key and (not may or "settings:manage" in may),
         "local_json": str(local_path(bench.settings)) if "settings:manage" in may else "",
         "figures": [],
         "rows": [],
@@ -61,6 +61,7 @@ def home(bench: Workbench, caller: Caller, asked: Asked) -> Page:
         "chart": None,
         "missing": 0,
         "may_see": "analytics:view" in may,
+        "may_call": "proxy:call" in may,
         "unreadable": "",
         "zone": bench.settings.billing.time_zone,
         "newest": "",
