@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ultimate_lib.clock import SystemClock  # noqa: PLC0415
     from ultimate_lib.lake import Lake, importing  # noqa: PLC0415
     from ultimate_lib.lake.importers import IMPORTERS  # noqa: PLC0415
-    from ultimate_lib.pricing import PriceBook  # noqa: PLC0415
+    from ultimate_lib.pricing import PriceBook, pricelist  # noqa: PLC0415
 
     if arguments.source is None:
         return _list()
@@ -70,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
     importer = IMPORTERS.get(name)
     effective = settings.load(arguments.config, overrides=overrides(arguments))
     lake = Lake.open(effective, SystemClock())
-    book = PriceBook(kept_table(effective.run_dir))
+    book = PriceBook(pricelist.load() if arguments.dry_run else kept_table(effective.run_dir))  # which keeps it there
     watching = _Watch(Console(stderr=True))
     with watching:
         result = importing.run(

@@ -26,15 +26,27 @@ def make_folders(settings: Settings) -> None:
         own = () if settings.data.lake_url else (folder / "lake",)  # as the others: nobody else looks into it
         for path in (folder, settings.run_dir, settings.journal_dir, *own):
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        probe = settings.run_dir / f".probe-{os.getpid()}"
+    except OSError as error:
+        raise _not_writable(settings, error) from error
+    check_writable(settings.run_dir, settings)
+
+
+def check_writable(part: Path, settings: Settings) -> None:
+    """Raise `Unavailable` when a part of the data folder, or what that would stand in, cannot be written."""
+    probe = part / f".probe-{os.getpid()}"
+    try:
         probe.write_bytes(b"1")
         probe.unlink()
     except OSError as error:
-        raise Unavailable(
-            f"The data folder {folder} cannot be written ({error.strerror}).",
-            hint="Give a writable one with --data, or set data.folder.",
-            code="data_folder",
-        ) from error
+        raise _not_writable(settings, error) from error
+
+
+def _not_writable(settings: Settings, error: OSError) -> Unavailable:
+    return Unavailable(
+        f"The data folder {settings.data_dir} cannot be written ({error.strerror}).",
+        hint="Give a writable one with --data, or set data.folder.",
+        code="data_folder",
+    )
 
 
 class RunFile:

@@ -75,7 +75,7 @@ def take(state: State, connections: int) -> Snapshot:
         journal_failure=journal.failure,
         rows=[Row(*key, *msgspec.structs.astuple(totals)) for key, totals in state.totals.items()],
         stored_keys=state.stored.mark,
-        budgets=state.admission.counters.standings(),
+        budgets=state.admission.counters.accounts.standings(),
         limits_failure=state.admission.failure or None,
         guard_failure=state.guard.failure or None,
         baselines_us=state.guard.learnt_us,

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from proxy_server.commands.common import add_places, overrides, settings_and_text
+from proxy_server.commands.common import add_places, kept, the_store
 from ultimate_lib.access import audits
 from ultimate_lib.clock import SystemClock
-from ultimate_lib.store import Store
 
 if TYPE_CHECKING:
     import argparse
@@ -28,12 +27,8 @@ def add(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Verify and print."""
-    settings, _ = settings_and_text(arguments, overrides(arguments))
-    store = Store(settings.store_url)
-    try:
+    with the_store(kept(arguments)) as store:
         told = audits.verify(store, SystemClock())
-    finally:
-        store.close()
     if told.broken_at is not None:
         print(f"Row {told.broken_at} of the audit does not follow from the one before: it, or that one, was changed.")
         return 1

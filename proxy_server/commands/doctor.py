@@ -13,13 +13,14 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from proxy_server import sockets
-from proxy_server.commands.common import add_places, overrides, settings_and_text
-from proxy_server.runfile import make_folders, supervisor_pid
+from proxy_server.commands.common import add_places, running
+from proxy_server.runfile import check_writable, supervisor_pid
 from ultimate_lib.errors import UltimateError
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from ultimate_lib.settings import Settings
 
@@ -70,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _examine(arguments: argparse.Namespace) -> Iterator[Finding]:
     yield from _programs()
     try:
-        settings, _ = settings_and_text(arguments, overrides(arguments))
+        settings = running(arguments)
     except UltimateError as error:
         yield Finding("fail", "configuration", str(error))
         return
@@ -95,14 +96,24 @@ def _programs() -> Iterator[Finding]:
 
 
 def _folder(settings: Settings) -> Iterator[tuple[str, str]]:
-    make_folders(settings)
+    there = [path for path in (settings.data_dir, settings.run_dir, settings.journal_dir) if path.exists()]
+    for path in there or [_nearest(settings.data_dir)]:
+        check_writable(path, settings)
+    if not there:
+        yield "ok", f"{settings.data_dir} is not there yet; the first start makes it"
+        return
     yield "ok", f"{settings.data_dir} can be written"
     if settings.data_dir.stat().st_mode & 0o077:
         yield "warn", f"Others can look into {settings.data_dir}. Run `chmod 700 {settings.data_dir}`."
 
 
+def _nearest(folder: Path) -> Path:
+    """Return what there is of a path: to look makes nothing."""
+    return next(path for path in (folder, *folder.parents) if path.exists())
+
+
 def _disk(settings: Settings) -> Iterator[tuple[str, str]]:
-    free = shutil.disk_usage(settings.data_dir).free
+    free = shutil.disk_usage(_nearest(settings.data_dir)).free
     text = f"{free / 1e9:.1f} GB free"
     if free < _SHORT_BYTES:
         yield "fail", f"{text}: calls will not be recorded. Free space, or move the data folder with --data."
@@ -219,9 +230,8 @@ def _lake(settings: Settings) -> Iterator[tuple[str, str]]:
     lake = Lake.open(settings, SystemClock())
     folder = lake.storage.local("")
     if folder is not None:
-        probe = folder / f".probe-{os.getpid()}"
+        probe = _nearest(folder) / f".probe-{os.getpid()}"
         try:
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             probe.write_bytes(b"1")
             probe.unlink()
         except OSError as error:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from proxy_server.commands.common import add_places, overrides, settings_and_text
+from proxy_server.commands.common import add_places, running_or_kept, the_store
 from ultimate_lib.access.local import sign_in_link
 from ultimate_lib.clock import SystemClock
-from ultimate_lib.store import Store
 
 if TYPE_CHECKING:
     import argparse
@@ -26,10 +25,7 @@ def add(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print it."""
-    settings, _ = settings_and_text(arguments, overrides(arguments))
-    store = Store(settings.store_url)
-    try:
+    settings = running_or_kept(arguments)
+    with the_store(settings) as store:
         print(sign_in_link(settings, store, SystemClock()))
-    finally:
-        store.close()
     return 0

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from proxy_server.commands.common import add_places, overrides, settings_and_text
+from proxy_server.commands.common import add_places, kept, the_store
 from ultimate_lib.access import master
 from ultimate_lib.access.local import login_name
 from ultimate_lib.clock import SystemClock
 from ultimate_lib.sealed import MasterKey, key_file
-from ultimate_lib.store import Store
 
 if TYPE_CHECKING:
     import argparse
@@ -32,13 +31,10 @@ def add(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Rotate."""
-    settings, _ = settings_and_text(arguments, overrides(arguments))
-    store = Store(settings.store_url)
-    try:
+    settings = kept(arguments)
+    with the_store(settings) as store:
         key = MasterKey.load(settings)
         done = master.rotate(store, SystemClock(), key, actor=login_name())
-    finally:
-        store.close()
     print(f"{done.sealed} secrets are sealed under the master key {key.id.hex()}.")
     if not key.is_file:
         print("Take the old key out of ULTIMATE_MASTER_KEY now." if not done.dropped else "There was no older key.")

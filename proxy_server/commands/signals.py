@@ -7,7 +7,7 @@ import signal
 import time
 from typing import TYPE_CHECKING, Any
 
-from proxy_server.commands.common import add_places, overrides, settings_and_text
+from proxy_server.commands.common import add_places, running
 from proxy_server.runfile import supervisor_pid
 from ultimate_lib.errors import Unavailable
 
@@ -41,7 +41,7 @@ def add(subparsers: Any) -> None:
 
 def run_reload(arguments: argparse.Namespace) -> int:
     """Ask for a reload; a configuration that is wrong is told here already."""
-    settings = _settings(arguments)
+    settings = running(arguments)
     pid = _pid(settings)
     os.kill(pid, signal.SIGHUP)
     print(f"Process {pid} reloads; its log tells when it is done.")
@@ -50,7 +50,7 @@ def run_reload(arguments: argparse.Namespace) -> int:
 
 def run_stop(arguments: argparse.Namespace) -> int:
     """Stop it and return once it is gone."""
-    settings = _settings(arguments)
+    settings = running(arguments)
     pid = _pid(settings)
     os.kill(pid, signal.SIGTERM)
     until = time.monotonic() + settings.server.drain_s + _GRACE_S
@@ -64,16 +64,12 @@ def run_stop(arguments: argparse.Namespace) -> int:
 
 def run_status(arguments: argparse.Namespace) -> int:
     """Say whether it runs: exit status 0 if so."""
-    settings = _settings(arguments)
+    settings = running(arguments)
     pid = supervisor_pid(settings.run_dir)
     print(
         f"Process {pid} runs." if pid is not None else "The proxy does not run.", f"Data folder {settings.data_dir}"
     )
     return 0 if pid is not None else 1
-
-
-def _settings(arguments: argparse.Namespace) -> Settings:
-    return settings_and_text(arguments, overrides(arguments))[0]
 
 
 def _pid(settings: Settings) -> int:

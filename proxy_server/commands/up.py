@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from proxy_server import logs
 from proxy_server.commands.browser import open_page
-from proxy_server.commands.common import add_places, overrides, settings_and_text
+from proxy_server.commands.common import add_places, demo_overrides, overrides, settings_and_text
 from ultimate_lib.errors import Invalid
 
 if TYPE_CHECKING:
     from proxy_server.supervisor import Started
-    from ultimate_lib.settings import Settings
 
 
 def add(subparsers: Any) -> None:
@@ -93,18 +92,6 @@ def run(arguments: argparse.Namespace) -> int:
         lab = Lab(arguments.lab_port)
     announce = partial(_announce, opens=arguments.open)
     return running(settings, text, given, announce=announce, demo_now=arguments.demo, lab=lab)
-
-
-def demo_overrides(settings: Settings, *, history: bool, traffic: bool) -> dict[str, Any]:
-    """Return what makes a demo of these settings: a folder, a lake and a store of its own, whatever is configured."""
-    return {
-        "data.folder": str(settings.data_dir / "demo"),
-        "data.lake_url": "",
-        "data.store_url": "",
-        "data.demo": True,
-        "data.demo_history": history,
-        "data.demo_traffic": traffic,
-    }
 
 
 def announcement(started: Started) -> str:

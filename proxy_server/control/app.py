@@ -17,7 +17,8 @@ from proxy_server.control.base import Control, Handler, Lane
 from proxy_server.control.dashboards import Dashboards, Sockets
 from proxy_server.control.identify import Identify
 from proxy_server.control.live import Live
-from proxy_server.control.routes import TABLE, Router
+from proxy_server.control.router import Router
+from proxy_server.control.routes import TABLE
 from proxy_server.sockets import MOST_BODY_BYTES
 from ultimate_lib.access import once, provider_keys
 from ultimate_lib.clock import SystemClock
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from concurrent.futures import Executor
 
-    from proxy_server.control.routes import Route
+    from proxy_server.control.router import Route
     from proxy_server.process import Child
     from ultimate_lib.settings import Settings
 

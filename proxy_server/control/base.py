@@ -22,7 +22,7 @@ from proxy_server.control.answers import Answer, Caller, Page, Redirect, Text
 from proxy_server.control.conditions import CHANGING, takes_version, versions
 from proxy_server.control.identify import SAFE_METHODS, cookie_name
 from proxy_server.control.live import Events
-from proxy_server.control.routes import PUBLIC, Found, allow, permit
+from proxy_server.control.router import PUBLIC, Found, allow, permit
 from ultimate_lib.access import once, refusals
 from ultimate_lib.access.changes import Changed
 from ultimate_lib.access.keys import digest
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from proxy_server.control.identify import Identify
     from proxy_server.control.live import Live
-    from proxy_server.control.routes import Route, Router
+    from proxy_server.control.router import Route, Router
     from ultimate_lib.workbench import Workbench
 
 log = logging.getLogger(__name__)

@@ -19,7 +19,7 @@ from ultimate_lib.errors import Invalid
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from proxy_server.control.routes import Route
+    from proxy_server.control.router import Route
 
 CHANGING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _MOST_TAGS = 10

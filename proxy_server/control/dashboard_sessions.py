@@ -33,7 +33,7 @@ from panel.io.state import set_curdoc
 from tornado.ioloop import IOLoop
 
 from proxy_server.control.dashboard_source import PredictingLocalSource
-from proxy_server.control.routes import permit
+from proxy_server.control.router import permit
 from ultimate_lib.dashboards import forecasting, overview
 from ultimate_lib.dashboards.source import LocalSource
 from ultimate_lib.errors import UltimateError, Unavailable
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from tornado.httputil import HTTPMessageDelegate, HTTPServerRequest
 
     from proxy_server.control.base import Control
-    from proxy_server.control.routes import Route
+    from proxy_server.control.router import Route
     from ultimate_lib.access.principal import Principal
 
     Dashboard: TypeAlias = overview.Overview | forecasting.Forecasting

@@ -23,7 +23,7 @@ from tornado.routing import Router
 from tornado.web import HTTPError, RequestHandler, StaticFileHandler
 
 from proxy_server.control.answers import Page
-from proxy_server.control.routes import Route
+from proxy_server.control.router import Route
 from ultimate_lib.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ class Dashboards:
 
     # -- routes -------------------------------------------------------------------------------------------------
 
-    def _page(self, path: str, bench: Workbench, caller: Caller, _: Shown | ShownForecast) -> Page:
+    def _page(self, path: str, _bench: Workbench, caller: Caller, _: Shown | ShownForecast) -> Page:
         """Return the page; its script does the rest."""
         if not self.installed:
             return Page("no_dashboards.html", "Dashboards", {"command": INSTALL}, current="dashboards")
@@ -153,7 +153,6 @@ class Dashboards:
             "sources": [f"{self._root}{_FILES}/{file}?v={_version(name)}" for name, file in _SCRIPTS],
             "base": f"{caller.root}{path}",
             "others": list(_TITLES.items()),
-            "demo": bench.settings.data.demo,
         }
         return Page("dashboard.html", _TITLES[path], values, current="dashboards", script="dashboard.js", drawn=True)
 

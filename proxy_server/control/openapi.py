@@ -14,7 +14,7 @@ from proxy_server.control.params import SEGMENT, is_sequence, splits
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from proxy_server.control.routes import Route
+    from proxy_server.control.router import Route
 
 _TEMPLATE = "#/components/schemas/{name}"
 _ERRORS = {

@@ -152,7 +152,7 @@ class Admission:
         if limits is not None:
             self._set(limits)
         # from this instant on the calls of a new budget are counted here; what was before is read from the journal
-        anew = self.counters.count_anew()
+        anew = self.counters.accounts.count_anew()
         position = self._state.journal.position
         budgets: list[Budget] = [account.budget for account in self.counters.accounts.values()]
         if budgets:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from tornado import httputil
 
+from proxy_server.gateway import catalogue
 from proxy_server.gateway.aside import Waiting
 from proxy_server.gateway.framing import MOST_DIGITS
 from proxy_server.gateway.headers import RequestHeaders
@@ -41,7 +42,6 @@ _MOST_DISCARDED = 64 * 1024 * 1024
 _JSON = b"Content-Type: application/json\r\n"
 _RETRY_AFTER_S = 5
 _RETRIED_S = 60  # the official clients wait no longer: they try again too soon
-_LISTED_AT_S = 1735689600  # models are aliases of ours; clients want some date
 
 
 class Exchange(httputil.HTTPMessageDelegate):
@@ -336,29 +336,10 @@ class Exchange(httputil.HTTPMessageDelegate):
     def _models(self, wanted: str) -> None:
         """List the model names that can be called, or tell of one, in the shape of the client's protocol."""
         allowed = self._principal(RequestHeaders(self.headers)).models
-        routes = self.state.routes
-        anthropic = "Anthropic-Version" in self.headers
-        protocol = (ANTHROPIC if anthropic else OPENAI).name
         if wanted:
             self._check_model(allowed, wanted)
-            routes.find(protocol, wanted)  # raises NotFound that names the known routes
-            names = [wanted]
-        else:
-            names = [name for name in routes.models(protocol) if models.allows(allowed, name)]
-        if anthropic:
-            rows = [
-                {"type": "model", "id": name, "display_name": name, "created_at": "2025-01-01T00:00:00Z"}
-                for name in names
-                if wanted or name.startswith(("claude", "anthropic"))
-            ]
-            ends = {"first_id": rows[0]["id"] if rows else None, "last_id": rows[-1]["id"] if rows else None}
-            told: dict[str, object] = rows[0] if wanted else {"data": rows, "has_more": False, **ends}  # type: ignore[assignment] # one model's members are all text
-        else:
-            data = [
-                {"id": name, "object": "model", "created": _LISTED_AT_S, "owned_by": "ultimate-proxy"}
-                for name in names
-            ]
-            told = data[0] if wanted else {"object": "list", "data": data}
+        protocol = ANTHROPIC if "Anthropic-Version" in self.headers else OPENAI
+        told = catalogue.told(self.state.routes, protocol.name, allowed, wanted)
         self.connection.reply(200, _JSON, msgspec.json.encode(told))
 
     @property

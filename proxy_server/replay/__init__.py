@@ -17,7 +17,7 @@ import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from proxy_server.commands.common import add_places, overrides
+from proxy_server.commands.common import add_places, running
 from ultimate_lib.errors import Invalid
 
 if TYPE_CHECKING:
@@ -107,12 +107,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _address(arguments: argparse.Namespace) -> tuple[str, str]:
     """Return URL and key: as told, else from local.json, whose key goes to its own address alone."""
-    from ultimate_lib import settings  # noqa: PLC0415 - see run
-    from ultimate_lib.access.local import local_path  # noqa: PLC0415
+    from ultimate_lib.access.local import local_path  # noqa: PLC0415 - see run
 
     if arguments.url and arguments.key:
         return arguments.url, arguments.key
-    path = local_path(settings.load(arguments.config, overrides=overrides(arguments)))
+    path = local_path(running(arguments))
     try:
         told = json.loads(path.read_bytes())
         local_url, local_key = str(told["url"]), str(told["key"])

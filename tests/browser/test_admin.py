@@ -14,6 +14,8 @@ from tests.browser.signed_in import check_page, make_call, proxy_with, some_call
 from tests.harness import Running
 
 PASSWORD = "four unrelated words here"
+ON_PHONES = {"users", "providers"}
+"""Pages whose tables a phone shows whole: what can wait has no place there."""
 REFUSED = ["400 (Bad Request)", "401 (Unauthorized)", "403 (Forbidden)", "412 (Precondition"]
 
 
@@ -165,10 +167,10 @@ def test_a_budget_is_made_shown_changed_and_removed(browser: Browser, proxy: Run
         page.get_by_label("Each").select_option("day")
         page.get_by_role("button", name="Make the budget").press("Enter")
         bar = page.locator(".budget", has_text="Whole house")
-        expect(bar).to_contain_text("of $0.5 a day spent")
+        expect(bar).to_contain_text("of $0.50 a day spent")
         expect(bar).to_contain_text("The period ends")
         page.get_by_text("Show as table").press("Enter")
-        expect(page.locator("#budgets-table tbody tr", has_text="Whole house")).to_contain_text("$0.5")
+        expect(page.locator("#budgets-table tbody tr", has_text="Whole house")).to_contain_text("$0.50")
         told = ask_states(proxy)["Whole house"]
         assert told["amount"] == 500_000_000
         assert told["hard"] is False
@@ -220,7 +222,9 @@ def test_a_rate_limit_is_made_changed_and_removed(browser: Browser, proxy: Runni
         expect(page.locator("#new + p + form .error")).to_contain_text("A rate limit limits something")
         page.get_by_label("Requests a minute").fill("30")
         page.keyboard.press("Enter")
-        expect(page.locator(".field-error")).to_contain_text("There is no key 'nobody's'.")
+        expect(page.locator(".field-error")).to_contain_text(
+            "There is no key 'nobody's'. Give its id, as the list has it."
+        )
         expect(which).to_be_focused()
         which.fill(key)
         page.keyboard.press("Enter")
@@ -270,7 +274,7 @@ def test_every_page_can_be_read_by_everyone(browser: Browser, proxy: Running, tm
             seen.page.goto(f"{proxy.url}/admin/{place}")
             seen.page.get_by_role("heading", level=1).wait_for()
             check_page(seen)
-            assert width < 1000 or cut(seen.page) == 0, f"{place}: a table is cut"
+            assert (width < 1000 and place not in ON_PHONES) or cut(seen.page) == 0, f"{place}: a table is cut"
             seen.pictures(tmp_path, place.partition("?")[0].replace("/", "-"))
 
 

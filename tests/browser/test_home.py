@@ -93,6 +93,8 @@ def test_demo_data_and_a_narrow_screen(browser: Browser, tmp_path: Path) -> None
         seen.page.get_by_text("demo data", exact=True).wait_for()
         seen.page.get_by_role("heading", name="What to do next").wait_for()
         check_page(seen)
+        columns = seen.page.get_by_role("region", name="Last calls").locator("thead th:visible")
+        assert columns.all_inner_texts() == ["Time", "Model", "Outcome", "Cost"], "what can wait has no place"
         seen.picture(tmp_path, "home-demo-narrow")
 
 

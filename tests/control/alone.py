@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from proxy_server.control import app
-from proxy_server.control.routes import TABLE, Route
+from proxy_server.control.router import Route
+from proxy_server.control.routes import TABLE
 from proxy_server.process import Child
 from tests.store.ready import ready_store
 from ultimate_lib.access import local

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from proxy_server.control.routes import TABLE, Route
+from proxy_server.control.router import Route
+from proxy_server.control.routes import TABLE
 from tests.control import calls
 from tests.control.alone import Alone
 from ultimate_lib.access import sessions

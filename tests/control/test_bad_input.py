@@ -11,7 +11,8 @@ import msgspec
 import pytest
 
 from proxy_server.control.conditions import CHANGING
-from proxy_server.control.routes import PUBLIC, TABLE, Route
+from proxy_server.control.router import PUBLIC, Route
+from proxy_server.control.routes import TABLE
 from tests.control import alone
 from tests.control.folk import SWAPS, Folk, kind, people, snapshot
 from ultimate_lib.access import sessions

@@ -11,7 +11,8 @@ from msgspec import Struct
 
 from proxy_server.control import conditions
 from proxy_server.control.answers import Caller, Nothing
-from proxy_server.control.routes import PUBLIC, TABLE, Route
+from proxy_server.control.router import PUBLIC, Route
+from proxy_server.control.routes import TABLE
 from tests.control import alone
 from tests.control.alone import Alone
 from ultimate_lib.access import changes

@@ -10,7 +10,8 @@ from itertools import count
 
 import pytest
 
-from proxy_server.control.routes import KNOWN, PUBLIC, TABLE, Route
+from proxy_server.control.router import KNOWN, PUBLIC, Route
+from proxy_server.control.routes import TABLE
 from tests.control import alone
 from tests.control.alone import Alone, Reply
 from tests.control.folk import NOBODYS, SEEN_BY_MATES, SWAPS, Folk, kind, of_objects, people, snapshot

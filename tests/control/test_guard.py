@@ -261,7 +261,7 @@ def test_the_page_says_it_in_words_and_asks_before_it_blocks(guarded: Guarded) -
     text = shown(guarded.control, "/guard")
     assert "observing: 9 of 14 days, 230 of 500 calls" in text
     assert "5 calls ($0.005)" in text
-    assert "a call cost $0.6, usual is at most $0.002" in text
+    assert "a call cost $0.60, usual is at most $0.002" in text
     page = guarded.control.get("/guard").text
     assert "In the last 30 days its cool-downs would have refused 5 calls ($0.005)" in page
     assert "marked at the door, mostly" not in page

@@ -14,7 +14,8 @@ import pytest
 
 from proxy_server.control.answers import Caller
 from proxy_server.control.identify import Identify, cookie_name, is_loopback
-from proxy_server.control.routes import KNOWN, PUBLIC, TABLE, Route
+from proxy_server.control.router import KNOWN, PUBLIC, Route
+from proxy_server.control.routes import TABLE
 from tests.control import alone
 from tests.control.alone import Alone
 from ultimate_lib.access import sessions

@@ -111,6 +111,12 @@ def test_lesson_L10_no_field_sets_what_is_not_told_of(control: Alone) -> None:
         assert (reply.status, reply.json["error"]["code"]) == (400, "parameter_unknown"), field
 
 
+def test_a_key_that_may_do_nothing_is_not_made(control: Alone) -> None:
+    reply = control.ask("POST", "/api/keys", key=control.key, told={"name": "idle", "scopes": []})
+    assert (reply.status, reply.json["error"]["code"]) == (400, "scopes")
+    assert "idle" not in control.get("/api/keys").text
+
+
 def test_an_administrator_makes_a_key_for_another(control: Alone) -> None:
     control.add_user("ann", "api_user")
     made = control.ask("POST", "/api/keys", key=control.key, told={"name": "for ann", "user_id": "user_ann"})

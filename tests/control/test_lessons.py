@@ -16,7 +16,8 @@ import pytest
 from tornado.httpclient import HTTPRequest
 from tornado.websocket import websocket_connect
 
-from proxy_server.control.routes import PUBLIC, TABLE, Route
+from proxy_server.control.router import PUBLIC, Route
+from proxy_server.control.routes import TABLE
 from tests.control import alone
 from tests.control.alone import Alone
 from tests.control.folk import kind, snapshot

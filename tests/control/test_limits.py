@@ -159,7 +159,7 @@ def test_a_budget_of_all_tells_its_amounts_to_who_sees_everyones_calls(control: 
     assert (mine["amount"], mine["left"]) == (BUDGET["amount"], BUDGET["amount"])
     page = control.get("/admin/budgets", key=low)
     assert page.status == 200
-    assert b"Its amounts are for those who see everyone" in page.body
+    assert b"</strong> spent of what it allows a month. Its amounts are for those who see everyone" in page.body
 
 
 def test_a_used_ratio_that_is_told_alone_is_in_whole_percents() -> None:

@@ -9,7 +9,8 @@ import msgspec
 import pytest
 
 from proxy_server.control import openapi
-from proxy_server.control.routes import PUBLIC, TABLE
+from proxy_server.control.router import PUBLIC
+from proxy_server.control.routes import TABLE
 from tests.control import alone
 
 DOCUMENT: dict[str, Any] = openapi.document(TABLE, server="http://127.0.0.1:8082")

@@ -5,16 +5,20 @@ from __future__ import annotations
 import html.parser
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from proxy_server.control.pages.shown import usd
+from proxy_server.control.answers import Caller
+from proxy_server.control.pages.home import Asked, home
+from proxy_server.control.pages.shown import percent, rate, usd
 from tests.control import alone, calls
 from tests.control.alone import Alone
 from tests.control.calls import call
 from ultimate_lib.lake.ingest import run_once
+from ultimate_lib.settings import load
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -194,7 +198,8 @@ def test_the_frame_is_accessible_as_far_as_a_parser_can_tell(control: Alone) -> 
         (0, "$0"),
         (1234.5, "$1,234.50"),
         (1, "$1.00"),
-        (0.5, "$0.5"),
+        (0.5, "$0.50"),
+        (0.0014, "$0.0014"),
         (0.054399, "$0.0544"),
         (0.000027, "$0.000027"),
         (1e-9, "$0.000000001"),
@@ -204,6 +209,42 @@ def test_dollars(value: float | None, shown: str) -> None:
     assert usd(value) == shown
 
 
-def test_what_rounds_up_to_a_dollar_has_no_lonely_point() -> None:
-    assert usd(0.99954) == "$1"
-    assert usd(0.5) == "$0.5"
+def test_what_rounds_up_to_a_dollar_has_its_cents() -> None:
+    assert usd(0.99954) == "$1.00"
+
+
+def test_prices_have_cents_and_are_never_cut() -> None:
+    assert [rate(one) for one in (None, 3, 4.5, 0.0375, 18.75, 1234.5)] == [
+        "—", "$3.00", "$4.50", "$0.0375", "$18.75", "$1,234.50",
+    ]  # fmt: skip
+
+
+def test_a_little_is_not_nothing_and_nearly_all_is_not_all() -> None:
+    told = [percent(one) for one in (None, 0, 0.0001, 0.01, 0.126, 0.99, 0.9999, 1, 1.5)]
+    assert told == ["—", "0%", "under 1%", "1%", "13%", "99%", "over 99%", "100%", "150%"]
+
+
+def test_home_says_where_a_key_is_made_and_where_the_first_one_stands(tmp_path: Path) -> None:
+    with alone.start(tmp_path / "with") as control:
+        there = control.get("/").text
+        assert f"on this computer the one in <code>{tmp_path / 'with' / 'local.json'}</code> works" in there
+        assert '<a href="/admin/keys">make one</a>' in there
+        assert "the one in <code>local.json</code> works" in control.ask("GET", "/").text, (
+            "signed out: not its folder"
+        )
+        others = control.get("/", key=control.add_user("uli", "viewer", "api_user")).text
+        assert ("make one</a>" in others, "local.json" in others) == (True, False), "it is its owner's"
+        viewer = control.get("/", key=control.add_user("viola", "viewer")).text
+        assert ("make one</a>" in viewer, "an administrator can add <code>api_user</code>" in viewer) == (False, True)
+        settings = load(environ={}, overrides={"data.folder": str(tmp_path), "server.local_key": False})
+        told = home(replace(control.bench, settings=settings), Caller(loopback=True), Asked())
+        assert told.values["local"] is False, "none is written"
+
+
+def test_a_demo_says_that_its_budgets_do_not_count_the_past(tmp_path: Path) -> None:
+    for demo in (True, False):
+        with alone.start(tmp_path / str(demo), **{"data.demo": demo}) as control:
+            told = {"subject": "global", "amount": 10**9, "period": "month"}
+            control.ask("POST", "/api/budgets", key=control.key, told=told)
+            for path in ("/", "/admin/budgets"):
+                assert ("not the made-up ones of the past" in control.get(path).text) is demo, path

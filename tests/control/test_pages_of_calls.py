@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -90,6 +91,28 @@ def test_filters_and_ids(control: Alone) -> None:
         assert rows_of(page(control, f"/calls{query}")) == [ids[one] for one in expected], query
     told = text_of(page(control, "/calls?project=nothing"))
     assert "No call matches." in told
+
+
+def test_people_and_keys_have_names(control: Alone) -> None:
+    ann, ben = (control.add_user(name, "analyst", "api_user") for name in ("ann", "ben"))
+    key = control.get("/api/keys?limit=1", key=ann).json["keys"][0]["id"]
+    now = datetime.now(UTC)
+    of_ann, of_ben = call(now, user_id="user_ann", key_id=key), call(now, user_id="user_ben")
+    calls.write(control.bench.settings, of_ann, of_ben)
+    for told in ("ann", " ann ", "user_ann"):
+        text = page(control, f"/calls?user={quote(told)}")
+        assert rows_of(text) == [of_ann.call_id], told
+    assert re.search(r'<datalist id="user-names">.*<option value="ann">', text)
+    told = text_of(page(control, f"/calls/{of_ann.call_id}"))
+    assert f"Key test ({key})" in told
+    assert "User ann (user_ann)" in told
+    with control.bench.store.begin() as connection:
+        connection.exec_driver_sql("UPDATE role_grants SET scope = 'all' WHERE user_id = 'user_ben'")
+    other = control.get(f"/calls/{of_ann.call_id}", key=ben).text
+    assert key in other
+    assert f"test ({key})" not in other, "a key's name is its owner's"
+    assert "ann (user_ann)" not in other, "nor is a list of people everybody's"
+    assert "user-names" not in re.findall(r'<datalist id="([^"]+)"', control.get("/calls", key=ben).text)
 
 
 @pytest.mark.parametrize(
@@ -289,7 +312,7 @@ def test_the_chart_says_what_it_shows() -> None:
     )
     assert [one.height for one in told.bars] == [120, 15, 0, 30]
     assert [one.unknown for one in told.bars] == [False, True, False, False]
-    assert [one.value for one in told.bars] == ["$2.00", "—", "$0", "$0.5"]
+    assert [one.value for one in told.bars] == ["$2.00", "—", "$0", "$0.50"]
     assert draw([], "the last 4 hours").summary == "No calls in the last 4 hours."
     tiny = draw([Bar("a", "", 1000.0, 1, 0), Bar("b", "", 0.0001, 1, 0)], "x").bars[1]
     assert tiny.height == 2.0

@@ -189,7 +189,7 @@ def test_whose_calls_are_shown_is_chosen_of_what_one_may_see(control: Alone) -> 
 
     def projects(path: str, **headers: str) -> set[str]:
         listed = shown(control, path, **headers) if headers else shown(control, path)
-        return {one for one in re.findall(r"of-[a-z-]+", listed) if one != "of-the-users"}
+        return {one for one in re.findall(r"(?<!pytest-)of-[a-z-]+", listed) if one != "of-the-users"}
 
     for page in ("/calls", "/"):
         assert projects(page, **lee) == {"of-lee", "of-the-team"}, page
@@ -206,3 +206,49 @@ def test_whose_calls_are_shown_is_chosen_of_what_one_may_see(control: Alone) -> 
     both = control.get("/calls?whose=mine&user=user_other")
     assert (both.status, "Your own calls are not another" in both.text) == (400, True)
     assert control.get("/calls?whose=everybody").status == 400
+
+
+# -- keys and the audit ---------------------------------------------------------------------------------------------
+
+
+def test_the_list_of_keys_says_whose_they_are_and_how_much_they_may(control: Alone) -> None:
+    told = shown(control, "/admin/keys?whose=all")
+    assert "Everyone's keys Whose" in told
+    assert re.search(r"\d\d permissions", told)
+
+
+def test_the_audit_is_told_in_names_dollars_and_minutes(control: Alone) -> None:
+    team = made(control, "teams", name="auditors", title="Those who look")
+    user = make(control, "otto", roles={"viewer": "team"}, teams=[team], password=GOOD)
+    budget = made(control, "budgets", name="Otto's", subject="user", subject_id=user["id"], amount=5 * 10**8,
+                  period="day")  # fmt: skip
+    nameless = made(control, "rate-limits", subject="user", subject_id=user["id"], requests_per_minute=1200)
+    gone = made(control, "budgets", subject="global", amount=7 * 10**9, period="week")
+    for change in ({"amount": 1_250_000_000}, {"hard": True}):
+        control.ask("PATCH", f"/api/budgets/{budget}", key=control.key, told=change)
+    control.ask("DELETE", f"/api/budgets/{gone}", key=control.key)
+    control.ask("POST", f"/api/users/{user['id']}/link", key=control.key)
+    key = control.ask(
+        "POST", "/api/keys", key=control.key, told={"name": "nightly", "models": ["claude-*", "gpt-4o"]}
+    )
+    made_key = key.json["about"]["id"]
+    page = html.unescape(control.get("/admin/audit").text)
+    for one, name in (
+        (team, "Those who look"),
+        (user["id"], "otto"),
+        (budget, "Otto's"),
+        (nameless, "of user otto"),
+        (made_key, "nightly"),
+        (gone, gone),
+    ):
+        assert f'<a href="/admin/audit?object={one}" title="{one}: all its changes">{name}</a>' in page, one
+    told = shown(control, "/admin/audit")
+    for line in (
+        "for: user", "which: otto", "amount: $0.50", "unit: dollars", "amount: $0.50 → $1.25", "hard: no → yes",
+        "amount: was $7.00", "requests per minute: 1200", "roles: viewer (team)", "models: claude-*, gpt-4o",
+    ):  # fmt: skip
+        assert line in told, line
+    assert re.search(r"until: \d{4}-\d\d-\d\d \d\d:\d\d ", told)
+    assert "nano_usd" not in told
+    assert budget not in told
+    assert "nightly" in shown(control, f"/admin/audit?object={made_key}")

@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from proxy_server.control.routes import KNOWN, PUBLIC, Route
+from proxy_server.control.router import KNOWN, PUBLIC, Route
 from tests.control import alone
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -11,7 +11,8 @@ from urllib.parse import unquote
 import pytest
 
 from proxy_server.control.answers import Nothing
-from proxy_server.control.routes import KNOWN, PUBLIC, TABLE, Found, Route, Router
+from proxy_server.control.router import KNOWN, PUBLIC, Found, Route, Router
+from proxy_server.control.routes import TABLE
 from tests.control import alone
 from tests.control.alone import Alone
 from tests.control.openings import OPEN_TO_ALL, OPEN_TO_KNOWN
@@ -117,7 +118,7 @@ def test_the_spellings_bite_a_router_that_is_kind_to_paths() -> None:
         def find(self, path: str) -> Found:
             return super().find(posixpath.normpath(unquote(path).lower().partition(";")[0]))
 
-    kind = Kind()
+    kind = Kind(TABLE)
     for _, path in ROWS:
         reached = 0
         for spelt in spellings(concrete(path)):

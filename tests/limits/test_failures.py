@@ -147,10 +147,10 @@ def test_what_ended_before_a_second_try_is_not_counted_twice() -> None:
     made = counters()
     made.set([limit(amount=100)], ())
     made.settle(None, ended(record(), 10), reached=True)
-    made.count_anew()  # its line lies before the journal's place of the second try
+    made.accounts.count_anew()  # its line lies before the journal's place of the second try
     made.add({("b1", made.accounts["b1"].current.start_us): 10}, {})
-    made.count_anew()
-    (one,) = made.standings()
+    made.accounts.count_anew()
+    (one,) = made.accounts.standings()
     assert one.spent == 10
 
 

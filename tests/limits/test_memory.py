@@ -71,7 +71,7 @@ def ended(call: CallRecord, cost: int | None, source: str = "table") -> CallReco
 
 
 def standing(made: MemoryCounters, number: int = 1) -> tuple[int, int]:
-    (one,) = [one for one in made.standings() if one.id == f"b{number}"]
+    (one,) = [one for one in made.accounts.standings() if one.id == f"b{number}"]
     return one.spent, one.held
 
 
@@ -376,12 +376,12 @@ def test_periods_follow_a_clock_that_goes_ahead_and_comes_back() -> None:
     hold = made.admit(ask(ahead))
     assert isinstance(hold, Hold)
     clock.step_wall(-30 * 86_400)
-    assert made.count_anew() == frozenset()
+    assert made.accounts.count_anew() == frozenset()
     assert standing(made) == (20, 0)  # of the day that it is again
     made.settle(hold, ended(ahead, 7), reached=True)
     assert standing(made) == (20, 0)
     clock.advance(86_400)
-    made.count_anew()
+    made.accounts.count_anew()
     assert standing(made) == (0, 0)  # the next day begins, though the clock was beyond it once
     assert isinstance(made.admit(ask(record(clock), base=30)), Hold)
     clock.step_wall(29 * 86_400)
@@ -396,7 +396,7 @@ def test_a_clock_that_comes_back_to_a_period_that_is_not_kept_has_it_read() -> N
     assert isinstance(wait, Wait)
     got: list[object] = []
     wait.ready = got.append
-    assert made.count_anew() == {"b1"}
+    assert made.accounts.count_anew() == {"b1"}
     made.add({("b1", made.accounts["b1"].current.start_us): 15}, {}, frozenset({"b1"}))
     assert standing(made) == (15, 10)
     assert len(got) == 1

@@ -85,10 +85,10 @@ def test_a_clock_that_went_ahead_and_came_back_finds_what_was_spent(folder: Path
     counters.set(limits.budgets, ())
 
     def look() -> int:
-        anew = counters.count_anew()
+        anew = counters.accounts.count_anew()
         found = seen.look(limits.budgets, (0, 0), anew)
         counters.add(found.spent, found.held, found.begun)
-        (told,) = counters.standings()
+        (told,) = counters.accounts.standings()
         return told.spent
 
     assert look() == 0

@@ -11,7 +11,7 @@ from ultimate_lib.access.reach import checked_roles, require_grants, require_rea
 from ultimate_lib.access.refusals import STRANGER
 from ultimate_lib.errors import Invalid, NotFound, Taken
 from ultimate_lib.records import new_call_id
-from ultimate_lib.store import audit, people, sign_ins
+from ultimate_lib.store import audit, identities, people, sign_ins
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -192,6 +192,13 @@ def one(store: Store, user_id: str) -> dict[str, Any]:
     """Return a user. Raises `NotFound`."""
     with store.begin() as connection:
         return one_of(connection, user_id)
+
+
+def id_of(store: Store, told: str) -> str:
+    """Return the id of who has this name; what is nobody's name as it was told: it may be an id."""
+    with store.begin() as connection:
+        row = identities.user_by_name(connection, told) if told else None
+    return str(row["id"]) if row is not None else told
 
 
 def one_of(connection: Connection, user_id: str) -> dict[str, Any]:

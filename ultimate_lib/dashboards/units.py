@@ -50,12 +50,13 @@ def short(value: float | None, unit: str) -> str:
 
 
 def usd(value: float) -> str:
-    """Return dollars: cents where there are dollars, three significant digits below a dollar."""
+    """Return dollars: cents, and below a dollar three significant digits."""
     if value == 0:
         return "$0"
     if value >= 1:
         return f"${value:,.2f}"
-    return f"${float(f'{value:.{_CENT_DIGITS}g}'):.9f}".rstrip("0")
+    whole, _, cents = f"{float(f'{value:.{_CENT_DIGITS}g}'):.9f}".partition(".")
+    return f"${whole}.{cents.rstrip('0').ljust(2, '0')}"
 
 
 def change(now: float | None, before: float | None) -> str:

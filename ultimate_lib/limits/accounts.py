@@ -6,10 +6,15 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from ultimate_lib.limits.calendar import span
+from ultimate_lib.limits.status import Standing
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ultimate_lib.clock import Clock
     from ultimate_lib.limits.calls import Budget
     from ultimate_lib.limits.counters import Wait
+    from ultimate_lib.limits.spent import Amounts
     from ultimate_lib.settings import Billing
 
 _MOST_AHEAD = 8
@@ -77,3 +82,66 @@ class Account:
         self.ledgers = [*ahead[-_MOST_AHEAD:], self.current, begun]
         self.current = begun
         return begun
+
+
+class Accounts(dict[str, Account]):
+    """The accounts of all budgets by their ids: what is counted here, and what is told of other processes."""
+
+    def __init__(self, billing: Billing, clock: Clock) -> None:
+        super().__init__()
+        self._billing = billing
+        self._clock = clock
+
+    def set(self, budgets: Iterable[Budget]) -> None:
+        """Keep accounts of these budgets from now on; what was counted under one that stays is kept. Nobody waits."""
+        now_us = self._clock.now_us()
+        before = dict(self)
+        self.clear()
+        for known in before.values():  # also of those that go: holds that know them are still to be settled
+            known.queue.clear()
+        for budget in budgets:
+            account = before.get(budget.id) or Account(budget, self._billing, now_us)
+            account.budget = budget
+            self[budget.id] = account
+
+    def count_anew(self) -> frozenset[str]:
+        """Forget what was counted under budgets whose past is unknown: it will be read with it. Return their ids."""
+        now_us = self._clock.now_us()
+        for account in self.values():
+            account.follow(now_us)
+            for ledger in account.ledgers:
+                if not ledger.loaded:
+                    ledger.spent = 0
+        return frozenset(name for name, account in self.items() if not account.loaded)
+
+    def add(self, spent: Amounts, held: Amounts, begun: frozenset[str] | None = None) -> None:
+        """Add what was spent elsewhere (budget, start of its period → amount); `held` takes the place of the last.
+
+        `begun` are the budgets whose past is in it; None: all that wait for theirs.
+        """
+        for (name, start_us), value in spent.items():
+            ledger = self._ledger(name, start_us) if value else None
+            if ledger is not None and ledger.loaded != (begun is None or name in begun):
+                ledger.spent += value
+        for name, account in self.items():
+            for ledger in account.ledgers:
+                ledger.others = 0
+                ledger.loaded = ledger.loaded or begun is None or name in begun
+        for (name, start_us), value in held.items():
+            ledger = self._ledger(name, start_us) if value else None
+            if ledger is not None:
+                ledger.others += value
+
+    def _ledger(self, name: str, at_us: int) -> Ledger | None:
+        account = self.get(name)
+        return account.ledger(at_us) if account is not None else None
+
+    def standings(self) -> list[Standing]:
+        """Return how each budget stands now, of those whose past is known."""
+        now_us = self._clock.now_us()
+        found = []
+        for name, account in self.items():
+            ledger = account.ledger(now_us)
+            if ledger is not None and ledger.loaded:
+                found.append(Standing(name, ledger.start_us, ledger.spent, ledger.held + ledger.others))
+        return found

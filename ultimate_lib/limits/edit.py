@@ -159,7 +159,7 @@ def remove(
 
 def _check_budget(row: Mapping[str, Any], settings: Settings) -> None:
     if not 0 < row["amount"] <= _MOST:
-        raise Invalid("A budget's amount is above 0 and at most 10^18.", code="amount")
+        raise Invalid("A budget's amount is above 0 and at most 10^18 nano-dollars or tokens.", code="amount")
     if len(row["name"]) > _LONGEST:
         raise Invalid(f"A budget's name has at most {_LONGEST} characters.", code="name")
     if row["when_short"] not in {"refuse", "clamp"}:
@@ -205,7 +205,10 @@ def _subject(connection: Any, subject: str, subject_id: str | None) -> str | Non
         return subject_id
     found = rows.subject(connection, subject, subject_id)
     if found is None:
-        raise Invalid(f"There is no {subject} '{subject_id}'.", code="subject")
+        by = "its id" if subject == "key" else "name or id"
+        raise Invalid(
+            f"There is no {subject} '{subject_id}'.", hint=f"Give {by}, as the list has it.", code="subject"
+        )
     return found
 
 

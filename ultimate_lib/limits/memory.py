@@ -15,12 +15,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ultimate_lib.limits import words
-from ultimate_lib.limits.accounts import Account
+from ultimate_lib.limits.accounts import Accounts
 from ultimate_lib.limits.calls import Index, amount, counts
 from ultimate_lib.limits.counters import Hold, Refusal, Wait, charge, is_sure
 from ultimate_lib.limits.gauges import Gauge, give_back, settle, take
 from ultimate_lib.limits.queues import Queues, lacking
-from ultimate_lib.limits.status import Standing
 from ultimate_lib.limits.wants import Want, fit
 
 if TYPE_CHECKING:
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
 
     from ultimate_lib.clock import Clock
     from ultimate_lib.errors import Limited
+    from ultimate_lib.limits.accounts import Account
     from ultimate_lib.limits.calls import Budget, RateLimit
     from ultimate_lib.limits.counters import Ask
     from ultimate_lib.limits.spent import Amounts
@@ -49,7 +49,7 @@ class MemoryCounters:
         self._gateways = settings.server.gateways
         self._hold_s = settings.limits.total_s + MARGIN_S
         self._unpriced = settings.billing.unpriced
-        self.accounts: dict[str, Account] = {}
+        self.accounts = Accounts(settings.billing, clock)
         self._gauges: dict[str, Gauge] = {}
         self._budgets: Index[Account] = Index.of(())
         self._rates: Index[Gauge] = Index.of(())
@@ -63,16 +63,7 @@ class MemoryCounters:
 
     def set(self, budgets: Iterable[Budget], rates: Iterable[RateLimit]) -> None:
         """Go by these limits from now on; what was counted under one that stays is kept."""
-        now_us = self._clock.now_us()
-        before, self.accounts = self.accounts, {}
-        for known in before.values():  # also of those that go: holds that know them are still to be settled
-            known.queue.clear()
-        for budget in budgets:
-            account = before.pop(budget.id, None)
-            if account is None:
-                account = Account(budget, self._settings.billing, now_us)
-            account.budget = budget
-            self.accounts[budget.id] = account
+        self.accounts.set(budgets)
         gauges, self._gauges = self._gauges, {}
         for limit in rates:
             gauge = gauges.get(limit.id) or Gauge()
@@ -360,46 +351,10 @@ class MemoryCounters:
                     want.ledger.held -= want.most
                     want.ledger.spent += want.most
 
-    def count_anew(self) -> frozenset[str]:
-        """Forget what was counted under budgets whose past is unknown: it will be read with it. Return their ids."""
-        now_us = self._clock.now_us()
-        for account in self.accounts.values():
-            account.follow(now_us)
-            for ledger in account.ledgers:
-                if not ledger.loaded:
-                    ledger.spent = 0
-        return frozenset(name for name, account in self.accounts.items() if not account.loaded)
-
     def add(self, spent: Amounts, held: Amounts, begun: frozenset[str] | None = None) -> None:
-        """Add what was spent elsewhere (budget, start of its period → amount); `held` takes the place of the last.
-
-        `begun` are the budgets whose past is in it; None: all that wait for theirs.
-        """
-        for (name, start_us), value in spent.items():
-            account = self.accounts.get(name)
-            ledger = account.ledger(start_us) if account is not None and value else None
-            if ledger is not None and ledger.loaded != (begun is None or name in begun):
-                ledger.spent += value
-        for name, account in self.accounts.items():
-            for ledger in account.ledgers:
-                ledger.others = 0
-                ledger.loaded = ledger.loaded or begun is None or name in begun
-        for (name, start_us), value in held.items():
-            account = self.accounts.get(name)
-            ledger = account.ledger(start_us) if account is not None and value else None
-            if ledger is not None:
-                ledger.others += value
+        """Add what was spent elsewhere, as the accounts take it, and let in whom that leaves room for."""
+        self.accounts.add(spent, held, begun)
         self._pump(*self.accounts.values())
-
-    def standings(self) -> list[Standing]:
-        """Return how each budget stands now, of those whose past is known."""
-        now_us = self._clock.now_us()
-        found = []
-        for name, account in self.accounts.items():
-            ledger = account.ledger(now_us)
-            if ledger is not None and ledger.loaded:
-                found.append(Standing(name, ledger.start_us, ledger.spent, ledger.held + ledger.others))
-        return found
 
 
 def _hard(accounts: list[Account]) -> list[Account]:

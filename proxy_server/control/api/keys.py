@@ -15,7 +15,7 @@ from proxy_server.control import cursors
 from proxy_server.control.api import span
 from ultimate_lib.access import keys
 from ultimate_lib.clock import to_datetime, to_us
-from ultimate_lib.errors import Denied
+from ultimate_lib.errors import Denied, Invalid
 
 if TYPE_CHECKING:
     from proxy_server.control.answers import Caller
@@ -199,7 +199,12 @@ def one(bench: Workbench, caller: Caller, asked: OneKey) -> Key:
 
 
 def create(bench: Workbench, caller: Caller, told: NewKey) -> MadeKey:
-    """Make a key. Raises `Denied` when it would be allowed more than what makes it, or than its user."""
+    """Make a key. Raises `Denied` when it would be allowed more than what makes it, or than its user.
+
+    One that may do nothing is a slip of who asks: `Invalid`.
+    """
+    if told.scopes is not None and not told.scopes:
+        raise Invalid("A key that may do nothing is no use.", hint="proxy:call lets it call models.", code="scopes")
     asked: dict[str, Any] = msgspec.structs.asdict(told)
     asked["locked"] = told.locked or ()
     token, row = keys.create_key(bench.store, bench.clock, caller.known, **asked, address=caller.address)

@@ -57,6 +57,7 @@ def render(page: Page, caller: Caller, nonce: str) -> bytes:
             title=page.title,
             nonce=nonce,
             root=caller.root,
+            demo=caller.demo,
             bar=bar(caller, page.current),
             who=_who(caller),
             csrf=_csrf(caller),

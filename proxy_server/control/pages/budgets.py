@@ -105,7 +105,7 @@ def _bar(bench: Workbench, caller: Caller, one: BudgetState, row: Mapping[str, A
         spent=NOT_TOLD if veiled else amount_of(one.spent, one.unit),
         held=NOT_TOLD if veiled else amount_of(one.held, one.unit),
         left=NOT_TOLD if veiled else amount_of(max(one.left, 0) if one.left is not None else None, one.unit),
-        percent=f"{one.used_ratio:.0%}" if one.used_ratio is not None else UNKNOWN,
+        percent=shown.percent(one.used_ratio) if one.used_ratio is not None else UNKNOWN,
         ends=shown.minute(one.period_end, zone) if one.period_end is not None else "",
         kind="hard: it is never exceeded" if one.hard else "soft: it only tells",
         rules=_rules(bench, row) if one.hard and row is not None else "",

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 from proxy_server.control.answers import Page
 from proxy_server.control.api import calls, span
-from proxy_server.control.pages import shown
+from proxy_server.control.pages import shown, subjects
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,7 +95,7 @@ def call(bench: Workbench, caller: Caller, asked: OneCall) -> Page:
         "status": row["status"] or shown.UNKNOWN,
         "started": f"{started:%Y-%m-%d %H:%M:%S}",
         "zone": zone.key,
-        "groups": [(title, _fields(row, fields, zone)) for title, fields in GROUPS],
+        "groups": [(title, _fields({**row, **_names(bench, caller, row)}, fields, zone)) for title, fields in GROUPS],
         "lines": _lines(price),
         "total": shown.nano_usd(price.total_nano_usd),
         "sentence": price.sentence,
@@ -103,6 +103,16 @@ def call(bench: Workbench, caller: Caller, asked: OneCall) -> Page:
         "related": _related(row),
     }
     return Page("call.html", f"Call of {model}", values, current="calls")
+
+
+def _names(bench: Workbench, caller: Caller, row: dict[str, Any]) -> dict[str, str]:
+    """Return key and user with the names that the caller may know them by."""
+    found = {}
+    for column, kind in (("key_id", "key"), ("user_id", "user")):
+        name = subjects.name(bench, caller, kind, row[column]) if row[column] else None
+        if name is not None:
+            found[column] = f"{name} ({row[column]})"
+    return found
 
 
 def _fields(row: dict[str, Any], fields: dict[str, str], zone: ZoneInfo) -> list[tuple[str, str, str]]:
@@ -138,7 +148,7 @@ def _lines(price: Price) -> list[Line]:
         Line(
             what=line.what,
             quantity=f"{line.count:,} {line.unit}" if line.count is not None else shown.UNKNOWN,
-            rate=f"${line.usd_per_million:,.6g}" if line.usd_per_million is not None else shown.UNKNOWN,
+            rate=shown.rate(line.usd_per_million),
             cost=shown.nano_usd(line.cost_nano_usd),
         )
         for line in price.lines

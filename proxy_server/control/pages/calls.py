@@ -13,6 +13,7 @@ from msgspec import Struct, structs
 from proxy_server.control.answers import Answer, Page
 from proxy_server.control.api import analytics, span
 from proxy_server.control.pages import shown, whose
+from ultimate_lib.access import users
 from ultimate_lib.errors import Invalid, UltimateError
 
 if TYPE_CHECKING:
@@ -98,7 +99,8 @@ def calls(bench: Workbench, caller: Caller, asked: Asked) -> Answer:
     }
     status = None
     try:
-        filters = own + _whose(who, asked)
+        meant = structs.replace(asked, user=users.id_of(bench.store, asked.user.strip()))  # people know names
+        filters = filters_of(meant) + _whose(who, meant)
         values["live"] += f"?{urlencode([('filter', one) for one in filters])}" if filters else ""
         values |= _found(bench, caller, asked, filters)
         values["suggested"] = _suggested(bench, caller)
@@ -177,10 +179,12 @@ def _link(asked: Asked, **changed: str) -> str:
 
 
 def _suggested(bench: Workbench, caller: Caller) -> dict[str, list[str]]:
-    """Return names to choose from, the most used first."""
+    """Return names to choose from, the most used first; of people to those who know them all."""
     since = (bench.clock.now() - timedelta(days=30)).isoformat()
     found = {}
     for name in ("model", "provider", "project"):
         asked = analytics.Breakdown(by=(name,), metrics=("requests",), start=since, limit=_SUGGESTED)
         found[name] = [row[name] for row in analytics.breakdown(bench, caller, asked).rows if row[name]]
+    if "users:manage" in caller.known.permissions:
+        found["user"] = [one["name"] for one in users.listed(bench.store, limit=_SUGGESTED)]
     return found

@@ -13,6 +13,7 @@ from proxy_server.control.answers import Page
 from proxy_server.control.api import analytics, providers, span
 from proxy_server.control.pages import budgets, chart, shown, whose
 from proxy_server.control.pages.shown import count, usd
+from ultimate_lib.access.local import local_path
 from ultimate_lib.errors import UltimateError
 
 if TYPE_CHECKING:
@@ -52,16 +53,17 @@ def home(bench: Workbench, caller: Caller, asked: Asked) -> Page:
     values: dict[str, Any] = {
         "openai_url": f"{base}/v1",
         "anthropic_url": base,
-        "local": caller.loopback,
+        "local": caller.loopback and bench.settings.server.local_key and (not may or "settings:manage" in may),
+        "local_json": str(local_path(bench.settings)) if "settings:manage" in may else "",
         "figures": [],
         "rows": [],
         "models": [],
         "chart": None,
         "missing": 0,
         "may_see": "analytics:view" in may,
+        "may_call": "proxy:call" in may,
         "unreadable": "",
         "zone": bench.settings.billing.time_zone,
-        "demo": bench.settings.data.demo,
         "newest": "",
         "budgets": [],
         "budgets_unreadable": "",

@@ -13,17 +13,27 @@ UNKNOWN = "—"
 _MILLION = 1_000_000
 _MS_A_SECOND = 1000
 _KILO = 1024
+_CENTI = 0.01
 
 
 def usd(value: float | None) -> str:
-    """Return dollars for people: cents where there are dollars, three significant digits below; a dash if unknown."""
+    """Return dollars for people: cents, and below a dollar three significant digits; a dash if unknown."""
     if value is None:
         return UNKNOWN
     if value == 0:
         return "$0"
     if value >= 1:
         return f"${value:,.2f}"
-    return f"${float(f'{value:.3g}'):.9f}".rstrip("0").rstrip(".")
+    whole, _, cents = f"{float(f'{value:.3g}'):.9f}".partition(".")
+    return f"${whole}.{cents.rstrip('0').ljust(2, '0')}"
+
+
+def rate(value: float | None) -> str:
+    """Return a price to its last digit."""
+    if value is None:
+        return UNKNOWN
+    whole, _, cents = f"{value:,.6g}".partition(".")
+    return f"${whole}.{cents.ljust(2, '0')}"
 
 
 def nano_usd(value: int | None) -> str:
@@ -41,6 +51,17 @@ def count(value: float | None) -> str:
     if value >= 10 * _MILLION:
         return f"{value / _MILLION:,.1f} M"
     return f"{value:,.0f}"
+
+
+def percent(ratio: float | None) -> str:
+    """Return a part of a whole; what is a little is not nothing, and what is not all is less."""
+    if ratio is None:
+        return UNKNOWN
+    if 0 < ratio < _CENTI:
+        return "under 1%"
+    if 1 - _CENTI < ratio < 1:
+        return "over 99%"
+    return f"{ratio:.0%}"
 
 
 def took(duration_ms: float | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from proxy_server.control.api import keys as keys_api
@@ -29,6 +30,19 @@ def whose(bench: Workbench, caller: Caller, subject: str, subject_id: str | None
     except NotFound:
         pass
     return f"{subject} {subject_id}"
+
+
+def name(bench: Workbench, caller: Caller, kind: str, one: str) -> str | None:
+    """Return the name of a key or a user; None where it is gone or not the caller's to know."""
+    who = caller.known
+    with contextlib.suppress(NotFound):
+        if kind == "key":
+            return str(keys.one(bench.store, who, one)["name"])
+        if one == who.user_id:
+            return who.user_name
+        if "users:manage" in who.permissions:
+            return str(users.one(bench.store, one)["name"])
+    return None
 
 
 def suggested(bench: Workbench, caller: Caller) -> dict[str, list[tuple[str, str]]]:

@@ -6,11 +6,11 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-import msgspec
 from msgspec import Struct, structs
 
 from proxy_server.control.api import span
 from proxy_server.control.pages import admin, shown
+from proxy_server.control.pages.admin.changes import Words
 from ultimate_lib.access import audits
 from ultimate_lib.errors import Invalid
 
@@ -46,7 +46,8 @@ def audit(bench: Workbench, caller: Caller, asked: Asked) -> Page:
         start, end = _limits(bench, asked, zone)
         before = None if asked.before is None else min(max(asked.before, 0), _LAST_NUMBER)
         found = audits.found(bench.store, caller.known, equal, start=start, end=end, before=before, limit=_A_PAGE + 1)
-        values["rows"] = [_shown(row, zone) for row in found[:_A_PAGE]]
+        words = Words(bench, caller, zone)
+        values["rows"] = [_shown(row, words, zone) for row in found[:_A_PAGE]]
         if len(found) > _A_PAGE:
             values["older"] = _link(structs.replace(asked, before=found[_A_PAGE - 1]["number"]))
     except Invalid as error:
@@ -71,31 +72,15 @@ def _link(asked: Asked) -> str:
     return "/admin/audit" + (f"?{urlencode(told)}" if told else "")
 
 
-def _shown(row: dict[str, Any], zone: ZoneInfo) -> dict[str, Any]:
+def _shown(row: dict[str, Any], words: Words, zone: ZoneInfo) -> dict[str, Any]:
     return {
         **row,
         "at": _moment(row["at"], zone),
-        "lines": _lines(row["before"], row["after"]),
+        "name": words.name(row["object"]),
+        "all": _link(Asked(object=row["object"])),
+        "lines": words.lines(row),
     }
 
 
 def _moment(at: datetime, zone: ZoneInfo) -> str:
     return f"{shown.aware(at).astimezone(zone):%Y-%m-%d %H:%M:%S}"
-
-
-def _lines(before: dict[str, Any] | None, after: dict[str, Any] | None) -> list[str]:
-    """Return a line a value: what it is, and what it was where that is another."""
-    was, now = before or {}, after or {}
-    found = []
-    for name in dict.fromkeys([*was, *now]):
-        if name not in now:
-            found.append(f"{name}: was {_told(was[name])}")
-        elif name in was and was[name] != now[name]:
-            found.append(f"{name}: {_told(was[name])} → {_told(now[name])}")
-        elif now[name] not in (None, [], {}):
-            found.append(f"{name}: {_told(now[name])}")
-    return found
-
-
-def _told(value: Any) -> str:
-    return value if isinstance(value, str) else msgspec.json.encode(value).decode()

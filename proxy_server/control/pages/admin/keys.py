@@ -57,8 +57,8 @@ def keys(bench: Workbench, caller: Caller, asked: Asked) -> Page:
     rows, _ = admin.matching((row_of(key, bench.clock.now(), zone) for key in found.keys), asked.q, _text)
     choices = [("own", "My keys")]
     if "keys:manage" in who.permissions:
-        choices.append(("all", "Everyone's"))
-    choices += [(f"team:{team}", f"Team {team}") for team in who.leads]
+        choices.append(("all", "Everyone's keys"))
+    choices += [(f"team:{team}", f"Keys of the team {team}") for team in who.leads]
     values = {
         "asked": asked,
         "rows": rows,

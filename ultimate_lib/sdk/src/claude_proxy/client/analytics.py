@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from claude_proxy.answers import Rows
-from claude_proxy.client.transport import Filter, Moment, Names, Transport, filters, names
+from claude_proxy.client.transport import Transport
+from claude_proxy.client.written import Filter, Moment, Names, filters, names
 
 
 class Analytics(Transport):

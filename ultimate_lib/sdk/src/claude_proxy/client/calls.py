@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from claude_proxy.answers import Answer, Calls
 from claude_proxy.client.live import Follow
-from claude_proxy.client.transport import Filter, Moment, Transport, filters, segment
+from claude_proxy.client.transport import Transport
+from claude_proxy.client.written import Filter, Moment, filters, segment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

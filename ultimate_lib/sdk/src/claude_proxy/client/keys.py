@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from claude_proxy.client.transport import Transport, segment
+from claude_proxy.client.transport import Transport
+from claude_proxy.client.written import segment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from claude_proxy.answers import Answer
-    from claude_proxy.client.transport import Moment
+    from claude_proxy.client.written import Moment
 
 _PAGE = 500
 

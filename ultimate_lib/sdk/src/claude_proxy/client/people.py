@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from claude_proxy.client.transport import Transport, segment
+from claude_proxy.client.transport import Transport
+from claude_proxy.client.written import segment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

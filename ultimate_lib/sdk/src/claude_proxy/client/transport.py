@@ -5,25 +5,21 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from datetime import date
 from functools import cached_property
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, TypeAlias
-from urllib.parse import quote, urlsplit
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from claude_proxy import places
 from claude_proxy.about import API, __version__
 from claude_proxy.answers import Answer, mask
+from claude_proxy.client.written import pairs
 from claude_proxy.errors import BadRequest, NotAllowed, NotFound, ProxyError, Unreachable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     import requests
-
-Names: TypeAlias = "str | Iterable[str]"
-Moment: TypeAlias = "str | date"
-Filter: TypeAlias = "str | Iterable[str] | Mapping[str, str | Iterable[str] | None]"
 
 _TRIES = 3
 _PAUSE_S = 0.2  # before the second try; three times that before the third
@@ -175,7 +171,7 @@ class Transport:
             response = self._session.request(
                 method,
                 self.url + path,
-                params=_query(params or {}),
+                params=pairs(params or {}),
                 data=json.dumps(body).encode() if body is not None else None,
                 headers={**({"Content-Type": "application/json"} if body is not None else {}), **(headers or {})},
                 timeout=(min(_CONNECT_S, longest), longest),
@@ -297,54 +293,8 @@ class Transport:
         return ProxyError(f"{self.url} cannot be asked: {mask(str(error))[:_MOST_TEXT]}.", code="request")
 
 
-def segment(text: str) -> str:
-    """Return an id or a name as one segment of a path. Raises `BadRequest` for one that cannot be any."""
-    if not text or text in {".", ".."}:
-        raise BadRequest(f"'{text}' is no id.", hint="Give the id as the list shows it.", code="id")
-    return quote(text, safe="")
-
-
-def filters(told: Filter | None) -> list[str]:
-    """Return filters as the proxy reads them: of `"project:search"`, several, or `{"project": ["a", "b"]}`.
-
-    None stands for calls without one.
-    """
-    if told is None:
-        return []
-    if isinstance(told, str):
-        return [told]
-    if not hasattr(told, "items"):
-        return list(told)
-    found = []
-    for name, value in told.items():
-        values = [value] if value is None or isinstance(value, str) else list(value)
-        found += [f"{name}:{one or ''}" for one in values]
-    return found
-
-
-def names(told: Names | None) -> str | None:
-    """Return names between commas."""
-    if told is None or isinstance(told, str):
-        return told or None
-    return ",".join(told) or None
-
-
 def _if_match(version: int | None) -> dict[str, str]:
     return {"If-Match": f'"v{version}"'} if version is not None else {}
-
-
-def _query(params: Mapping[str, Any]) -> list[tuple[str, str]]:
-    pairs: list[tuple[str, str]] = []
-    for name, value in params.items():
-        values = value if isinstance(value, (list, tuple, set)) else [value]
-        pairs += [(name, _plain(one)) for one in values if one is not None]
-    return pairs
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return value.isoformat() if isinstance(value, date) else str(value)  # a datetime is a date too
 
 
 def _checked_url(url: str, source: str) -> str:
