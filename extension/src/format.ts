@@ -2,7 +2,7 @@
 
 export const UNKNOWN = '—';
 
-/** Dollars: cents from one dollar on, three significant digits below. */
+/** Dollars with their cents; below one dollar to three significant digits. */
 export function usd(value: number | null | undefined): string {
   if (value === null || value === undefined) {
     return UNKNOWN;
@@ -14,7 +14,8 @@ export function usd(value: number | null | undefined): string {
     return `$${value.toLocaleString('en-US', { minimumFractionDigits: 2, maximumFractionDigits: 2 })}`;
   }
   const nano = Math.round(value * 1e9); // whole, so that equal sums read the same however they were added up
-  return `$${(Number(nano.toPrecision(3)) / 1e9).toFixed(9).replace(/\.?0+$/, '')}`;
+  const [dollars, cents] = (Number(nano.toPrecision(3)) / 1e9).toFixed(9).split('.');
+  return `$${dollars}.${cents.replace(/0+$/, '').padEnd(2, '0')}`;
 }
 
 /** Dollars to the nano-dollar, for whoever wants to know exactly. */
