@@ -8,6 +8,7 @@ import sys
 from collections.abc import Generator
 
 import pytest
+from hypothesis import settings
 
 # jsonschema makes grammars of internationalised addresses when it is imported, for formats that no schema here has:
 # two seconds of CPU in each worker. Without the package it goes on without those formats.
@@ -16,6 +17,10 @@ sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 # has the threads of its own setting (proxy_server/process.py).
 for _threads in ("OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS"):
     os.environ.setdefault(_threads, "1")
+
+# A machine that pauses for a fifth of a second in an example is no failure of what the example is of.
+settings.register_profile("any machine", settings.default, deadline=None)
+settings.load_profile("any machine")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -17,6 +17,8 @@ from typing import Any
 
 import psutil
 
+from tests.stopwatch import Stopwatch
+
 ROOT = Path(__file__).resolve().parent.parent
 _START_S = 30.0
 _STOP_S = 30.0
@@ -102,12 +104,12 @@ class Running:
 
 def wait_until(true: Callable[[], object], seconds: float, running: Running | None = None) -> None:
     """Wait until something is true; fail with the proxy's log when it does not come true in time."""
-    until = time.monotonic() + seconds
-    while not true():
-        if time.monotonic() > until:
-            log = running.log()[-5000:] if running is not None else ""
-            raise AssertionError(f"not true within {seconds:g} s\n{log}")
-        time.sleep(0.02)
+    with Stopwatch() as waited:
+        while not true():
+            if waited.seconds > seconds:
+                log = running.log()[-5000:] if running is not None else ""
+                raise AssertionError(f"not true within {seconds:g} s\n{log}")
+            time.sleep(0.02)
 
 
 def environment(folder: Path, env: dict[str, str] | None = None) -> dict[str, str]:

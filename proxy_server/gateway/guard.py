@@ -78,6 +78,7 @@ class Guard:
         self._folds: dict[tuple[str, str], Fold] = {}
         self._log = EventLog(settings.run_dir)
         self._unwritten: list[Event] = []
+        self._fresh: list[Event] = []  # counted since the last look at the files began
         self._mark: tuple[int, ...] = ()
         self.idle = True
         """Whether no call need be shown to it."""
@@ -244,6 +245,7 @@ class Guard:
         if after is before:
             return
         self._folds[pair] = after
+        self._fresh.append(told)
         self._write(told)
         if after.standing.until_us != before.standing.until_us:
             log.warning(
@@ -272,6 +274,7 @@ class Guard:
                 unwritten, self._unwritten = self._unwritten, []
                 for told in unwritten:
                     self._write(told)
+                self._fresh = []
                 self._take(await asyncio.to_thread(self._look))
                 self._forget()
                 if self.spending.due():
@@ -325,6 +328,9 @@ class Guard:
                 self._fold(one)
         for one in found.events:
             self._fold(one)
+        if found.anew:
+            for one in self._fresh:  # the log may have been read before they were in it
+                self._fold(one)
         self.idle = not (self._known or self._rates or self._folds or self._caps)
         if found.failure:
             self._fail(found.failure, found.told)

@@ -8,10 +8,10 @@ import io
 import json
 import os
 import pty
+import select
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -49,6 +49,13 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         assert call(running, "demo/unheard-of", **tags) == 200
         assert call(running, "nowhere") == 404
         wait_until(lambda: running.get("/api/analytics/aggregate")["rows"][0]["requests"] == 6, 15, running)
+        yield running
+
+
+@pytest.fixture(scope="module")
+def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A proxy for tests that call: what they add, those who count the calls of the other must not find."""
+    with start_proxy(tmp_path_factory.mktemp("busy")) as running:
         yield running
 
 
@@ -237,9 +244,9 @@ print(message.usage.output_tokens, reply.usage.completion_tokens)
 """
 
 
-def test_other_clients_call_through_the_proxy_after_eval(proxy: Running, tmp_path: Path) -> None:
+def test_other_clients_call_through_the_proxy_after_eval(busy: Running, tmp_path: Path) -> None:
     """The real packages, with keys of elsewhere in the environment that must not win."""
-    env = environment(tmp_path, {"CLAUDE_PROXY_URL": proxy.url, "CLAUDE_PROXY_API_KEY": proxy.key})
+    env = environment(tmp_path, {"CLAUDE_PROXY_URL": busy.url, "CLAUDE_PROXY_API_KEY": busy.key})
     env |= {"ANTHROPIC_API_KEY": "sk-ant-elsewhere", "OPENAI_API_KEY": "sk-elsewhere"}
     (tmp_path / "clients.py").write_text(CLIENTS)
     script = f'eval "$({sys.executable} -m claude_proxy env --shell sh)" && {sys.executable} {tmp_path}/clients.py'
@@ -284,19 +291,24 @@ def test_colours_are_for_terminals_that_want_them(proxy: Running, run: Any, tmp_
     assert "\x1b[" not in run("calls").out
 
 
-def test_following_ends_with_ctrl_c_and_without_a_word(proxy: Running, tmp_path: Path) -> None:
-    env = environment(tmp_path, {"CLAUDE_PROXY_URL": proxy.url, "CLAUDE_PROXY_API_KEY": proxy.key})
+def test_following_ends_with_ctrl_c_and_without_a_word(busy: Running, tmp_path: Path) -> None:
+    env = environment(tmp_path, {"CLAUDE_PROXY_URL": busy.url, "CLAUDE_PROXY_API_KEY": busy.key})
     arguments = command("tail", "-o", "json", "--filter", "project:tail")
     with subprocess.Popen(arguments, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stderr is not None
-        time.sleep(1.5)  # until it listens
-        assert call(proxy) == 200
-        assert call(proxy, **{"X-Ultimate-Project": "tail"}) == 200
-        row = json.loads(process.stdout.readline())
-        assert (row["project"], row["cost_nano_usd"]) == ("tail", COST)
+        told = process.stdout
+
+        def heard() -> bool:  # as soon as it listens
+            assert call(busy) == 200
+            assert call(busy, **{"X-Ultimate-Project": "tail"}) == 200
+            return bool(select.select([told], [], [], 0.5)[0])
+
+        wait_until(heard, 30, busy)
         process.send_signal(signal.SIGINT)
-        assert (process.wait(10), process.stdout.read(), process.stderr.read()) == (0, b"", b"")
+        lines = told.read().splitlines()
+        assert (process.wait(10), process.stderr.read()) == (0, b"")
+        assert {(row["project"], row["cost_nano_usd"]) for row in map(json.loads, lines)} == {("tail", COST)}
 
 
 def test_one_call_says_why_it_has_its_price(run: Any) -> None:

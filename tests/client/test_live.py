@@ -25,12 +25,15 @@ def taken(calls: Iterator[Answer], number: int) -> list[str]:
     return [next(calls)["call_id"] for _ in range(number)]
 
 
-def cut(*pieces: bytes) -> object:
-    """Send these chunks and break the connection off."""
+def cut(*pieces: bytes, heard: threading.Event | None = None) -> object:
+    """Send these chunks and break the connection off: with a reset once they were heard, else by closing it."""
 
     def script(connection: Connection) -> None:
         connection.send(head() + b"".join(map(chunk, pieces)))
-        time.sleep(0.05)  # what was sent arrives before the reset
+        if heard is None:
+            connection.close()
+            return
+        assert heard.wait(10)  # a reset takes what was not read away with it
         connection.reset()
 
     return script
@@ -86,10 +89,14 @@ def test_a_lost_connection_goes_on_after_the_last_call_and_none_comes_twice(
     fake: Fake, client: ClaudeProxyClient
 ) -> None:
     half = event(3)[:20]  # told anew after the cut
-    scripts = [cut(event(1), event(2), half), dropped, refusal(503), open_ended(event(2), event(3), event(4))]
+    heard = threading.Event()
+    last = open_ended(event(2), event(3), event(4))
+    scripts = [cut(event(1), event(2), half, heard=heard), dropped, refusal(503), last]
     fake.on(LIVE, *scripts)  # type: ignore[arg-type] # they are scripts
     calls = client.live()
-    assert taken(calls, 4) == ["c1", "c2", "c3", "c4"]
+    assert taken(calls, 2) == ["c1", "c2"]
+    heard.set()
+    assert taken(calls, 2) == ["c3", "c4"]
     assert [one.header("last-event-id") for one in fake.asked_for(LIVE)] == [None, "c2", "c2", "c2"]
     calls.close()  # type: ignore[attr-defined] # a generator
 

@@ -133,12 +133,12 @@ def start(folder: Path, *, table: Sequence[Route] = TABLE, **overrides: Any) -> 
 
     thread = threading.Thread(target=asyncio.run, args=(serve(),), daemon=True)
     thread.start()
-    assert ready.wait(10)
+    assert ready.wait(30)
     bench = app.open_workbench(settings)
     try:
         yield Alone(bench, port)
     finally:
         held["loop"].call_soon_threadsafe(held["drain"].set)
-        thread.join(10)
+        thread.join(30)
         bench.store.close()
         assert not thread.is_alive()

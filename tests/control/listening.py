@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from tests.harness import wait_until
+
 
 class Heard(NamedTuple):
     event: str
@@ -66,20 +68,14 @@ class Listener:
                 Heard(fields["event"], fields.get("id", ""), json.loads(fields["data"]), time.monotonic())
             )
 
-    def wait(self, number: int, seconds: float = 5.0) -> list[Heard]:
+    def wait(self, number: int, seconds: float = 20.0) -> list[Heard]:
         """Wait for so many events and return all."""
-        until = time.monotonic() + seconds
-        while len(self.heard) < number:
-            assert time.monotonic() < until, f"{len(self.heard)} of {number} events"
-            time.sleep(0.005)
+        wait_until(lambda: len(self.heard) >= number, seconds)
         return self.heard
 
-    def wait_for(self, call_id: str, seconds: float = 5.0) -> None:
+    def wait_for(self, call_id: str, seconds: float = 20.0) -> None:
         """Wait until a call is told."""
-        until = time.monotonic() + seconds
-        while call_id not in self.ids():
-            assert time.monotonic() < until, f"{call_id} is not told"
-            time.sleep(0.005)
+        wait_until(lambda: call_id in self.ids(), seconds)
 
     def ids(self) -> list[str]:
         return [one.id for one in self.heard if one.event == "call"]
@@ -100,9 +96,7 @@ def listen(
     sent = {name.replace("_", "-"): value for name, value in headers.items()}
     listener = Listener(url, f"/api/live{query}", key, sent, paused=paused, buffer=buffer)
     try:
-        until = time.monotonic() + 10
-        while not listener.status and time.monotonic() < until:
-            time.sleep(0.005)
+        wait_until(lambda: listener.status or listener.ended.is_set(), 20)
         yield listener
     finally:
         listener.close()

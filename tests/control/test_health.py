@@ -19,6 +19,7 @@ from proxy_server.heartbeat import Heartbeat, JobState
 from proxy_server.snapshot import Row, Snapshot
 from tests.control import alone
 from tests.control.alone import Alone
+from tests.harness import wait_until
 from ultimate_lib.clock import SystemClock
 from ultimate_lib.journal import JournalWriter
 from ultimate_lib.records import CallRecord, new_call_id
@@ -192,9 +193,7 @@ def test_counters_do_not_fall_when_a_gateway_leaves(control: Alone) -> None:
 def test_control_keeps_counters_although_nobody_asks(control: Alone) -> None:
     gateway(control)
     path = control.bench.settings.run_dir / "counters.json"
-    until = time.monotonic() + 5
-    while b"t0" not in (path.read_bytes() if path.exists() else b"") and time.monotonic() < until:
-        time.sleep(0.05)
+    wait_until(lambda: b"t0" in (path.read_bytes() if path.exists() else b""), 10)
     snapshot.remove(control.bench.settings.run_dir, 0, "t0")
     assert metrics(control)["ultimate_journal_written_total{}"] == 7
 

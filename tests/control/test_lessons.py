@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import re
 import socket
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Self
 
 import pytest
 from tornado.httpclient import HTTPRequest
-from tornado.websocket import websocket_connect
+from tornado.websocket import WebSocketClientConnection, websocket_connect
 
 from proxy_server.control.router import PUBLIC, Route
 from proxy_server.control.routes import TABLE
@@ -22,6 +22,8 @@ from tests.control import alone
 from tests.control.alone import Alone
 from tests.control.folk import kind, snapshot
 from tests.control.listening import Listener, listen
+from tests.harness import wait_until
+from tests.stopwatch import Stopwatch
 from ultimate_lib.access import sessions
 
 INJECTED = ("' OR '1'='1", "'; DROP TABLE users; --", '" OR ""="', "%' UNION SELECT hash FROM keys --", "1) OR (1=1")
@@ -95,6 +97,13 @@ def _take_role(control: Alone, user_id: str) -> None:
     assert control.ask("PUT", f"/api/users/{user_id}/roles", key=control.key, told=told).status == 200
 
 
+async def _closed(connection: WebSocketClientConnection, since: Stopwatch) -> float:
+    """Read until the connection is closed, and return when that was."""
+    while await connection.read_message() is not None:
+        pass
+    return since.seconds
+
+
 @pytest.mark.parametrize("way", [_deactivate, _revoke, _take_role], ids=["deactivated", "revoked", "role taken"])
 def test_lesson_L16_who_is_shut_out_is_refused_within_five_seconds_everywhere(control: Alone, way: Way) -> None:
     """Each group of routes, live events and a dashboard's websocket, by key and by session."""
@@ -119,37 +128,41 @@ def test_lesson_L16_who_is_shut_out_is_refused_within_five_seconds_everywhere(co
     assert {status(path, headers) for path in routes for headers in by} <= answered, "else this says nothing"
     token = control.ask("GET", "/dashboards/overview/session", headers=by[1]).json["token"]
 
-    async def watch(ended: list[float], shut: Callable[[], float]) -> None:
+    since = Stopwatch()
+
+    async def watch() -> float:
         request = HTTPRequest(f"ws://{control.host}/dashboards/overview/ws?span=7d", headers=by[1])
         connection = await websocket_connect(request, subprotocols=["bokeh", token])
         try:
             assert await asyncio.wait_for(connection.read_message(), 20)
-            began = await asyncio.to_thread(shut)
-            while await asyncio.wait_for(connection.read_message(), 2 * LONGEST_S) is not None:
-                pass
-            ended.append(time.monotonic() - began)
+            closing = asyncio.create_task(_closed(connection, since))
+            await asyncio.to_thread(shut)
+            return await asyncio.wait_for(closing, 2 * LONGEST_S)
         finally:
             connection.close()
             await asyncio.sleep(0.1)  # the handshake of closing
 
-    def shut() -> float:
-        way(control, user_id)
-        began = time.monotonic()
-        left = {(path, number) for path in routes for number in (0, 1)}
-        while left and time.monotonic() - began < LONGEST_S:
-            left = {(path, number) for path, number in left if status(path, by[number]) == 200}
-        assert not left
-        for listener in listeners:
-            assert listener.ended.wait(max(0.0, began + LONGEST_S - time.monotonic())), "live events went on"
-        return began
+    def let_in(path: str, headers: dict[str, str]) -> bool:
+        asked_s = since.seconds
+        if status(path, headers) != 200:
+            return False
+        assert asked_s < LONGEST_S, path
+        return True
 
-    ended: list[float] = []
+    def shut() -> None:
+        way(control, user_id)
+        stack.enter_context(since)
+        left = [(path, headers) for path in routes for headers in by]
+        while left:
+            left = [one for one in left if let_in(*one)]
+        for listener in listeners:  # live events may not go on
+            wait_until(listener.ended.is_set, max(0.0, LONGEST_S - since.seconds))
+
     url = f"http://{control.host}"
-    with listen(url, key) as first, Cookied(url, cookie) as second:
+    with contextlib.ExitStack() as stack, listen(url, key) as first, Cookied(url, cookie) as second:
         listeners: tuple[Listener, ...] = (first, second)
         assert [one.status for one in listeners] == [200, 200]
-        asyncio.run(watch(ended, shut))
-    assert ended[0] <= LONGEST_S
+        assert asyncio.run(watch()) <= LONGEST_S
 
 
 class Cookied(Listener):
@@ -159,9 +172,7 @@ class Cookied(Listener):
         super().__init__(url, "/api/live", "", {"Cookie": cookie}, paused=False, buffer=0)
 
     def __enter__(self) -> Self:
-        until = time.monotonic() + 10
-        while not self.status and time.monotonic() < until:
-            time.sleep(0.005)
+        wait_until(lambda: self.status, 20)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -20,6 +20,8 @@ from tests.control import alone
 from tests.control.alone import Alone
 from tests.control.calls import call
 from tests.control.listening import Listener, listen
+from tests.harness import wait_until
+from tests.stopwatch import Stopwatch
 from ultimate_lib.clock import SystemClock
 from ultimate_lib.journal import JournalWriter
 from ultimate_lib.journal.follow import Follower
@@ -65,10 +67,10 @@ def test_a_call_is_told_within_half_a_second_with_every_column(control: Alone, w
         for number in range(5):
             time.sleep(random.uniform(0, 0.25))
             record = now(project=f"p{number}")
-            at = time.monotonic()
-            writer.call(record)
-            heard = listener.wait(number + 1)[-1]
-            took.append(heard.at - at)
+            with Stopwatch() as late:
+                writer.call(record)
+                heard = listener.wait(number + 1)[-1]
+            took.append(late.seconds)
             assert (heard.event, heard.id, heard.data["project"]) == ("call", record.call_id, f"p{number}")
         assert statistics.median(took) < 0.5, took
         assert max(took) < 2.0, took  # a loaded machine may be late at times
@@ -91,7 +93,8 @@ def test_own_calls_alone_and_filters(control: Alone, writer: JournalWriter) -> N
         ]  # fmt: skip
         for record in told:
             writer.call(record)
-        everything.wait(5)
+        for listener, number in ((everything, 5), (own, 2), (some, 2)):
+            listener.wait(number)
         time.sleep(0.1)
         assert everything.ids() == [record.call_id for record in told]
         assert own.ids() == [told[0].call_id, told[3].call_id]
@@ -169,7 +172,7 @@ def test_a_slow_reader_is_let_go_and_nobody_else_waits(
     ):
         sent = send_much(writer, quick)
         slow.go_on.set()
-        assert slow.ended.wait(10), "its stream has ended"
+        assert slow.ended.wait(20), "its stream has ended"
         assert slow.heard[-1].event == "end"
         assert slow.heard[-1].data["reason"] == "slow"
         assert len(slow.ids()) < sent
@@ -182,7 +185,7 @@ def send_much(writer: JournalWriter, quick: Listener) -> int:
         for _ in range(40):
             writer.call(now(project="x" * 5000))
             sent += 1
-        quick.wait(sent, 10)
+        quick.wait(sent)
     return sent
 
 
@@ -199,7 +202,7 @@ def test_a_reader_that_reads_nothing_at_all_is_cut_off(
         sent = send_much(writer, quick)
         time.sleep(0.5)
         dead.go_on.set()
-        assert dead.ended.wait(5)
+        assert dead.ended.wait(20)
         assert len(dead.ids()) < sent
 
 
@@ -210,7 +213,7 @@ def test_an_ended_key_hears_no_more(control: Alone, writer: JournalWriter, monke
         writer.call(now())
         listener.wait(1)
         assert control.ask("DELETE", f"/api/keys/{made['about']['id']}", key=control.key).status == 200
-        assert listener.ended.wait(8)
+        assert listener.ended.wait(20)
         assert (listener.heard[-1].event, listener.heard[-1].data["reason"]) == ("end", "rights")
 
 
@@ -218,8 +221,7 @@ def test_silence_is_kept_alive(control: Alone, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(hub, "KEEP_S", 0.4)
     monkeypatch.setattr(hub, "RECHECK_S", 0.2)
     with listen(url(control), control.key) as listener:
-        time.sleep(1.5)
-        assert listener.comments.count(": keep") >= 2
+        wait_until(lambda: listener.comments.count(": keep") >= 2, 5)
         assert listener.heard == []
 
 
@@ -234,21 +236,21 @@ def test_too_many_are_refused_with_what_to_do(control: Alone, monkeypatch: pytes
         assert stack.enter_context(listen(url(control), ann)).status == 200
         monkeypatch.setattr(hub, "MOST_CLIENTS", 4)
         assert control.get("/api/live", key=ann).status == 503
-    until = time.monotonic() + 5
-    while True:  # those who have left make room
+
+    def room() -> bool:
         with listen(url(control), control.key) as listener:
-            if listener.status == 200:
-                break
-        assert time.monotonic() < until
+            return listener.status == 200
+
+    wait_until(room, 10)  # those who have left make it
 
 
 def test_a_server_that_leaves_says_so(tmp_path: Path) -> None:
     with contextlib.ExitStack() as stack:
         with alone.start(tmp_path) as control:
             listener = stack.enter_context(listen(url(control), control.key))
-            began = time.monotonic()
-        assert time.monotonic() - began < 3, "it does not wait for endless answers"
-        assert listener.ended.wait(3)
+            took = stack.enter_context(Stopwatch())
+        assert took.seconds < 3, "it does not wait for endless answers"
+        assert listener.ended.wait(20)
         assert listener.heard[-1].data["reason"] == "restart"
 
 
@@ -298,7 +300,7 @@ def test_the_follower_reads_each_line_once_over_seals_and_torn_ends(tmp_path: Pa
             time.sleep(0.003)
             if number % 3 == 0:
                 seen += [one.call_id for one in follower.look()]
-        assert len(list(control.bench.settings.journal_dir.rglob("*.seg"))) > 3
+        wait_until(lambda: len(list(control.bench.settings.journal_dir.rglob("*.seg"))) > 3, 10)
         newest = max(control.bench.settings.journal_dir.rglob("*.open"))  # one before it may wait to be sealed
         with newest.open("ab") as file:
             file.write(b'{"k":"call","call_id":"half')

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +20,13 @@ from ultimate_lib.limits.status import BudgetState
 @pytest.fixture(scope="module")
 def control(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Alone]:
     with alone.start(tmp_path_factory.mktemp("control")) as running:
+        yield running
+
+
+@pytest.fixture
+def apart(tmp_path: Path) -> Iterator[Alone]:
+    """One for itself: calls count in the other's budgets."""
+    with alone.start(tmp_path) as running:
         yield running
 
 
@@ -173,7 +181,8 @@ def test_what_is_not_known_of_a_budget_is_unknown_and_no_zero(
 # -- whose calls ----------------------------------------------------------------------------------------------------
 
 
-def test_whose_calls_are_shown_is_chosen_of_what_one_may_see(control: Alone) -> None:
+def test_whose_calls_are_shown_is_chosen_of_what_one_may_see(apart: Alone) -> None:
+    control = apart
     team = made(control, "teams", name="lookers")
     user = make(control, "lee", roles={"viewer": "team"}, teams=[team], password=GOOD)
     alone_ = make(control, "lone", roles={"viewer": "own"}, password=GOOD)

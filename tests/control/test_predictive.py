@@ -90,14 +90,20 @@ def test_hours_and_other_metrics(control: Alone) -> None:
     assert by_latency["summary"]["mean"] > 0
 
 
-def test_a_budget_says_when_it_will_be_spent(control: Alone) -> None:
+@pytest.fixture(scope="module")
+def budget(control: Alone) -> None:
+    """Nine calls' worth is left for the project of Ann's calls."""
     spent = sum(cost(day) for day in range(1, DAYS + 1))
-    budget = {
+    told = {
         "subject": "project", "subject_id": "search", "amount": (spent + 9) * PER_CALL, "period": "total",
         "name": "search",
     }  # fmt: skip
-    made = control.ask("POST", "/api/budgets", key=control.key, told=budget)
+    made = control.ask("POST", "/api/budgets", key=control.key, told=told)
     assert made.status == 201, made.text
+
+
+@pytest.mark.usefixtures("budget")
+def test_a_budget_says_when_it_will_be_spent(control: Alone) -> None:
     told = forecast(control, "days=7&filter=project:search")
     [one] = told["budgets"]
     assert one["probability"] > 0.95
@@ -196,6 +202,7 @@ def test_what_is_left_of_an_hour_is_time_also_when_clocks_change(utc: str, left:
     assert left_of(later_of(now, zone, "hour", 1), now) == pytest.approx(left)
 
 
+@pytest.mark.usefixtures("budget")
 def test_a_forecast_is_the_same_with_a_budget_that_looks_further(control: Alone) -> None:
     before = forecast(control, "days=3&filter=model:gpt-4o-mini&filter=project:search")
     assert before["budgets"] == []  # two filters: no budget counts these

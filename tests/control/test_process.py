@@ -18,6 +18,7 @@ import pytest
 
 from proxy_server.control.router import KNOWN, PUBLIC, Route
 from tests.control import alone
+from tests.harness import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 CHILD = """
@@ -62,7 +63,7 @@ def test_idle_it_is_small_and_holds_no_data_frame_library(tmp_path: Path) -> Non
         loaded = {Path(found.path).name for found in psutil.Process(started.pid).memory_maps()}
         assert not any("polars" in name or "arrow" in name or "deltalake" in name for name in loaded)
         started.send_signal(signal.SIGTERM)
-        assert started.wait(10) == 0
+        assert started.wait(20) == 0
 
 
 def test_what_has_been_asked_is_answered_before_it_leaves(tmp_path: Path) -> None:
@@ -78,8 +79,8 @@ def test_what_has_been_asked_is_answered_before_it_leaves(tmp_path: Path) -> Non
     with alone.start(tmp_path, table=table) as control:
         thread = threading.Thread(target=lambda: told.append(ask(control.port, "/api/slow")))
         thread.start()
-        assert begun.wait(5)
-    thread.join(5)  # leaving the block drains the server
+        assert begun.wait(20)
+    thread.join(20)  # leaving the block drains the server
     assert told == [(200, b'{"answer":"whole"}')]
     with pytest.raises(ConnectionRefusedError):
         ask(control.port, "/api/slow")
@@ -94,7 +95,7 @@ def test_few_questions_to_the_lake_at_a_time_and_the_rest_stays_quick(tmp_path: 
         with guard:
             running += 1
             most = max(most, running)
-        free.wait(10)
+        free.wait(60)
         with guard:
             running -= 1
         return {}
@@ -112,15 +113,12 @@ def test_few_questions_to_the_lake_at_a_time_and_the_rest_stays_quick(tmp_path: 
         threads = [threading.Thread(target=one) for _ in range(60)]
         for thread in threads:
             thread.start()
-        until = time.monotonic() + 10
-        while len(statuses) < 10 and time.monotonic() < until:
-            time.sleep(0.02)
+        wait_until(lambda: len(statuses) >= 10, 20)
         assert statuses == [503] * 10, "fifty wait or run, the others are told to come again"
-        began = time.monotonic()
         assert ask(control.port, "/api/light")[0] == 200
-        assert time.monotonic() - began < 5, "the others hold on for ten"
+        assert running == 2, "the others hold on"
         free.set()
         for thread in threads:
-            thread.join(10)
+            thread.join(30)
     assert most == 2
     assert sorted(statuses) == [200] * 50 + [503] * 10

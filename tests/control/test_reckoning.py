@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +33,7 @@ def test_pages_do_not_wait_for_forecasts(tmp_path: Path) -> None:
         with lock:
             running[0] += 1
             running[1] = max(running)
-        go_on.wait(30)
+        go_on.wait(100)  # who waited for it would be given up
         with lock:
             running[0] -= 1
         return {"done": True}
@@ -45,9 +44,7 @@ def test_pages_do_not_wait_for_forecasts(tmp_path: Path) -> None:
         try:
             wait_until(lambda: running[0] == 2, 10)
             for other in ("/", "/api/analytics/aggregate?metrics=requests", "/api/keys", "/account"):
-                begin = time.monotonic()
                 assert control.get(other).status == 200, other
-                assert time.monotonic() - begin < 10  # the first of them loads the lake's libraries
             assert running[0] == 2
         finally:
             go_on.set()

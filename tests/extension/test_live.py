@@ -40,7 +40,7 @@ async def test_events_pass_as_they_come(jp_fetch: Fetch, proxy: Scripted) -> Non
             end.set()  # the event was heard while the proxy's answer was still open
 
     told = await jp_fetch(
-        "ultimate-proxy", "api/live", params={"filter": "model:gpt"}, streaming_callback=chunk, request_timeout=5
+        "ultimate-proxy", "api/live", params={"filter": "model:gpt"}, streaming_callback=chunk, request_timeout=20
     )
     assert told.headers["Content-Type"] == "text/event-stream"
     assert bytes(heard) == b': keep\n\nevent: call\nid: 7\ndata: {"call_id": "7"}\n\n'
@@ -61,7 +61,7 @@ async def test_a_silent_stream_ends(
     monkeypatch.setattr(shared(jp_serverapp).upstream, "_silence_s", 0.3)
     end = asyncio.Event()
     proxy.answers["/api/live"] = events(": keep\n\n", end=end)
-    told = await jp_fetch("ultimate-proxy", "api/live", request_timeout=5)
+    told = await jp_fetch("ultimate-proxy", "api/live", request_timeout=20)
     assert told.body == b": keep\n\n"
     end.set()
 
@@ -82,6 +82,6 @@ async def test_the_proxys_stream_closes_when_the_page_leaves(
 
     proxy.answers["/api/live"] = on_and_on
     with pytest.raises(HTTPClientError):
-        await jp_fetch("ultimate-proxy", "api/live", request_timeout=0.5)
+        await jp_fetch("ultimate-proxy", "api/live", request_timeout=1.0)
     await asyncio.wait_for(closed.wait(), 5)
     assert "Uncaught" not in caplog.text, "somebody who leaves is no failure"

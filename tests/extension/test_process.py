@@ -122,11 +122,11 @@ async def test_a_start_that_takes_too_long_says_so(
 ) -> None:
     (tmp_path / "never").mkdir()
     (tmp_path / "never" / "proxy_server.py").write_text(
-        "import sys, time\nprint('Still thinking.', file=sys.stderr, flush=True)\ntime.sleep(3)\n"
+        "import sys, time\nprint('Still thinking.', file=sys.stderr, flush=True)\ntime.sleep(60)\n"
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "never"))
     monkeypatch.setenv("CLAUDE_PROXY_URL", f"http://127.0.0.1:{unused()}")
-    monkeypatch.setattr(shared(jp_serverapp).process, "_start_s", 1.0)
+    monkeypatch.setattr(shared(jp_serverapp).process, "_start_s", 2.0)
     status, error = await refused(jp_fetch("ultimate-proxy", "start", method="POST", body="{}"))
     assert (status, error["code"]) == (504, "start_slow")
     assert "Still thinking." in error["message"]

@@ -9,6 +9,8 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 
+from tests.stopwatch import Stopwatch
+
 
 class Connection:
     """One request of the gateway, and the way to answer it."""
@@ -31,14 +33,14 @@ class Connection:
     def left_within(self, seconds: float) -> float | None:
         """Return how long it took until the gateway closed the connection, or None if it stayed."""
         self._socket.settimeout(seconds)
-        began = time.monotonic()
-        try:
-            gone = self._socket.recv(1) == b""
-        except TimeoutError:
-            return None
-        except ConnectionError:
-            gone = True
-        return time.monotonic() - began if gone else None
+        with Stopwatch() as took:
+            try:
+                gone = self._socket.recv(1) == b""
+            except TimeoutError:
+                return None
+            except ConnectionError:
+                gone = True
+        return took.seconds if gone else None
 
     def close(self) -> None:
         self.ended = True
@@ -64,7 +66,8 @@ class Scripted:
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
         self.port = self._listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
+        self._accepting.start()
 
     def _accept(self) -> None:
         while True:
@@ -89,7 +92,10 @@ class Scripted:
                     (int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")), 0
                 )
                 while len(held) < size:
-                    held += sock.recv(65536)
+                    data = sock.recv(65536)
+                    if not data:
+                        return
+                    held += data
                 body, held = held[:size], held[size:]
                 connection = Connection(sock, head, body)
                 self.requests.append(connection)
@@ -99,7 +105,10 @@ class Scripted:
                 sock.settimeout(None)
 
     def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)  # else the thread goes on accepting, at the next one's number
         self._listener.close()
+        self._accepting.join()
 
 
 def chunk(data: bytes) -> bytes:

@@ -14,8 +14,8 @@ import sqlalchemy as sa
 
 from tests.faults.test_f18_store_away import CALL, ask, calling
 from tests.harness import start_proxy, wait_until
+from tests.stopwatch import Stopwatch
 from tests.store.postgres import Postgres, server
-from ultimate_lib.clock import SystemClock
 from ultimate_lib.errors import Unavailable
 from ultimate_lib.store import Store, audit, tables
 
@@ -40,9 +40,7 @@ def test_a_proxy_over_postgresql_from_key_to_refusal_and_f19(tmp_path: Path, pos
         assert used["output_tokens"] > 0
         assert used["last_used_at"] is not None
         assert ask(proxy, "DELETE", f"/api/keys/{made['about']['id']}")[0] == 200
-        revoked = time.monotonic()
         wait_until(lambda: ask(proxy, "POST", "/v1/messages", CALL, made["key"])[0] == 401, 5.0, proxy)
-        assert time.monotonic() - revoked < 5
         assert ask(proxy, "POST", "/v1/messages", CALL)[0] == 200  # this key is known from now on
         with calling(proxy) as statuses:
             postgres.stop()
@@ -51,14 +49,10 @@ def test_a_proxy_over_postgresql_from_key_to_refusal_and_f19(tmp_path: Path, pos
             assert (refused[0], refused[1]["error"]["code"]) == (503, "store_unavailable")
             time.sleep(5)
             postgres.start()
-            back = time.monotonic()
             wait_until(lambda: ask(proxy, "POST", "/api/keys", {"name": "kept"})[0] == 201, 5.0, proxy)
-            assert time.monotonic() - back < 5
             for pid in postgres.backends(url.rpartition("/")[2]):
                 postgres.ask(f"SELECT pg_terminate_backend({pid})")
-            back = time.monotonic()
             wait_until(lambda: ask(proxy, "POST", "/api/keys", {"name": "again"})[0] == 201, 5.0, proxy)
-            assert time.monotonic() - back < 5
         assert set(statuses) == {200}, "known keys go on"
         names = [key["name"] for key in ask(proxy, "GET", "/api/keys")[1]["keys"]]
         assert sorted(name for name in names if name in {"lost", "kept", "again"}) == ["again", "kept"]
@@ -100,7 +94,7 @@ def test_f19_nothing_is_written_twice(postgres: Postgres, fault: str) -> None:
             for pid in postgres.backends(url.rpartition("/")[2]):
                 postgres.ask(f"SELECT pg_terminate_backend({pid})")
         so_far = len(done)
-        wait_until(lambda so_far=so_far: len(done) > so_far, 5.0)  # type: ignore[misc]
+        wait_until(lambda so_far=so_far: len(done) > so_far, 20.0)  # type: ignore[misc]
     over.set()
     for thread in threads:
         thread.join()
@@ -117,11 +111,9 @@ def test_f19_a_dead_server_is_a_sentence_within_seconds(postgres: Postgres) -> N
     store = Store(url)
     store.migrate()
     postgres.stop()
-    clock = SystemClock()
-    began = clock.monotonic()
-    with pytest.raises(Unavailable, match="cannot be reached"), store.begin():
+    with Stopwatch() as took, pytest.raises(Unavailable, match="cannot be reached"), store.begin():
         pass
-    assert clock.monotonic() - began < 3
+    assert took.seconds < 3
     postgres.start()
     with store.begin() as connection:
         assert audit.last(connection) == 0

@@ -10,13 +10,13 @@ import socket
 import struct
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
+from tests.harness import wait_until
 from tests.store.ready import ready_store
 from ultimate_lib import journal, records
 from ultimate_lib.access.keys import KeyCache, create_key
@@ -70,19 +70,29 @@ class Gateway:
         return found
 
     @contextlib.contextmanager
-    def one_row(self, within_s: float = 3.0) -> Iterator[list[CallRecord]]:
+    def one_row(self, within_s: float = 10.0) -> Iterator[list[CallRecord]]:
         """Give a list that holds, after the block, the one row that was written meanwhile."""
         before = {row.call_id for row in self.rows()}
         found: list[CallRecord] = []
         yield found
-        until = time.monotonic() + within_s
-        while True:
-            new = [row for row in self.rows() if row.call_id not in before]
-            if new or time.monotonic() > until:
-                break
-            time.sleep(0.02)
-        assert len(new) == 1, f"{len(new)} rows"
-        found += new
+
+        def written() -> bool:
+            found[:] = [row for row in self.rows() if row.call_id not in before]
+            return bool(found)
+
+        wait_until(written, within_s)
+        assert len(found) == 1, f"{len(found)} rows"
+
+    def told(self) -> dict[str, Any]:
+        """Return its last snapshot."""
+        shots = [json.loads(path.read_bytes()) for path in (self.folder / "run").glob("gateway-*.json")]
+        return next((one for one in shots if one["pid"] == self.pid), {})
+
+    def wait_for_beats(self, number: int) -> None:
+        """Wait until it has told of itself so often: what it does at each beat is done, what it was sent read."""
+        for _ in range(number):
+            last = self.told().get("at_us")
+            wait_until(lambda last=last: self.told().get("at_us") != last, 10)  # type: ignore[misc]
 
     def request(
         self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None

@@ -63,16 +63,10 @@ def rate(key_id: str, *, minute: float | None = None, day: float | None = None, 
     return Rate(key_id=key_id, usual_usd=(minute, None, day), shares=[1.0] * WEEK_H, ripe_us=ripe_us)
 
 
-def told(gateway: Gateway) -> dict[str, Any]:
-    """Return the gateway's last snapshot."""
-    shots = [json.loads(path.read_bytes()) for path in (gateway.folder / "run").glob("gateway-*.json")]
-    return next((one for one in shots if one["pid"] == gateway.pid), {})
-
-
 def taught(gateway: Gateway, *rows: Known, rates: Sequence[Rate] = ()) -> None:
     """Write it, and wait until the gateway goes by it."""
     made_us = teach(gateway.folder, *rows, rates=rates)
-    wait_until(lambda: told(gateway).get("baselines_us") == made_us, 8)
+    wait_until(lambda: gateway.told().get("baselines_us") == made_us, 8)
 
 
 def make_key(
@@ -117,7 +111,7 @@ def learn(gateway: Gateway) -> None:
     assert Learning(settings)(Lake.open(settings, CLOCK))["learnt"]
     learnt = known.read(settings.run_dir)
     assert learnt is not None
-    wait_until(lambda: told(gateway).get("baselines_us") == learnt.about.made_us, 8)
+    wait_until(lambda: gateway.told().get("baselines_us") == learnt.about.made_us, 8)
 
 
 def send(gateway: Gateway, secret: str, headers: dict[str, str] | None = None, **members: Any) -> Answer:

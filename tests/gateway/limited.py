@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from tests.gateway.gateways import Gateway
+from tests.harness import wait_until
 from ultimate_lib.clock import SystemClock
 from ultimate_lib.lake import Lake
 from ultimate_lib.limits import edit, sums
@@ -78,14 +77,9 @@ def stored_state(folder: Path, budget_id: str) -> BudgetState:
 
 def told_state(gateway: Gateway, budget_id: str) -> dict[str, Any] | None:
     """Return a budget's state as the gateway's last snapshot tells it."""
-    told = [json.loads(path.read_bytes()) for path in (gateway.folder / "run").glob("gateway-*.json")]
-    of_it = [one for one in told if one["pid"] == gateway.pid]
-    return next((one for each in of_it for one in each["budgets"] if one["id"] == budget_id), None)
+    return next((one for one in gateway.told().get("budgets", ()) if one["id"] == budget_id), None)
 
 
-def noticed(gateway: Gateway, budget_id: str, within_s: float = 6.0) -> None:
+def noticed(gateway: Gateway, budget_id: str, within_s: float = 10.0) -> None:
     """Wait until the gateway goes by a budget."""
-    until = time.monotonic() + within_s
-    while told_state(gateway, budget_id) is None:
-        assert time.monotonic() < until, "the gateway has not noticed the budget"
-        time.sleep(0.05)
+    wait_until(lambda: told_state(gateway, budget_id) is not None, within_s)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import queue
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,8 @@ import pytest
 from tests.fakes.scripted import Connection, Scripted, chunk, head
 from tests.gateway.gateways import KEYS, PATHS, PROVIDERS, Gateway, Raw, ask, start_gateway
 from tests.gateway.test_pass_through import scripted_answer
+from tests.harness import wait_until
+from tests.stopwatch import Stopwatch
 
 FIRST = {"anthropic": b"content_block_delta", "openai": b'"content":"The'}
 
@@ -37,10 +38,10 @@ def test_in_the_middle_of_a_stream(gateway: Gateway, upstream: Scripted, protoco
     with gateway.one_row() as rows:
         client = gateway.open(PATHS[protocol], ask(protocol, stream=True))
         client.until(FIRST[protocol])
-        began = time.monotonic()
-        leave(client, how)
-        assert gone.get(timeout=5) is not None
-        assert time.monotonic() - began <= 1.0
+        with Stopwatch() as took:
+            leave(client, how)
+            assert gone.get(timeout=10) is not None
+        assert took.seconds <= 1.0
     (row,) = rows
     assert (row.status, row.error_type, row.http_status) == ("cut", "client_left", 200)
     assert (row.usage_source, row.cost_source) == ("estimated", "estimated")
@@ -69,11 +70,11 @@ def test_before_the_provider_answers(
     upstream.script = script
     with gateway.one_row() as rows:
         client = gateway.open(PATHS[protocol], ask(protocol, stream=streamed))
-        assert asked.wait(5)
-        began = time.monotonic()
-        leave(client, how)
-        assert gone.get(timeout=5) is not None
-        assert time.monotonic() - began <= 1.0
+        assert asked.wait(10)
+        with Stopwatch() as took:
+            leave(client, how)
+            assert gone.get(timeout=10) is not None
+        assert took.seconds <= 1.0
     (row,) = rows
     assert (row.status, row.http_status) == ("cut", None)
     assert (row.usage_source, row.output_tokens) == ("estimated", 0)
@@ -93,9 +94,9 @@ def test_in_the_middle_of_a_whole_answer(gateway: Gateway, upstream: Scripted, p
     upstream.script = script
     with gateway.one_row() as rows:
         client = gateway.open(PATHS[protocol], ask(protocol))
-        assert asked.wait(5)
+        assert asked.wait(10)
         client.close()
-        assert gone.get(timeout=5) is not None
+        assert gone.get(timeout=10) is not None
     assert rows[0].status == "cut"
 
 
@@ -114,15 +115,12 @@ def test_f13_many_leave_and_nothing_is_left_behind(gateway: Gateway, upstream: S
         client = gateway.open(PATHS[protocol], ask(protocol, stream=True))
         client.until(b"HTTP/1.1 200")
         leave(client, ("close", "reset")[number % 2])
-    left = [waits.get(timeout=5) for _ in range(60)]
+    left = [waits.get(timeout=10) for _ in range(60)]
     assert all(wait is not None and wait <= 1.0 for wait in left)
-    until = time.monotonic() + 3
-    while time.monotonic() < until and (len(gateway.rows()) < before + 60 or open_sockets(gateway.pid) > sockets + 2):
-        time.sleep(0.05)
+    wait_until(lambda: len(gateway.rows()) >= before + 60 and open_sockets(gateway.pid) <= sockets + 2, 10)
     rows = gateway.rows()[before:]
     assert len(rows) == 60
     assert {row.status for row in rows} == {"cut"}
-    assert open_sockets(gateway.pid) <= sockets + 2
 
 
 def test_f13_mutant_a_call_that_is_not_cancelled_is_seen(tmp_path: Path, upstream: Scripted) -> None:
@@ -139,7 +137,7 @@ def test_f13_mutant_a_call_that_is_not_cancelled_is_seen(tmp_path: Path, upstrea
         client = gateway.open(PATHS["openai"], ask("openai", stream=True))
         client.until(b"HTTP/1.1 200")
         client.close()
-        assert waits.get(timeout=5) is None
+        assert waits.get(timeout=10) is None
 
 
 def open_sockets(pid: int) -> int:

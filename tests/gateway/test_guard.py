@@ -6,7 +6,7 @@ import json
 import math
 import os
 import signal
-import time
+import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,7 +16,7 @@ import openai
 import pytest
 
 from tests.control.calls import call
-from tests.fakes.scripted import Scripted, answer, stream
+from tests.fakes.scripted import Connection, Scripted, answer, chunk, head, stream
 from tests.gateway.gateways import GPT, OFTEN, OPENAI, PROVIDERS, Gateway, Raw, ask, start_gateway
 from tests.gateway.guarded import (
     RUNAWAY_OUTPUT,
@@ -31,7 +31,6 @@ from tests.gateway.guarded import (
     set_guard,
     taught,
     teach,
-    told,
     usual,
 )
 from tests.gateway.limited import USD, make_budget, make_rate, noticed, stored_state, told_state
@@ -156,13 +155,13 @@ def test_two_gateways_share_what_they_have_seen(start: Start, upstream: Scripted
     one, two = start(), start()
     secret, key_id = make_key(one.folder, one.key)
     taught(one, usual(key_id))
-    wait_until(lambda: told(two).get("baselines_us") == told(one).get("baselines_us"), 8)
+    wait_until(lambda: two.told().get("baselines_us") == one.told().get("baselines_us"), 8)
     cost(upstream, RUNAWAY_OUTPUT)
     assert [send(one, secret).status for _ in range(2)] == [200, 200]
-    time.sleep(2.1)  # the other one looks each second
+    two.wait_for_beats(8)  # it looks at each of them
     assert send(two, secret).status == 200
     assert send(two, secret).status == 429
-    wait_until(lambda: send(one, secret).status == 429, 4)
+    wait_until(lambda: send(one, secret).status == 429, 8)
 
 
 def test_an_override_is_for_those_who_manage_settings(start: Start, upstream: Scripted) -> None:
@@ -353,13 +352,13 @@ def test_a_torn_or_foreign_file_leaves_the_last_good_one_in_force(
     path = known.path(gateway.folder / "run")
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2] if isinstance(bad, str) else bad)
-    wait_until(lambda: told(gateway).get("guard_failure") == "baselines", 8)
+    wait_until(lambda: gateway.told().get("guard_failure") == "baselines", 8)
     cost(upstream, RUNAWAY_OUTPUT)
     assert [send(gateway, secret).status for _ in range(4)] == [200, 200, 200, 429]
-    time.sleep(1.1)
+    gateway.wait_for_beats(5)
     assert (gateway.folder.parent / "gateway.log").read_text().count("baselines.jsonl of the run folder") == 1
     path.write_bytes(whole)
-    wait_until(lambda: told(gateway).get("guard_failure") is None, 8)
+    wait_until(lambda: gateway.told().get("guard_failure") is None, 8)
 
 
 def test_a_log_with_foreign_lines_still_tells_the_others(start: Start, upstream: Scripted) -> None:
@@ -371,7 +370,7 @@ def test_a_log_with_foreign_lines_still_tells_the_others(start: Start, upstream:
     with (gateway.folder / "run" / "guard.log").open("ab") as file:
         file.write(b"\x00garbage\n{half a li")
     assert send(gateway, secret).status == 200
-    wait_until(lambda: told(gateway).get("guard_failure") == "guard_log", 8)
+    wait_until(lambda: gateway.told().get("guard_failure") == "guard_log", 8)
     gateway = start()
     assert send(gateway, secret).status == 429
 
@@ -457,16 +456,25 @@ def test_processes_know_what_keys_have_spent_in_others_also_while_one_drains(
     before = start("max_usd_per_day = 1.0")
     assert send(before, before.key).status == 200
     after = start("max_usd_per_day = 1.0")
-    upstream.script = stream(streamed(RUNAWAY_OUTPUT), pause_s=0.3)
+    asked = threading.Event()
+
+    def slow(connection: Connection) -> None:
+        first, *rest = streamed(RUNAWAY_OUTPUT)
+        connection.send(head() + chunk(first))
+        assert asked.wait(20)
+        connection.send(b"".join(map(chunk, rest)) + b"0\r\n\r\n")
+
+    upstream.script = slow
     body = json.dumps(ask("openai", stream=True)).encode()
-    head = f"POST {OPENAI} HTTP/1.1\r\nHost: x\r\nx-api-key: {before.key}\r\ncontent-length: {len(body)}\r\n\r\n"
-    raw = Raw(before.port, head.encode() + body)
+    start_line = f"POST {OPENAI} HTTP/1.1\r\nHost: x\r\nx-api-key: {before.key}\r\n"
+    raw = Raw(before.port, f"{start_line}content-length: {len(body)}\r\n\r\n".encode() + body)
     raw.until(b"data:")
     os.kill(before.pid, signal.SIGTERM)
     cost(upstream, USUAL_OUTPUT)
     assert send(after, after.key).status == 200  # $0.60 of $1
+    asked.set()
     raw.until(b"[DONE]")
-    wait_until(lambda: send(after, after.key).status == 429, 3)
+    wait_until(lambda: send(after, after.key).status == 429, 8)
     raw.close()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -152,7 +153,7 @@ def test_large_bodies_are_looked_through_beside_the_loop(limited: Gateway, upstr
     assert got.status == 200
     assert upstream.requests[-1].body == body
     change_budget(limited.folder, made, amount=held + COST - 1)  # one nano-dollar too little
-    time.sleep(2.2)
+    limited.wait_for_beats(8)  # it looks at each of them
     with limited.one_row() as rows:
         assert limited.post(OPENAI, body).status == 429
     assert (rows[0].status, rows[0].error_type) == ("refused", "budget")
@@ -236,7 +237,7 @@ def test_a_call_waits_for_what_others_hold(limited: Gateway, upstream: Scripted)
         answer(completion())(connection)
 
     upstream.script = slow
-    made = make_budget(limited.folder, 700_000)  # one call of 1000 tokens at a time
+    made = make_budget(limited.folder, 700_000, hold_wait_s=20.0)  # one call of 1000 tokens at a time
     noticed(limited, made)
     body = ask("openai", max_tokens=1000)
     began = time.monotonic()
@@ -248,22 +249,26 @@ def test_a_call_waits_for_what_others_hold(limited: Gateway, upstream: Scripted)
 
 
 def test_a_client_that_leaves_while_it_waits_is_forgotten(limited: Gateway, upstream: Scripted) -> None:
+    left = threading.Event()
+
     def slow(connection: Connection) -> None:
-        time.sleep(0.6)
+        assert left.wait(20)
         answer(completion())(connection)
 
     upstream.script = slow
-    made = make_budget(limited.folder, 1_300_000)
+    made = make_budget(limited.folder, 1_300_000, hold_wait_s=20.0)
     noticed(limited, made)
     body = ask("openai", max_tokens=1000)
     with ThreadPoolExecutor(2) as pool:
         first = [pool.submit(limited.post, OPENAI, body) for _ in range(2)]
-        wait_until(lambda: len(upstream.requests) == 2, 5)
+        wait_until(lambda: len(upstream.requests) == 2, 10)
         waiting = limited.open(OPENAI, body)
-        time.sleep(0.1)
+        limited.wait_for_beats(2)  # it has read the request
         waiting.close()
+        wait_until(lambda: len(limited.rows()) == 1, 10)
+        left.set()
         assert [one.result().status for one in first] == [200, 200]
-    wait_until(lambda: len(limited.rows()) == 3, 5)
+    wait_until(lambda: len(limited.rows()) == 3, 10)
     assert len(upstream.requests) == 2
     assert sorted(str(row.status) for row in limited.rows()) == ["cut", "ok", "ok"]
     assert stored_state(limited.folder, made).spent == 2 * COST
@@ -298,8 +303,11 @@ def test_an_error_of_the_provider_costs_nothing(limited: Gateway, upstream: Scri
 
 
 def test_a_client_that_leaves_within_an_error_pays_nothing(limited: Gateway, upstream: Scripted) -> None:
+    sent = threading.Event()
+
     def half(connection: Connection) -> None:
         connection.send(b"HTTP/1.1 400 X\r\ncontent-type: application/json\r\ncontent-length: 1000\r\n\r\n{")
+        sent.set()
         connection.left_within(10)
         connection.close()
 
@@ -309,11 +317,8 @@ def test_a_client_that_leaves_within_an_error_pays_nothing(limited: Gateway, ups
     noticed(limited, tokens)
     raw = limited.open(OPENAI, ask("openai", max_tokens=1000))
     with limited.one_row() as rows:
-        until = time.monotonic() + 5
-        while not upstream.requests:
-            assert time.monotonic() < until
-            time.sleep(0.02)
-        time.sleep(0.3)  # the head is through
+        assert sent.wait(10)
+        limited.wait_for_beats(2)  # it has read the head
         raw.close()
     assert (rows[0].status, rows[0].cost_nano_usd, rows[0].usage_source) == ("cut", None, "none")
     for name in (made, tokens):
@@ -352,10 +357,7 @@ def test_a_killed_gateway_leaves_its_holds_charged_and_the_next_one_knows(tmp_pa
 
         upstream.script = never
         hanging = first.open(OPENAI, body)
-        until = time.monotonic() + 5
-        while len(upstream.requests) < 2:
-            assert time.monotonic() < until
-            time.sleep(0.02)
+        wait_until(lambda: len(upstream.requests) == 2, 10)
         os.kill(first.pid, signal.SIGKILL)
         first.process.wait()
         hanging.rest()

@@ -235,14 +235,14 @@ def test_what_is_wrong_with_a_chunk_is_told(gateway: Gateway, protocol: str, bod
 )
 def test_framing_that_can_be_read_two_ways_is_refused(gateway: Gateway, upstream: Scripted, head: bytes) -> None:
     asked = len(upstream.requests)
-    with socket.create_connection(("127.0.0.1", gateway.port), timeout=5) as client:
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=20) as client:
         client.sendall(b"POST /v1/messages HTTP/1.1\r\nhost: x\r\n" + head + b"\r\n\r\n0\r\n\r\n")
         assert client.recv(4096).startswith(b"HTTP/1.1 400")
     assert len(upstream.requests) == asked
 
 
 def test_headers_beyond_the_limit_are_refused(gateway: Gateway) -> None:
-    with socket.create_connection(("127.0.0.1", gateway.port), timeout=5) as client:
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=20) as client:
         client.sendall(b"GET /health HTTP/1.1\r\nx-a: " + b"y" * 40_000 + b"\r\n\r\n")
         with contextlib.suppress(ConnectionResetError):
             assert not client.recv(4096).startswith(b"HTTP/1.1 200")

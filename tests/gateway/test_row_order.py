@@ -11,6 +11,7 @@ import pytest
 from tests.fakes.scripted import Connection, Scripted, answer, chunk, head, stream
 from tests.gateway.gateways import KEYS, OPENAI, PATHS, PROVIDERS, Gateway, ask, start_gateway
 from tests.gateway.test_pass_through import scripted_answer
+from tests.harness import wait_until
 from ultimate_lib import journal
 
 TERMINAL = {"anthropic": b"event: message_stop", "openai": b"data: [DONE]"}
@@ -83,15 +84,8 @@ def test_a_client_that_closes_after_the_terminal_event_has_had_its_answer(
         client.until(TERMINAL[protocol])
         client.reset()
     assert (rows[0].status, rows[0].usage_source) == ("ok", "provider")
-    assert wait_for(left), "the provider is not kept busy for nobody"
-
-
-def wait_for(left: list[float | None]) -> bool:
-    for _ in range(50):
-        if left:
-            return left[0] is not None
-        threading.Event().wait(0.1)
-    return False
+    wait_until(lambda: left, 10)
+    assert left[0] is not None, "the provider is not kept busy for nobody"
 
 
 def test_a_stream_without_terminal_event_is_ok_once_it_gave_its_reason(gateway: Gateway, upstream: Scripted) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
@@ -154,6 +156,41 @@ def run(folder: Path, action: str, made: list[Made], restarts: frozenset[int]) -
         if number in restarts:
             live.restart()
     return [records[number] for number in sorted(records)]
+
+
+def test_what_ends_while_the_log_is_read_anew_is_not_forgotten(tmp_path: Path) -> None:
+    """The first reading, and one after it was compacted, replace all that is known, a moment later than they read."""
+    teach(tmp_path / "data", usual("k", model="m"))
+    live = Live(tmp_path / "data", "block", to_us(SystemClock().now()))
+    taken = threading.Event()
+
+    def dear(number: int) -> CallRecord:
+        return CallRecord(
+            call_id=f"c{number}", started_at=live.clock.now_us(), key_id="k", model_routed="m", operation="chat",
+            duration_ms=0, cost_nano_usd=600_000_000,
+        )  # fmt: skip
+
+    def late() -> Any:
+        found = looked()
+        live.ends(dear(2))
+        return found
+
+    def take(found: Any) -> None:
+        took(found)
+        taken.set()
+
+    looked, took = live.guard._look, live.guard._take
+    live.guard._look, live.guard._take = late, take  # type: ignore[method-assign]
+
+    async def beat() -> None:
+        keeping = asyncio.create_task(live.guard.keep_up())
+        while not taken.is_set():
+            await asyncio.sleep(0.01)
+        keeping.cancel()
+
+    live.ends(dear(1))
+    asyncio.run(asyncio.wait_for(beat(), 20))
+    assert not live.begins(dear(3))
 
 
 CALLS = st.lists(

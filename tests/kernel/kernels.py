@@ -6,7 +6,7 @@ import contextlib
 import json
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -115,13 +115,13 @@ class Kernel:
                 output.reply = reply["content"]
                 return output
 
-    def drain(self, seconds: float) -> Output:
-        """Return what comes without a cell to wait for, within so long."""
-        output, until = Output(), time.monotonic() + seconds
+    def drain(self, seconds: float, until: Callable[[Output], object] = lambda _: False) -> Output:
+        """Return what comes without a cell to wait for: within so long, or until it is what is waited for."""
+        output, end = Output(), time.monotonic() + seconds
         for message in self.late:
             _take(message, output)
         self.late.clear()
-        while (left := until - time.monotonic()) > 0:
+        while not until(output) and (left := end - time.monotonic()) > 0:
             with contextlib.suppress(Exception):
                 _take(self.client.get_iopub_msg(timeout=left), output)
         return output

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import time
+from collections.abc import Callable
 
 import pytest
 
-from tests.harness import Running
+from tests.harness import Running, wait_until
 from tests.kernel.kernels import (
     CLAUDE_INPUT,
     CLAUDE_OUTPUT,
@@ -15,6 +17,7 @@ from tests.kernel.kernels import (
     Kernel,
     rows_of,
 )  # fmt: skip
+from ultimate_lib.clock import SystemClock
 
 
 @pytest.fixture
@@ -102,13 +105,13 @@ def test_gather_of_twenty(loaded: Kernel, proxy: Running) -> None:
 
 def test_a_task_that_outlives_its_cell(loaded: Kernel, proxy: Running) -> None:
     output = loaded.run(
-        "gpt2 = openai.AsyncOpenAI()\nasync def later():\n    for n in range(3):\n"
-        "        await asyncio.sleep(0.25)\n        await ask(gpt2, input_tokens=1, output_tokens=1)\n"
+        "gpt2, go = openai.AsyncOpenAI(), asyncio.Event()\nasync def later():\n    await go.wait()\n"
+        "    for n in range(3):\n        await ask(gpt2, input_tokens=1, output_tokens=1)\n"
         "task = asyncio.create_task(later())\nawait ask(gpt2, input_tokens=5, output_tokens=5)",
         "starter",
     )
     assert output.line.startswith("1 call · 10 tokens")
-    other = loaded.run("ask(gpt, input_tokens=2, output_tokens=2); await asyncio.sleep(1); await task", "other")
+    other = loaded.run("ask(gpt, input_tokens=2, output_tokens=2); go.set(); await task", "other")
     assert other.line.startswith("1 call · 4 tokens")
     assert by_cell(proxy, loaded, 5) == {"starter": 4, "other": 1}
 
@@ -148,6 +151,17 @@ def test_a_failing_cell(loaded: Kernel, proxy: Running) -> None:
     assert rows == {"failing": "ok", "unknown model": "refused", "limited": "error"}
 
 
+def in_flight(proxy: Running, calls: int) -> Callable[[], bool]:
+    """Return a question: whether so many calls are under way, at a later moment than this."""
+    now_us = SystemClock().now_us()
+
+    def true() -> bool:
+        told = [json.loads(path.read_bytes()) for path in proxy.data_dir.rglob("run/gateway-*.json")]
+        return sum(one["in_flight"] for one in told if one["at_us"] > now_us) == calls
+
+    return true
+
+
 def test_an_interrupted_cell(loaded: Kernel, proxy: Running) -> None:
     stream = "gpt.chat.completions.create(model=GPT, stream=True, messages=said(chunks=50, delay_ms=999))"
     tick = "async def tick():\n    while True: await asyncio.sleep(0.1)\n"  # ipykernel cancels at the next event
@@ -156,7 +170,8 @@ def test_an_interrupted_cell(loaded: Kernel, proxy: Running) -> None:
     codes["gathered"] = tick + gather
     for name, code in codes.items():
         message = loaded.send(code, name)
-        time.sleep(1.0)
+        wait_until(in_flight(proxy, 3 if name == "gathered" else 1), 20, proxy)
+        time.sleep(0.2)  # until the client waits, or hears
         loaded.manager.interrupt_kernel()
         output = loaded.wait(message)
         assert output.error.startswith(("KeyboardInterrupt", "CancelledError")), output.error

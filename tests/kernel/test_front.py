@@ -37,8 +37,8 @@ def test_lab_draws_and_nothing_is_saved(tmp_path: Path, proxy: Running) -> None:
         outputs = [kernel.run(sources[0], "load")]
         kernel.hello(outputs[0], "work/a.ipynb")
         outputs += [kernel.run(source, f"c{number}") for number, source in enumerate(sources[1:])]
-        drawn = kernel.drain(2.0)
-        told = events("cell", *outputs, drawn)
+        drawn = kernel.drain(20, lambda drawn: len(events("cell", *outputs, drawn)) >= 2)
+        told = events("cell", *outputs, drawn, kernel.drain(0.5))
         told.sort(key=lambda one: one["calls"])  # each names its cell; a line that waited for hello may come late
         assert [(one["cell_id"], one["calls"]) for one in told] == [("load", 0), ("c1", 1)]
         assert told[0]["line"].startswith(f"Calls from this notebook go through {proxy.url} (demo data).")
@@ -66,9 +66,10 @@ def test_run_all_waits_for_the_hello_behind_the_queue(tmp_path: Path, proxy: Run
         outputs = [kernel.wait(messages[0])]
         kernel.hello(outputs[0], "work/a.ipynb")
         outputs += [kernel.wait(message) for message in messages[1:]]
-        drawn = kernel.drain(2.5)
-        assert not any(output.stdout or output.stderr for output in (*outputs, drawn))
-        told = events("cell", *outputs, drawn)
+        outputs.append(kernel.drain(20, lambda drawn: len(events("cell", *outputs, drawn)) >= 3))
+        outputs.append(kernel.drain(0.5))
+        assert not any(output.stdout or output.stderr for output in outputs)
+        told = events("cell", *outputs)
         assert [one["cell_id"] for one in told] == ["c0", "c2", "c4"]
 
 
@@ -76,11 +77,12 @@ def test_a_jupyter_server_without_our_extension_gets_plain_lines(tmp_path: Path,
     with lab(tmp_path, proxy) as kernel:
         load = kernel.send("%load_ext ultimate_lib", "load")
         assert not kernel.wait(load).stdout
-        late = kernel.drain(2.5)
+        late = kernel.drain(20, lambda late: late.stdout)
         assert late.stdout.startswith("Calls from this notebook go through ")
         kernel.run(OPENAI + "gpt = openai.OpenAI()")
         output = kernel.run(ASK, "c1")
-        assert (output.stdout + kernel.drain(1.0).stdout).startswith("1 call · 15 tokens")
+        late = Output() if output.stdout else kernel.drain(20, lambda late: late.stdout)
+        assert (output.stdout + late.stdout).startswith("1 call · 15 tokens")
         (row,) = rows_of(proxy, kernel, 1)
         assert row["notebook"] == str(tmp_path / "work" / "a.ipynb")
 
@@ -91,9 +93,9 @@ def test_late_output_stands_under_its_own_cell(tmp_path: Path, proxy: Running) -
         kernel.wait(load)
         kernel.run("1")
         kernel.drain(0)
-        message = kernel.client.get_iopub_msg(timeout=5)
+        message = kernel.client.get_iopub_msg(timeout=20)
         while message["msg_type"] != "stream":
-            message = kernel.client.get_iopub_msg(timeout=5)
+            message = kernel.client.get_iopub_msg(timeout=20)
         assert message["parent_header"]["msg_id"] == load
 
 
@@ -124,27 +126,29 @@ def test_lab_switches(shared: Kernel, proxy: Running) -> None:
     shared.say("comm_msg", comm, {"event": "line", "on": True})
     shared.say("comm_msg", comm, {"event": "off"})
     assert shared.run("result(str(gpt.base_url))").value == "https://api.openai.com/v1/"
-    off = events("state", shared.drain(0.5))
+    off = events("state", shared.drain(20, lambda told: events("state", told)))
     assert [(told["routed"], told["reason"]) for told in off] == [(False, "Switched off in JupyterLab.")]
     shared.say("comm_msg", comm, {"event": "on"})
     assert shared.run("result(str(gpt.base_url))").value == f"{proxy.url}/v1/"
-    assert events("state", shared.drain(0.5))[-1]["routed"] is True
+    assert events("state", shared.drain(20, lambda told: events("state", told)))[-1]["routed"] is True
     shared.say("comm_msg", comm, {"event": "what is this"})
     shared.say("comm_msg", comm, {})
     output = shared.run(ASK, "seen")
-    assert [told["cell_id"] for told in events("cell", output, shared.drain(1.0))] == ["seen"]
+    drawn = shared.drain(20, lambda drawn: events("cell", output, drawn))
+    assert [told["cell_id"] for told in events("cell", output, drawn, shared.drain(0.5))] == ["seen"]
 
 
 def test_a_call_that_ends_after_its_cell_is_told_to_lab(shared: Kernel) -> None:
     shared.open_comm("a.ipynb")
     output = shared.run(
         "gpt2 = openai.AsyncOpenAI()\n"
-        "task = asyncio.create_task(ask(gpt2, input_tokens=3, output_tokens=4, first_delay_ms=800))\n"
+        "task = asyncio.create_task(ask(gpt2, input_tokens=3, output_tokens=4, first_delay_ms=1500))\n"
         "await asyncio.sleep(0.2)",
         "slow",
     )
-    later = shared.run("await task; await asyncio.sleep(1)", "waits")
-    told = events("cell", output, later, shared.drain(1.0))
+    later = shared.run("await task", "waits")
+    drawn = shared.drain(20, lambda drawn: len(events("cell", output, later, drawn)) >= 2)
+    told = events("cell", output, later, drawn, shared.drain(0.5))
     assert [(one["cell_id"], one["pending"], one["calls"]) for one in told] == [("slow", 1, 0), ("slow", 0, 1)]
     assert told[0]["line"] == "1 call · 1 still running"
     assert told[1]["line"].startswith("1 call · 7 tokens")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +18,7 @@ from tests.gateway.limited import make_budget, make_rate, settings_of
 from tests.limits.test_memory import ask, counters, ended, record
 from tests.limits.test_memory import budget as limit
 from tests.limits.test_sums import CLOCK, call, folder, writer
+from tests.stopwatch import Stopwatch
 from ultimate_lib.errors import Limited, Unavailable
 from ultimate_lib.lake import Lake
 from ultimate_lib.limits import spent
@@ -45,20 +45,11 @@ def admission(folder: Path, **told: Any) -> Admission:
     return Admission(state)
 
 
-def keep_up(made: Admission, seconds: float = 0.4) -> None:
-    async def some_time() -> None:
-        task = asyncio.create_task(made.keep_up())
-        await asyncio.sleep(seconds)
-        task.cancel()
-
-    asyncio.run(some_time())
-
-
 async def until(true: Callable[[], bool], within_s: float = 10.0) -> None:
-    ends = time.monotonic() + within_s
-    while not true():
-        assert time.monotonic() < ends
-        await asyncio.sleep(0.01)
+    with Stopwatch() as waited:
+        while not true():
+            assert waited.seconds < within_s
+            await asyncio.sleep(0.01)
 
 
 def keep_up_until(made: Admission, true: Callable[[], bool]) -> None:
@@ -68,6 +59,10 @@ def keep_up_until(made: Admission, true: Callable[[], bool]) -> None:
         task.cancel()
 
     asyncio.run(some_time())
+
+
+def keep_up_until_it_owns(made: Admission) -> None:
+    keep_up_until(made, lambda: made.counters.owning)
 
 
 def failing(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, error: Exception) -> None:
@@ -84,8 +79,7 @@ def test_a_store_that_goes_away_in_the_middle_of_the_first_look(
     with monkeypatch.context() as patch:
         failing(patch, Elsewhere, "_begin", Unavailable("away", code="store"))
         one = admission(folder)
-    keep_up(one)
-    assert one.counters.owning
+    keep_up_until_it_owns(one)
     assert one.counters.accounts[made].loaded
     assert isinstance(one.counters.admit(ask(record(), base=101)), Refusal)
 
@@ -97,9 +91,8 @@ def test_an_unexpected_failure_of_a_look_is_tried_again(folder: Path, monkeypatc
         one = admission(folder)
     with monkeypatch.context() as patch:
         failing(patch, spent, "read", RuntimeError("odd"))
-        keep_up(one)
-    keep_up(one)
-    assert one.counters.owning
+        keep_up_until(one, lambda: one.failure == "internal")
+    keep_up_until_it_owns(one)
 
 
 def test_one_of_several_gateways_keeps_up_after_a_start_without_a_store(
@@ -109,8 +102,7 @@ def test_one_of_several_gateways_keeps_up_after_a_start_without_a_store(
     with monkeypatch.context() as patch:
         failing(patch, spent, "read", Unavailable("away", code="store"))
         one = admission(folder, **{"server.gateways": 2})
-    keep_up(one)
-    assert one.counters.owning
+    keep_up_until_it_owns(one)
     assert not one.idle
 
 
@@ -295,8 +287,7 @@ def test_a_changed_calendar_makes_its_budget_wait_and_nothing_else(folder: Path)
     """Until the worker has read the new period's past; none of its calls is refused meanwhile."""
     make_budget(folder, 100, period="month")
     one = admission(folder, **{"billing.time_zone": "Asia/Tokyo"})
-    keep_up(one)
-    assert one.counters.owning
+    keep_up_until_it_owns(one)
     wait = one.counters.admit(ask(record(CLOCK)))  # type: ignore[arg-type] # any clock
     assert isinstance(wait, Wait)
     got: list[object] = []

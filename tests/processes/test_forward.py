@@ -256,7 +256,7 @@ async def test_a_slow_reader_slows_control_down_and_a_lost_one_stops_it() -> Non
             await asyncio.sleep(0.3)
         assert 0 < last < 500, "640 MB are not taken in for a client that does not read"
         writer.close()
-        await asyncio.wait_for(both.state["left"].wait(), 5)
+        await asyncio.wait_for(both.state["left"].wait(), 20)
         await until(lambda: not both.forwarder.active)
 
 
@@ -315,7 +315,7 @@ async def _send_too_much(framing: bytes) -> None:
         chunked = framing.startswith(b"Transfer")
         writer.write(b"".join(b"%x\r\n%b\r\n" % (len(one), one) for one in pieces) if chunked else b"".join(pieces))
         writer.write(b"0\r\n\r\n" if chunked else b"")
-        answer = await asyncio.wait_for(reader.readuntil(b"larger than 100000 bytes. Send less."), 5)
+        answer = await asyncio.wait_for(reader.readuntil(b"larger than 100000 bytes. Send less."), 20)
         assert answer.startswith(b"HTTP/1.1 413 ")
         writer.close()
         await until(lambda: not both.forwarder.active)

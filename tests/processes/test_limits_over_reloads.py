@@ -98,11 +98,16 @@ def test_a_budget_is_kept_over_reloads_and_a_kill(tmp_path: Path) -> None:
 
 def rows(folder: Path, proxy: Running) -> list[records.CallRecord]:
     """Return the call lines of all gateways."""
-    found = {}
-    for owner in journal.writer_folders(load(environ={}, overrides={"data.folder": str(proxy.data_dir)}).journal_dir):
-        for segment in journal.segments(owner):
-            for line in journal.read_segment(segment.path).calls.split(b"\n"):
-                if line:
-                    row = records.decode(line)
-                    found[row.call_id] = row
-    return list(found.values())
+    journal_dir = load(environ={}, overrides={"data.folder": str(proxy.data_dir)}).journal_dir
+    while True:
+        try:
+            lines = [
+                line
+                for owner in journal.writer_folders(journal_dir)
+                for segment in journal.segments(owner)
+                for line in journal.read_segment(segment.path).calls.split(b"\n")
+                if line
+            ]
+        except FileNotFoundError:  # sealed, and so renamed, since it was listed
+            continue
+        return list({row.call_id: row for row in map(records.decode, lines)}.values())

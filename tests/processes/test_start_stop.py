@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -19,6 +20,7 @@ import pytest
 
 from tests.faults.ledger import rows
 from tests.harness import ROOT, Running, await_start, environment, launch, start_proxy, wait_until
+from tests.stopwatch import Stopwatch, crowd
 
 CALL = {"model": "demo/claude-sonnet-4-5", "max_tokens": 20, "messages": [{"role": "user", "content": "hi"}]}
 
@@ -27,7 +29,7 @@ def call(proxy: Running, **body: object) -> dict[str, object]:
     request = urllib.request.Request(
         f"{proxy.url}/v1/messages", data=json.dumps({**CALL, **body}).encode(), headers={"x-api-key": proxy.key}
     )
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with urllib.request.urlopen(request, timeout=30) as answer:
         return json.load(answer)
 
 
@@ -46,37 +48,35 @@ def refused(folder: Path, *arguments: str, config: str = "", env: dict[str, str]
     return done.returncode, done.stderr.strip()
 
 
-def check_cpu(proxy: Running, began: float, kind: str) -> None:
+def check_cpu(proxy: Running, took: Stopwatch, kind: str) -> None:
     """Check that what a start and a first call have cost is little; the demo's process starts with that call."""
-    wall = time.monotonic() - began
+    wall = took.seconds
     gateway = psutil.Process(proxy.pids("gateway")[0])
     cpu = sum(gateway.cpu_times()[:2]) + sum(psutil.Process(proxy.process.pid).cpu_times()[:2])
     assert cpu <= 2.0, f"{kind} start: {cpu:.2f} s CPU, {wall:.2f} s"
-    assert wall <= 10.0
+    assert wall <= 10.0 * crowd()
 
 
 def test_a_start_prints_where_everything_is_and_a_stop_leaves_nobody(tmp_path: Path) -> None:
     """Within two seconds of CPU time and no wait: the first start, and one that finds all of it there."""
-    began = time.monotonic()
-    with start_proxy(tmp_path) as proxy:
+    with Stopwatch() as took, start_proxy(tmp_path) as proxy:
         assert call(proxy)["usage"]["output_tokens"] == 12
-        check_cpu(proxy, began, "first")
+        check_cpu(proxy, took, "first")
         assert str(proxy.data_dir) in proxy.said
         assert str(proxy.config_path) in proxy.said
         assert f"{proxy.url}/login?link=" in proxy.said
         children = psutil.Process(proxy.process.pid).children(recursive=True)
         assert {"gateway", "demo"} <= {role for role in ("gateway", "demo") if proxy.pids(role)}
         assert proxy.stop() == 0
-        assert not psutil.wait_procs(children, timeout=5)[1]
+        assert not psutil.wait_procs(children, timeout=20)[1]
     assert (proxy.data_dir.stat().st_mode & 0o777, (proxy.data_dir / "local.json").stat().st_mode & 0o777) == (
         0o700,
         0o600,
     )
     assert not list(proxy.data_dir.glob("journal/slot-0/*/*.open")), "every segment is sealed"
-    began = time.monotonic()
-    with start_proxy(tmp_path) as proxy:
+    with Stopwatch() as took, start_proxy(tmp_path) as proxy:
         call(proxy)
-        check_cpu(proxy, began, "later")
+        check_cpu(proxy, took, "later")
         status, said = refused(tmp_path)  # no two share a data folder
         assert status == 1
         assert f"process {proxy.process.pid}" in said
@@ -88,14 +88,14 @@ def test_the_demo_child_starts_when_it_is_asked_for_and_all_die_with_their_super
         assert proxy.pids("demo") == []
         call(proxy)
         (first,) = proxy.pids("demo")
-        wait_until(lambda: f"demo-0 serves (process {first})" in proxy.log(), 5, proxy)  # else nobody may learn of it
+        wait_until(lambda: f"demo-0 serves (process {first})" in proxy.log(), 20, proxy)  # or nobody may learn it
         os.kill(first, signal.SIGKILL)
         proxy.wait_until_replaced("demo", first)
         assert call(proxy)["type"] == "message"
         children = psutil.Process(proxy.process.pid).children(recursive=True)
         assert len(children) >= 2
         proxy.process.kill()
-        assert not psutil.wait_procs(children, timeout=3)[1]
+        assert not psutil.wait_procs(children, timeout=20)[1]
 
 
 def test_the_demo_flag_starts_it_with_a_data_folder_of_its_own(tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_the_demo_flag_starts_it_with_a_data_folder_of_its_own(tmp_path: Path) -
         await_start(proxy)
         assert str(proxy.data_dir / "demo") in proxy.said
         assert (proxy.data_dir / "demo" / "local.json").exists()
-        wait_until(lambda: proxy.pids("demo"), 5, proxy)
+        wait_until(lambda: proxy.pids("demo"), 20, proxy)
     finally:
         proxy.stop()
 
@@ -185,14 +185,14 @@ def test_one_kind_of_process_runs_alone_and_drains(tmp_path: Path) -> None:
         url = process.stdout.readline().split()[-1]
         local = json.loads((tmp_path / "data" / "local.json").read_text())
         assert local["url"] == url
-        wait_until(lambda: answers(f"{url}/health"), 10)
+        wait_until(lambda: answers(f"{url}/health"), 20)
         with pytest.raises(urllib.error.HTTPError) as away:
             urllib.request.urlopen(f"{url}/", timeout=5)
         assert away.value.code == 503
         away.value.close()
     finally:
         process.terminate()
-        assert process.wait(10) == 0
+        assert process.wait(20) == 0
         process.stdout.close()
 
 
@@ -209,21 +209,26 @@ def test_a_wrong_option_is_usage(tmp_path: Path) -> None:
     assert refused(tmp_path, "--nonsense")[0] == 2
 
 
+def listens(proxy: Running) -> bool:
+    with socket.socket() as sock:
+        return sock.connect_ex(("127.0.0.1", int(proxy.url.rpartition(":")[2]))) == 0
+
+
 def test_a_stop_lets_open_calls_end_and_a_second_ctrl_c_does_not(tmp_path: Path) -> None:
     for interrupts, ends_well, after_ms in ((1, True, 1500), (2, False, 20_000)):
         script = f'script: {{"first_delay_ms": {after_ms}}}'
         slow = [{"role": "user", "content": script}]
-        with start_proxy(tmp_path / str(interrupts)) as proxy:
+        with contextlib.ExitStack() as watched, start_proxy(tmp_path / str(interrupts)) as proxy:
             call(proxy)
             asked = socket.create_connection(("127.0.0.1", int(proxy.url.rpartition(":")[2])))
             body = json.dumps({**CALL, "messages": slow}).encode()
             head = f"POST /v1/messages HTTP/1.1\r\nHost: x\r\nX-Api-Key: {proxy.key}\r\n"
             asked.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
             wait_until(lambda: b'"intent"' in _journal(proxy).rpartition(b'"k":"call"')[2], 5, proxy)
-            began = time.monotonic()
+            took = watched.enter_context(Stopwatch())
             for _ in range(interrupts):
                 proxy.process.send_signal(signal.SIGINT)
-                time.sleep(0.2)
+                wait_until(lambda: not listens(proxy), 10, proxy)  # it has heard it
             asked.settimeout(10)
             answer = b""
             try:
@@ -232,9 +237,9 @@ def test_a_stop_lets_open_calls_end_and_a_second_ctrl_c_does_not(tmp_path: Path)
             except ConnectionResetError:
                 pass
             assert answer.startswith(b"HTTP/1.1 200") is ends_well
-            proxy.process.wait(10)
+            proxy.process.wait(20)
             if not ends_well:
-                assert time.monotonic() - began < 5
+                assert took.seconds < 5
             asked.close()
 
 
@@ -254,7 +259,7 @@ def test_a_call_that_a_stop_cannot_wait_for_is_told_so_and_leaves_its_row(tmp_pa
             proxy.process.send_signal(signal.SIGTERM)
             while piece := asked.recv(65536):
                 answer += piece
-        proxy.process.wait(10)
+        proxy.process.wait(20)
         assert b"event: error" in answer
         assert b"waited 0.5 s" in answer
         found = rows(proxy.data_dir).filter(pl.col("error_type") == "proxy_stops")
@@ -263,10 +268,12 @@ def test_a_call_that_a_stop_cannot_wait_for_is_told_so_and_leaves_its_row(tmp_pa
 
 def test_a_process_that_ends_again_as_soon_as_it_serves_is_started_after_a_pause(tmp_path: Path) -> None:
     with start_proxy(tmp_path) as proxy:
-        for _ in range(3):
-            (old,) = proxy.pids("gateway")
-            served = proxy.log().count("gateway-0 serves")
-            os.kill(old, signal.SIGKILL)
-            wait_until(lambda: proxy.log().count("gateway-0 serves") > served, 10, proxy)  # noqa: B023
-        assert "as did the one before. It is started again in 0.5 s" in proxy.log()
+        told = "as did the one before. It is started again in 0.5 s"
+        for _ in range(10):  # at most: a busy machine may let one live for longer
+            *_, old = re.findall(r"gateway-0 serves \(process (\d+)\)", proxy.log())
+            os.kill(int(old), signal.SIGKILL)
+            proxy.wait_until_replaced("gateway", int(old))
+            if told in proxy.log():
+                break
+        assert told in proxy.log()
         call(proxy)

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -30,18 +31,34 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 CALLS = 200
 
 
-@pytest.fixture(scope="module")
-def provider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
-    truth = tmp_path_factory.mktemp("provider") / "truth.jsonl"
+@contextlib.contextmanager
+def providing(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Run the scripted provider; give its address and the file in which it tells of each call when that has ended."""
+    truth = folder / "truth.jsonl"
     process = subprocess.Popen(
         [sys.executable, "-m", "proxy_server.demo_upstream", "--truth", str(truth)],
         cwd=ROOT, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert process.stdout is not None
-    yield f"http://127.0.0.1:{int(process.stdout.readline())}", truth
-    process.kill()
-    process.wait()
-    process.stdout.close()
+    try:
+        yield f"http://127.0.0.1:{int(process.stdout.readline())}", truth
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+@pytest.fixture(scope="module")
+def provider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    with providing(tmp_path_factory.mktemp("provider")) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def counted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """One for those who count what it tells: of others' calls it may tell a moment after they have ended."""
+    with providing(tmp_path_factory.mktemp("counted")) as found:
+        yield found
 
 
 def trace_of(calls: int, every_s: float = 0.0) -> Trace:
@@ -80,9 +97,9 @@ def command(tmp_path: Path, *arguments: object) -> subprocess.CompletedProcess[s
 
 @pytest.mark.parametrize("shape", SHAPES.values())
 def test_every_call_is_sent_once_and_told_what_the_trace_says(
-    provider: tuple[str, Path], tmp_path: Path, shape: object
+    counted: tuple[str, Path], tmp_path: Path, shape: object
 ) -> None:
-    url, truth = provider
+    url, truth = counted
     before = len(truth.read_text(encoding="utf-8").splitlines())
     trace = trace_of(CALLS)
     totals = send(url, trace, tmp_path / "l.jsonl", shape=shape, concurrency=8)
@@ -151,30 +168,38 @@ def test_the_proxys_own_failures_are_counted_by_reason(tmp_path: Path) -> None:
     assert [line.outcome for line in read_ledger(tmp_path / "l.jsonl")] == ["no answer", "HTTP 429", "cut"]
 
 
-def restarting(tmp_path: Path, *, retry: bool) -> tuple[Totals, list[str]]:
-    """Send two calls to a port where nothing listens until half a second later."""
-    tmp_path.mkdir()
-    with socket.create_server(("127.0.0.1", 0)) as holder:
-        port = holder.getsockname()[1]
-    starting = (
-        "import sys, time, runpy; time.sleep(0.5); "
-        f"sys.argv = ['demo', '--port', '{port}']; "
-        "runpy.run_module('proxy_server.demo_upstream', run_name='__main__')"
-    )
-    process = subprocess.Popen([sys.executable, "-c", starting], cwd=ROOT, stdout=subprocess.DEVNULL)
+@contextlib.contextmanager
+def late(port: int, ledger: Path) -> Iterator[None]:
+    """Start a provider on a port as soon as a ledger tells of a call that got no connection there."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start() -> None:
+        wait_until(lambda: ledger.exists() and b"not connected" in ledger.read_bytes(), 20)
+        command = [sys.executable, "-m", "proxy_server.demo_upstream", "--port", str(port)]
+        started.append(subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL))
+
+    thread = threading.Thread(target=start)
+    thread.start()
     try:
-        ledger = tmp_path / "l.jsonl"
-        totals = send(f"http://127.0.0.1:{port}", trace_of(2), ledger, retry=retry)
+        yield
     finally:
-        process.kill()
-        process.wait()
-    return totals, [line.outcome for line in read_ledger(ledger)]
+        thread.join()
+        for process in started:
+            process.kill()
+            process.wait()
 
 
 def test_what_got_no_connection_was_not_sent_and_only_retry_sends_it_again(tmp_path: Path) -> None:
-    totals, outcomes = restarting(tmp_path / "1", retry=False)
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        port = holder.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    totals = send(url, trace_of(2), tmp_path / "once.jsonl")
+    outcomes = [line.outcome for line in read_ledger(tmp_path / "once.jsonl")]
     assert (totals.ok, totals.failed, outcomes) == (0, Counter({"not connected": 2}), ["not connected"] * 2)
-    totals, outcomes = restarting(tmp_path / "2", retry=True)
+    ledger = tmp_path / "again.jsonl"
+    with late(port, ledger):
+        totals = send(url, trace_of(2), ledger, retry=True)
+    outcomes = [line.outcome for line in read_ledger(ledger)]
     assert (totals.ok, totals.failed.total(), outcomes.count("ok")) == (2, 0, 2)
     assert totals.resent == outcomes.count("not connected") > 0
 

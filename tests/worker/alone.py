@@ -17,6 +17,7 @@ from proxy_server import heartbeat
 from proxy_server.heartbeat import Heartbeat
 from proxy_server.process import Child, run_child
 from proxy_server.worker import jobs
+from tests.harness import wait_until
 from ultimate_lib import journal
 from ultimate_lib.lake import Lake
 from ultimate_lib.lake.delta import append
@@ -47,10 +48,7 @@ def start(folder: Path, jobs: str = "real", **overrides: object) -> Iterator[sub
 
 def wait_for(true: Callable[[], bool], seconds: float = 30.0) -> None:
     """Wait until something holds."""
-    until = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < until, "waited in vain"
-        time.sleep(0.02)
+    wait_until(true, seconds)
 
 
 def beat(folder: Path) -> Heartbeat:

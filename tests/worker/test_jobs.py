@@ -140,7 +140,7 @@ def test_it_leaves_in_the_middle_of_a_job_that_does_not_end(tmp_path: Path) -> N
         alone.wait_for(lambda: heartbeat.read(tmp_path / "run") is not None)
         alone.wait_for(lambda: alone.beat(tmp_path).jobs["ingest"].runs == 1)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(5) == 0
+        assert process.wait(20) == 0
     assert "Leaving in the middle of job-ingest" in (tmp_path / "worker.log").read_text()
 
 
