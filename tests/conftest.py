@@ -5,10 +5,14 @@ from __future__ import annotations
 import gc
 import os
 import sys
+import time
 from collections.abc import Generator
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import settings
+
+from tests.calm import DAY, until_calm
 
 # jsonschema makes grammars of internationalised addresses when it is imported, for formats that no schema here has:
 # two seconds of CPU in each worker. Without the package it goes on without those formats.
@@ -32,3 +36,9 @@ def pytest_collection() -> Generator[None, object, object]:
     finally:
         gc.freeze()
         gc.enable()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _calm_day() -> None:
+    """Begin no file of tests where a day is about to end: what was spent today would be of yesterday."""
+    time.sleep(until_calm(datetime.now(UTC), DAY).total_seconds())

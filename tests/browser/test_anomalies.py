@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,6 +10,7 @@ from playwright.sync_api import Browser, expect
 
 from tests.browser.people import as_owner, ask
 from tests.browser.signed_in import check_page, proxy_with
+from tests.calm import HOUR, Calm
 from tests.control.calls import call
 
 if TYPE_CHECKING:
@@ -18,8 +19,13 @@ if TYPE_CHECKING:
 
     from tests.harness import Running
 
-HOUR = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
-ODD = HOUR - timedelta(days=3, hours=2)
+AT = Calm(HOUR)
+
+
+def odd_hour() -> datetime:
+    return AT.hour - timedelta(days=3, hours=2)
+
+
 USD = 1_000_000_000
 
 
@@ -29,12 +35,17 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     records = [
         call(at + timedelta(minutes=number), project="search", model_routed=model, cost_nano_usd=USD // 10)
         for hour in range(1, 30 * 24)
-        for at in (HOUR - timedelta(hours=hour),)
+        for at in (AT.hour - timedelta(hours=hour),)
         for model in ("gpt-4o-mini", "claude-sonnet-4-5")
         for number in range(3 if 8 <= at.hour < 18 else 1)
     ]
     records += [
-        call(ODD + timedelta(seconds=one), project="runaway", model_routed="gpt-4o-mini", cost_nano_usd=USD // 10)
+        call(
+            odd_hour() + timedelta(seconds=one),
+            project="runaway",
+            model_routed="gpt-4o-mini",
+            cost_nano_usd=USD // 10,
+        )
         for one in range(40)
     ]
     with proxy_with(tmp_path_factory.mktemp("anomalies"), records) as running:
@@ -45,7 +56,7 @@ def test_a_calendar_leads_to_the_calls_of_an_odd_hour(browser: Browser, proxy: R
     with as_owner(browser, proxy) as seen:
         page = seen.page
         page.get_by_role("link", name="Anomalies").click()
-        odd = page.get_by_role("link", name=f"{ODD:%Y-%m-%d %H}:00: 1 anomaly; show its calls")
+        odd = page.get_by_role("link", name=f"{odd_hour():%Y-%m-%d %H}:00: 1 anomaly; show its calls")
         odd.wait_for(timeout=30_000)
         expect(page.get_by_text("1 anomaly in cost among")).to_be_visible()
         row = page.get_by_role("region", name="What was unusual").locator("tbody tr")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,6 +10,7 @@ from playwright.sync_api import Browser, expect
 
 from tests.browser.people import as_owner, ask
 from tests.browser.signed_in import check_page, proxy_with
+from tests.calm import DAY, Calm
 from tests.control.calls import call
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from tests.harness import Running
 
-TODAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+AT = Calm(DAY)
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +27,7 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """Forty days of calls, fewer on two days of seven."""
     records = [
         call(
-            TODAY - timedelta(days=day) + timedelta(hours=8 + number), project="search",
+            AT.today - timedelta(days=day) + timedelta(hours=8 + number), project="search",
             cost_nano_usd=(1_000 + 37 * (day * number % 11)) * 1_000_000,
         )
         for day in range(1, 41)

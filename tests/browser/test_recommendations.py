@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,6 +10,7 @@ from playwright.sync_api import Browser, expect
 
 from tests.browser.people import as_owner
 from tests.browser.signed_in import check_page, proxy_with
+from tests.calm import DAY, Calm
 from tests.control.calls import call
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from tests.harness import Running
 
-NOW = datetime.now(UTC)
+AT = Calm(DAY)
 
 
 @pytest.fixture(scope="module")
@@ -31,13 +32,15 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     }  # fmt: skip
     records = []
     for day in range(1, 13):
-        start = NOW - timedelta(days=day)
+        start = AT.now - timedelta(days=day)
         records += [
             call(start + timedelta(minutes=number), request_hash=day * 50 + number, **sonnet) for number in range(30)
         ]
         records.append(call(start, request_hash=1, key_id="key_bob", cost_nano_usd=40_000_000))
     records += [
-        call(NOW - timedelta(days=2, seconds=5 * number), request_hash=2, key_id="key_bob", cost_nano_usd=40_000_000)
+        call(
+            AT.now - timedelta(days=2, seconds=5 * number), request_hash=2, key_id="key_bob", cost_nano_usd=40_000_000
+        )
         for number in range(200)
     ]
     with proxy_with(tmp_path_factory.mktemp("advice"), records) as running:

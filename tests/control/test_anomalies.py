@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from proxy_server.control.pages.anomalies import Asked, _links
+from tests.calm import HOUR, Calm
 from tests.control import alone, calls
 from tests.control.calls import call
 from ultimate_lib.lake.ingest import run_once
@@ -20,11 +21,20 @@ if TYPE_CHECKING:
 
     from tests.control.alone import Alone
 
-NOW = datetime.now(UTC).replace(second=0, microsecond=0)
-HOUR = NOW.replace(minute=0)
-ODD_HOUR = HOUR - timedelta(days=4, hours=3)
-USUAL = 3 if 8 <= ODD_HOUR.hour < 18 else 1  # calls of `b` in such an hour
-ODD_MINUTE = NOW - timedelta(hours=20)
+AT = Calm(HOUR)
+
+
+def odd_hour() -> datetime:
+    return AT.hour - timedelta(days=4, hours=3)
+
+
+def odd_minute() -> datetime:
+    return AT.minute - timedelta(hours=20)
+
+
+def usual() -> int:
+    """Return the calls of `b` in an hour such as the odd one."""
+    return 3 if 8 <= odd_hour().hour < 18 else 1
 
 
 @pytest.fixture(scope="module")
@@ -33,13 +43,13 @@ def control(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Alone]:
     with alone.start(tmp_path_factory.mktemp("anomalies")) as running:
         made = []
         for hour in range(1, 30 * 24):
-            at = HOUR - timedelta(hours=hour)
+            at = AT.hour - timedelta(hours=hour)
             for model, count in (("a", 6), ("b", 3 if 8 <= at.hour < 18 else 1)):
                 made += [call(at + timedelta(minutes=7 * one), model_routed=model) for one in range(count)]
-        made += [call(NOW - timedelta(minutes=one), project="quick") for one in range(1, 4 * 24 * 60, 4)]
-        made += [call(ODD_HOUR + timedelta(seconds=one), model_routed="b", project="odd") for one in range(12)]
-        made += [call(ODD_MINUTE + timedelta(seconds=one), project="quick") for one in range(30)]
-        made += [call(HOUR - timedelta(days=9), model_routed="rare")]
+        made += [call(AT.minute - timedelta(minutes=one), project="quick") for one in range(1, 4 * 24 * 60, 4)]
+        made += [call(odd_hour() + timedelta(seconds=one), model_routed="b", project="odd") for one in range(12)]
+        made += [call(odd_minute() + timedelta(seconds=one), project="quick") for one in range(30)]
+        made += [call(AT.hour - timedelta(days=9), model_routed="rare")]
         calls.write(running.bench.settings, *made)
         run_once(running.bench.lake)
         yield running
@@ -57,8 +67,8 @@ def test_each_value_of_a_dimension_is_a_series_of_its_own(control: Alone) -> Non
     assert [(one["value"], one["anomalies"]) for one in told["groups"]] == [("a", 0), ("b", 1), ("rare", 0)]
     assert sum(one["share"] for one in told["groups"]) == pytest.approx(1.0)
     [one] = told["anomalies"]
-    assert (one["group"], datetime.fromisoformat(one["step_at"])) == ("b", ODD_HOUR)
-    assert one["value"] == USUAL + 12
+    assert (one["group"], datetime.fromisoformat(one["step_at"])) == ("b", odd_hour())
+    assert one["value"] == usual() + 12
     assert [(part["dimension"], part["value"]) for part in one["made_by"]] == [("project", "odd")]
     assert told["left_out"] == {"groups": 0, "share": 0.0}
 
@@ -71,7 +81,7 @@ def test_small_groups_are_left_out_and_told(control: Alone) -> None:
     both = found(control, "by=model&filter=model:a&filter=model:b&filter=project:&filter=project:odd&days=10")
     assert {one["value"] for one in both["groups"]} == {"a", "b"}
     assert [(part["dimension"], part["share"]) for part in both["anomalies"][0]["made_by"]] == [
-        ("project", pytest.approx(12 / (12 + USUAL)))
+        ("project", pytest.approx(12 / (12 + usual())))
     ]
 
 
@@ -85,11 +95,11 @@ def test_a_metric_that_does_not_add_up_goes_by_the_calls(control: Alone) -> None
 
 def test_minutes_of_the_last_days(control: Alone) -> None:
     told = found(control, "grain=minute&filter=project:quick")
-    assert [datetime.fromisoformat(one["step_at"]) for one in told["anomalies"]] == [ODD_MINUTE]
+    assert [datetime.fromisoformat(one["step_at"]) for one in told["anomalies"]] == [odd_minute()]
     assert told["anomalies"][0]["value"] >= 30
     assert told["learnt"] == 1440
     judged = datetime.fromisoformat(told["judged_from"])
-    assert abs(judged - (NOW - timedelta(days=3))) < timedelta(minutes=10)
+    assert abs(judged - (AT.minute - timedelta(days=3))) < timedelta(minutes=10)
     assert timedelta(0) <= datetime.now(UTC) - datetime.fromisoformat(told["end"]) < timedelta(minutes=2)
 
 
@@ -119,9 +129,9 @@ def test_the_page_marks_the_hour_and_leads_to_its_calls(control: Alone) -> None:
     assert page.status == 200, page.text
     page = control.get("/anomalies?metric=requests&by=model&model=b")
     [link] = set(re.findall(r'href="(/calls[^"]+model=b[^"]*)"', page.text))
-    assert f"{ODD_HOUR:%Y-%m-%d} {ODD_HOUR:%H}:00: 1 anomaly" in page.text
+    assert f"{odd_hour():%Y-%m-%d %H}:00: 1 anomaly" in page.text
     listed = control.get(html.unescape(link))
-    assert listed.text.count('data-call="') == 12 + USUAL
+    assert listed.text.count('data-call="') == 12 + usual()
     quiet = control.get("/anomalies?metric=requests&model=a&grain=day")
     assert "Nothing unusual in calls" in quiet.text
     assert "heat0" in quiet.text
@@ -129,11 +139,11 @@ def test_the_page_marks_the_hour_and_leads_to_its_calls(control: Alone) -> None:
 
 def test_calls_without_a_project_are_led_to_and_no_others(control: Alone) -> None:
     """The odd hour's calls of `odd` are none of those without a project."""
-    none = _links("", Asked(by="project"))(ODD_HOUR, "hour", None)
+    none = _links("", Asked(by="project"))(odd_hour(), "hour", None)
     listed = control.get(none).text.count('data-call="')
-    assert listed == 6 + USUAL
-    assert control.get(_links("", Asked(by="project"))(ODD_HOUR, "hour")).text.count('data-call="') > listed
-    odd = control.get(_links("", Asked(by="project"))(ODD_HOUR, "hour", "odd"))
+    assert listed == 6 + usual()
+    assert control.get(_links("", Asked(by="project"))(odd_hour(), "hour")).text.count('data-call="') > listed
+    odd = control.get(_links("", Asked(by="project"))(odd_hour(), "hour", "odd"))
     assert odd.text.count('data-call="') == 12
 
 
@@ -155,7 +165,7 @@ def test_the_page_says_what_it_cannot_show(control: Alone, query: str, status: i
 
 
 def test_what_is_usual_by_itself_has_no_range_and_minutes_without_a_call_are_none(tmp_path: Path) -> None:
-    begin = HOUR - timedelta(days=45)
+    begin = AT.hour - timedelta(days=45)
     with alone.start(tmp_path) as control:
         made = []
         for day in range(45):

@@ -13,6 +13,7 @@ import pytest
 from proxy_server.control.api import budget_marks
 from proxy_server.control.api.predictive import BudgetOutlook
 from proxy_server.control.pages import budgets as pages
+from tests.calm import DAY, Calm
 from tests.control import alone, calls
 from tests.control.calls import call
 from tests.harness import wait_until
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from tests.control.alone import Alone
 
-TODAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+AT = Calm(DAY)
 USD = 1_000_000_000
 A_DAY = 4
 
@@ -34,11 +35,11 @@ def control(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Alone]:
     """Forty days of four dollars each under one project, one call under another."""
     with alone.start(tmp_path_factory.mktemp("marks")) as running:
         made = [
-            call(TODAY - timedelta(days=day) + timedelta(hours=9 + number), project="search", cost_nano_usd=USD)
+            call(AT.today - timedelta(days=day) + timedelta(hours=9 + number), project="search", cost_nano_usd=USD)
             for day in range(1, 41)
             for number in range(A_DAY)
         ]
-        made.append(call(TODAY - timedelta(hours=1), project="new", cost_nano_usd=USD))
+        made.append(call(AT.today - timedelta(hours=1), project="new", cost_nano_usd=USD))
         calls.write(running.bench.settings, *made)
         run_once(running.bench.lake)
         yield running
@@ -74,7 +75,7 @@ def test_a_month_ends_where_its_days_lead(control: Alone) -> None:
     days = (end - begin).days
     now = datetime.now(UTC)
     to_come = A_DAY * ((end - now) / timedelta(days=1))
-    spent = A_DAY * min((TODAY - begin).days, 40)
+    spent = A_DAY * min((AT.today - begin).days, 40)
     assert told["spent"] == spent * USD
     assert told["expected"] / USD == pytest.approx(spent + to_come, abs=1 + 0.1 * days)
     assert told["lower_80"] <= told["expected"] <= told["upper_80"]
@@ -95,7 +96,7 @@ def test_a_budget_that_is_used_up_says_when(control: Alone) -> None:
     assert (told["expected"], told["period_end"]) == (None, None)
     assert told["probability"] > 0.95
     on = datetime.fromisoformat(told["exhausted_at"])
-    assert TODAY + timedelta(days=1) <= on <= TODAY + timedelta(days=3)
+    assert AT.today + timedelta(days=1) <= on <= AT.today + timedelta(days=3)
     assert datetime.fromisoformat(told["earliest_80"]) <= on <= datetime.fromisoformat(told["latest_80"])
     page = control.get("/admin/budgets").text
     assert re.search(rf"Almost certain to be used up, on {on.day} {on:%b}", page)
@@ -120,7 +121,7 @@ def test_who_sees_no_amounts_is_told_no_outlook(control: Alone) -> None:
 def state(**told: Any) -> BudgetState:
     plain: dict[str, Any] = {
         "id": "b", "name": "", "subject": "global", "subject_id": None, "unit": "nano_usd", "amount": 100 * USD,
-        "period": "month", "period_start": TODAY.replace(day=1), "period_end": TODAY + timedelta(days=9),
+        "period": "month", "period_start": AT.today.replace(day=1), "period_end": AT.today + timedelta(days=9),
         "hard": False, "enabled": True, "spent": 20 * USD, "held": 0, "left": 80 * USD, "used_ratio": 0.2,
     }  # fmt: skip
     return BudgetState(**{**plain, **told})

@@ -5,11 +5,12 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.calm import HOUR, Calm
 from tests.control import alone, calls
 from tests.control.calls import call
 from ultimate_lib.baseline import expected_high, learn, score
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from tests.control.alone import Alone, Reply
 
-NOW = datetime.now(UTC)
+AT = Calm(HOUR)
 MODEL = "claude-sonnet-4-5"
 PATH = "/api/predictive/detect-anomaly"
 DICE = random.Random(5)
@@ -37,10 +38,10 @@ def control(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Alone]:
     with alone.start(tmp_path_factory.mktemp("detect")) as running:
         told = {"model_routed": MODEL, "user_id": "user_ann", "key_id": "key_gone", "provider": "anthropic"}
         made = [
-            call(NOW - timedelta(hours=number + 1), **told, cost_nano_usd=cost, input_tokens=sent)
+            call(AT.now - timedelta(hours=number + 1), **told, cost_nano_usd=cost, input_tokens=sent)
             for number, (cost, sent) in enumerate(zip(COSTS, INPUTS, strict=True))
         ]
-        made += [call(NOW - timedelta(hours=1), **{**told, "model_routed": "gpt-4o"}) for _ in range(12)]
+        made += [call(AT.now - timedelta(hours=1), **{**told, "model_routed": "gpt-4o"}) for _ in range(12)]
         calls.write(running.bench.settings, *made)
         yield running
 
@@ -131,7 +132,7 @@ def test_the_guards_own_file_and_log_decide_where_they_are(tmp_path: Path) -> No
     with alone.start(tmp_path, **{"guard.action": "block"}) as control:
         usual = learn([one / 1e9 for one in COSTS], since_s=0.0)
         assert usual is not None
-        now_us = to_us(NOW)
+        now_us = to_us(AT.now)
         row = Known(
             key_id="key_gone", model=MODEL, calls=300, first_us=0, last_us=now_us, enough_us=1, ripe_us=1, cost=usual,
             usual_usd=expected_high(usual), tokens=None, usual_tokens=None,

@@ -11,6 +11,7 @@ import pytest
 
 from proxy_server.control.api.patterns import days_of
 from proxy_server.control.api.predictive import History
+from tests.calm import DAY, Calm
 from tests.control import alone, calls
 from tests.control.calls import call
 from ultimate_lib.lake.ingest import run_once
@@ -21,8 +22,7 @@ if TYPE_CHECKING:
 
     from tests.control.alone import Alone
 
-TODAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-MONDAY = TODAY - timedelta(days=TODAY.weekday())
+AT = Calm(DAY)
 WEEK = timedelta(days=7)
 SMALL, LARGE = 1_000_001, 20_000_003  # nano-dollars a call
 GIANTS = (12, 33)  # days before today
@@ -34,7 +34,7 @@ def control(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Alone]:
     with alone.start(tmp_path_factory.mktemp("explained")) as running:
         made = []
         for week, (small, large) in ((2, (30, 10)), (1, (10, 30))):
-            begin = MONDAY - week * WEEK
+            begin = AT.monday - week * WEEK
             for number in range(small + large):
                 is_small = number < small
                 made.append(
@@ -44,12 +44,14 @@ def control(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Alone]:
                         model_routed="small" if is_small else "large", cost_nano_usd=SMALL if is_small else LARGE,
                     )
                 )  # fmt: skip
-        made.append(call(MONDAY - WEEK, user_id="user_ann", project="search", model_routed="odd", cost_nano_usd=None))
+        made.append(
+            call(AT.monday - WEEK, user_id="user_ann", project="search", model_routed="odd", cost_nano_usd=None)
+        )
         for day in range(1, 61):
             count = 40 if day in GIANTS else 10 + (60 - day) // 12
             made += [
                 call(
-                    TODAY - timedelta(days=day) + timedelta(hours=10, seconds=number), project="eve",
+                    AT.today - timedelta(days=day) + timedelta(hours=10, seconds=number), project="eve",
                     cost_nano_usd=10**9,
                 )
                 for number in range(count)
@@ -68,8 +70,8 @@ def explained(control: Alone, query: str = "") -> dict[str, Any]:
 
 def test_a_planted_change_of_models_is_told_as_one_exactly(control: Alone) -> None:
     told = explained(control, "filter=project:search")
-    assert datetime.fromisoformat(told["after"]["end"]) == MONDAY
-    assert datetime.fromisoformat(told["before"]["start"]) == MONDAY - 2 * WEEK
+    assert datetime.fromisoformat(told["after"]["end"]) == AT.monday
+    assert datetime.fromisoformat(told["before"]["start"]) == AT.monday - 2 * WEEK
     change = (10 * SMALL + 30 * LARGE) - (30 * SMALL + 10 * LARGE)
     assert told["change_nano_usd"] == change
     assert told["effects"] == {
@@ -112,10 +114,10 @@ def test_a_mover_leads_to_its_calls(control: Alone) -> None:
 
 
 def test_spans_may_be_told(control: Alone) -> None:
-    day = f"{MONDAY - WEEK:%Y-%m-%d}"
+    day = f"{AT.monday - WEEK:%Y-%m-%d}"
     told = explained(control, f"start={day}&end={day}&filter=project:search")
-    assert datetime.fromisoformat(told["before"]["start"]) == MONDAY - WEEK - timedelta(days=1)
-    before = f"{MONDAY - 2 * WEEK:%Y-%m-%d}"
+    assert datetime.fromisoformat(told["before"]["start"]) == AT.monday - WEEK - timedelta(days=1)
+    before = f"{AT.monday - 2 * WEEK:%Y-%m-%d}"
     other = explained(control, f"start={day}&end={day}&before_start={before}&filter=project:search")
     assert any("not equally long" in one for one in other["notes"])
 
@@ -149,7 +151,7 @@ def test_a_span_that_is_not_over_is_compared_as_far_as_it_has_come(tmp_path: Pat
         ]
         calls.write(control.bench.settings, *every)
         run_once(control.bench.lake)
-        start, end = TODAY - timedelta(days=1), TODAY + timedelta(days=5)
+        start, end = AT.today - timedelta(days=1), AT.today + timedelta(days=5)
         told = explained(control, f"start={start:%Y-%m-%d}&end={end:%Y-%m-%d}")
         assert abs(told["change_nano_usd"]) <= 10**9
         assert datetime.fromisoformat(told["before"]["start"]) == start - WEEK
@@ -164,7 +166,7 @@ def test_calls_without_a_price_do_not_look_like_longer_ones(tmp_path: Path) -> N
         made = []
         for week in (2, 1):
             for number in range(10):
-                at = MONDAY - week * WEEK + timedelta(hours=number)
+                at = AT.monday - week * WEEK + timedelta(hours=number)
                 made.append(call(at, user_id="user_ann", model_routed="m", cost_nano_usd=10**6))
                 if week == 1:
                     long = call(
@@ -224,12 +226,12 @@ def test_a_rule_is_proposed_with_the_days_on_which_it_would_have_fired(control: 
     told = proposed(control, filter=["project:eve"], alerts_per_month=1)
     assert told["condition"] == f"cost_usd > {told['threshold']:g}"
     days = {day: 40 if day in GIANTS else 10 + (60 - day) // 12 for day in range(1, 61)}
-    by_hand = [TODAY - timedelta(days=day) for day, count in sorted(days.items()) if count > told["threshold"]]
+    by_hand = [AT.today - timedelta(days=day) for day, count in sorted(days.items()) if count > told["threshold"]]
     replay = told["replay"]
     assert [datetime.fromisoformat(one["at"]) for one in replay["firings"]] == by_hand
     assert (replay["fired"], replay["windows"], replay["unknown"]) == (len(by_hand), 60, 0)
     assert replay["per_month"] == pytest.approx(len(by_hand) / 2)
-    assert set(GIANTS) <= {(TODAY - at).days for at in by_hand}
+    assert set(GIANTS) <= {(AT.today - at).days for at in by_hand}
     assert told["expected_per_month"] <= 1
     assert proposed(control, filter=["project:eve"], alerts_per_month=8)["threshold"] <= told["threshold"]
 
@@ -241,7 +243,7 @@ def test_a_rule_fires_no_more_often_in_its_replay_than_is_wanted(tmp_path: Path)
         for day in range(1, 91):  # it was dearer until a month ago, which the futures have forgotten
             cost = int(10**9 * (4 if day > 30 else 1) * dice.lognormal(0, 0.2))
             made.append(
-                call(TODAY - timedelta(days=day) + timedelta(hours=9), user_id="user_ann", cost_nano_usd=cost)
+                call(AT.today - timedelta(days=day) + timedelta(hours=9), user_id="user_ann", cost_nano_usd=cost)
             )
         calls.write(control.bench.settings, *made)
         run_once(control.bench.lake)

@@ -9,6 +9,7 @@ import pytest
 
 from proxy_server.control.api.span import zone_of
 from proxy_server.control.api.steps import later_of, left_of
+from tests.calm import DAY, Calm
 from tests.control import alone, calls
 from tests.control.calls import call
 from ultimate_lib.lake.ingest import run_once
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from tests.control.alone import Alone
 
-TODAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+AT = Calm(DAY)
 DAYS = 40
 PER_CALL = 1_500_000_000  # nano-dollars
 
@@ -35,15 +36,15 @@ def control(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Alone]:
     with alone.start(tmp_path_factory.mktemp("predictive")) as running:
         made = [
             call(
-                TODAY - timedelta(days=day) + timedelta(hours=9 + number), user_id="user_ann", project="search",
+                AT.today - timedelta(days=day) + timedelta(hours=9 + number), user_id="user_ann", project="search",
                 cost_nano_usd=PER_CALL,
             )
             for day in range(1, DAYS + 1)
             for number in range(cost(day))
         ]  # fmt: skip
-        made += [call(TODAY - timedelta(days=day) + timedelta(hours=1), user_id="user_bob") for day in (1, 2, 3)]
+        made += [call(AT.today - timedelta(days=day) + timedelta(hours=1), user_id="user_bob") for day in (1, 2, 3)]
         made += [
-            call(TODAY - timedelta(days=day) + timedelta(hours=1), user_id="user_ann", project="young")
+            call(AT.today - timedelta(days=day) + timedelta(hours=1), user_id="user_ann", project="young")
             for day in range(1, 7)
             for number in range(2 * cost(day))
         ]
@@ -62,7 +63,7 @@ def forecast(control: Alone, query: str = "", **more: Any) -> dict[str, Any]:
 def test_the_week_ahead_is_the_week_before_with_its_total_and_its_test(control: Alone) -> None:
     told = forecast(control, "days=7&filter=project:search")
     assert [row["step_at"] for row in told["rows"]] == [
-        (TODAY + timedelta(days=day)).strftime("%Y-%m-%dT%H:%M:%SZ") for day in range(7)
+        (AT.today + timedelta(days=day)).strftime("%Y-%m-%dT%H:%M:%SZ") for day in range(7)
     ]
     expected = [1.5 * cost(-day % 7) for day in range(7)]
     assert [row["value"] for row in told["rows"]] == pytest.approx(expected, rel=0.1)
@@ -110,7 +111,7 @@ def test_a_budget_says_when_it_will_be_spent(control: Alone) -> None:
     assert (told["risk_level"], one["risk_level"]) == ("high", "high")
     assert "search" in told["risk_reason"]
     last = datetime.fromisoformat(one["exhausted_at"])
-    assert TODAY + timedelta(days=1) < last <= TODAY + timedelta(days=8)
+    assert AT.today + timedelta(days=1) < last <= AT.today + timedelta(days=8)
     assert one["earliest_80"] <= one["exhausted_at"] <= one["latest_80"]
     assert forecast(control, "days=7")["budgets"] == []  # it counts fewer calls than those
 
@@ -151,10 +152,10 @@ def test_thresholds_of_the_running_period(control: Alone, period: str) -> None:
     told = reply.json
     start, end = (datetime.fromisoformat(told[name]) for name in ("period_start", "period_end"))
     assert start <= datetime.now(UTC) < end
-    passed = [day for day in range(1, DAYS + 1) if TODAY - timedelta(days=day) >= start]
+    passed = [day for day in range(1, DAYS + 1) if AT.today - timedelta(days=day) >= start]
     assert told["so_far"] == pytest.approx(sum(1.5 * cost(day) for day in passed))
     assert told["so_far"] <= told["expected"] <= told["warning"] <= told["critical"]
-    to_come = sum(1.5 * cost(-day % 7) for day in range((end - TODAY).days))
+    to_come = sum(1.5 * cost(-day % 7) for day in range((end - AT.today).days))
     assert told["expected"] <= told["so_far"] + 1.1 * to_come  # of today only what is left of it
 
 
@@ -166,7 +167,7 @@ def test_patterns_of_days_and_weeks(control: Alone) -> None:
     assert told["weekly"]["there"]
     assert told["peak_hours"] == [9, 10, 11, 12]
     assert told["changes"] == []
-    assert told["last_day"] == (TODAY - timedelta(days=1)).strftime("%Y-%m-%d")
+    assert told["last_day"] == (AT.today - timedelta(days=1)).strftime("%Y-%m-%d")
     nothing = control.get("/api/predictive/patterns?filter=project:nothing")
     assert (nothing.status, "No call" in nothing.json["error"]["message"]) == (422, True)
 
@@ -213,7 +214,7 @@ def test_a_forecast_is_the_same_with_a_budget_that_looks_further(control: Alone)
 
 def test_an_hour_unlike_others_is_found_with_who_made_it(tmp_path: Path) -> None:
     with alone.start(tmp_path) as control:
-        begin = TODAY - timedelta(days=30)
+        begin = AT.today - timedelta(days=30)
         made = [
             call(begin + timedelta(hours=hour, minutes=number), project="search", cost_nano_usd=PER_CALL)
             for hour in range(int((datetime.now(UTC) - begin) / timedelta(hours=1)) + 1)
@@ -251,9 +252,11 @@ def test_thresholds_over_a_cost_that_is_not_known_are_unknown_and_not_zero(tmp_p
     with alone.start(tmp_path) as control:
         now = datetime.now(UTC)
         made = [
-            call(TODAY - timedelta(days=day) + timedelta(hours=9), cost_nano_usd=PER_CALL) for day in range(1, 40)
+            call(AT.today - timedelta(days=day) + timedelta(hours=9), cost_nano_usd=PER_CALL) for day in range(1, 40)
         ]
-        calls.write(control.bench.settings, *made, call(max(TODAY, now - timedelta(seconds=1)), cost_nano_usd=None))
+        calls.write(
+            control.bench.settings, *made, call(max(AT.today, now - timedelta(seconds=1)), cost_nano_usd=None)
+        )
         run_once(control.bench.lake)
         told = control.get("/api/predictive/thresholds?period=day").json
         assert [told[name] for name in ("so_far", "expected", "warning", "critical")] == [None] * 4

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from html import unescape
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
@@ -14,6 +14,7 @@ import msgspec
 import pytest
 
 from proxy_server.control.api import recommendations
+from tests.calm import DAY, Calm
 from tests.control import alone, calls
 from tests.control.calls import call
 from ultimate_lib.access.keys import create_key
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from tests.control.alone import Alone
     from ultimate_lib.records import CallRecord
 
-NOW = datetime.now(UTC)
+AT = Calm(DAY)
 PRICE = "openai/gpt-4o-mini@listed"
 
 
@@ -36,11 +37,13 @@ def of(user: str, key: str, hash_: int) -> list[CallRecord]:
     """Return twenty days of a user's calls, and one request of it sent fifty times."""
     plain: dict[str, Any] = {"user_id": user, "key_id": key, "price_id": PRICE, "cost_nano_usd": 5_000_000}
     made = [
-        call(NOW - timedelta(days=day, minutes=7 * number + 1), request_hash=hash_ + 100 * day + number, **plain)
+        call(AT.now - timedelta(days=day, minutes=7 * number + 1), request_hash=hash_ + 100 * day + number, **plain)
         for day in range(1, 21)
         for number in range(4)
     ]
-    made += [call(NOW - timedelta(days=3, minutes=number + 1), request_hash=hash_, **plain) for number in range(50)]
+    made += [
+        call(AT.now - timedelta(days=3, minutes=number + 1), request_hash=hash_, **plain) for number in range(50)
+    ]
     return made
 
 
@@ -94,7 +97,7 @@ def test_who_sees_its_own_calls_alone_is_told_of_its_own_calls_keys_and_budgets_
     bob = control.add_user("bob", "api_user")
     with bench.store.begin() as connection:
         for row in key_rows.listed(connection):
-            key_rows.change(connection, row["id"], row["version"], {"created_at": NOW - timedelta(days=90)})
+            key_rows.change(connection, row["id"], row["version"], {"created_at": AT.now - timedelta(days=90)})
     for subject, name in (("user", "user_ann"), ("user", "user_bob"), ("global", None)):
         wanted = {
             "subject": subject,

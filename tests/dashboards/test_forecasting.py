@@ -17,6 +17,7 @@ from bokeh.models.css import ImportedStyleSheet
 from claude_proxy.client import ClaudeProxyClient
 from proxy_server.control.app import open_workbench
 from proxy_server.control.dashboard_source import PredictingLocalSource
+from tests.calm import HOUR, Calm
 from tests.control import calls
 from tests.control.calls import call
 from ultimate_lib.access.principal import Principal
@@ -29,7 +30,7 @@ from ultimate_lib.dashboards.shapes import Ahead, Cell, Cells, Fan
 from ultimate_lib.errors import Denied, Invalid, Unavailable
 from ultimate_lib.settings import load
 
-NOW = datetime.now(UTC).replace(minute=30, second=0, microsecond=0)
+AT = Calm(HOUR)
 START = datetime(2026, 3, 10, tzinfo=UTC)
 MAY = frozenset({"dashboards:view", "analytics:view"})
 
@@ -39,7 +40,7 @@ def days_of_calls(days: int, **told: Any) -> list[Any]:
     dice = random.Random(7)
     return [
         call(
-            NOW - timedelta(days=day, hours=hour),
+            AT.hour + timedelta(minutes=30) - timedelta(days=day, hours=hour),
             cost_nano_usd=int(dice.uniform(0.8, 1.2) * 1e9 * (30 if day == 2 else 1)),
             **told,
         )
