@@ -115,6 +115,29 @@ def test_people_and_keys_have_names(control: Alone) -> None:
     assert "user-names" not in re.findall(r'<datalist id="([^"]+)"', control.get("/calls", key=ben).text)
 
 
+def test_lists_tell_who_called_by_the_names_that_their_reader_may_know(control: Alone) -> None:
+    keys = {name: control.add_user(name, "viewer", "api_user") for name in ("ann", "ben", "eve")}
+    seen = [call(datetime.now(UTC), user_id=one, team="red") for one in ("user_ann", "user_ben", "user_gone", None)]
+    calls.write(control.bench.settings, *seen)
+    team = control.ask("POST", "/api/teams", key=control.key, told={"name": "red"}).json["id"]
+    for name, lead in (("ann", True), ("ben", False), ("eve", False)):
+        member = f"/api/teams/{team}/members/user_{name}"
+        assert control.ask("PUT", member, key=control.key, told={"lead": lead}).status == 200
+
+    def who(path: str, key: str) -> list[str]:
+        text = control.get(path, key=key).text
+        cells = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in re.findall(r"<tr data-call.*?</tr>", text)]
+        return [one[1] for one in cells] if '<th scope="col" class="roomy">Who</th>' in text else []
+
+    for path in ("/calls", "/"):
+        assert sorted(who(path, control.key)) == sorted(["ann", "ben", "user_gone", "—"])
+        assert {"ann", "ben"} <= set(who(path, keys["ann"])), "who leads knows its members"
+        assert {"user_ann", "ben"} <= set(who(path, keys["ben"])), "who is led knows itself"
+    with control.bench.store.begin() as connection:
+        connection.exec_driver_sql("UPDATE role_grants SET scope = 'own' WHERE user_id = 'user_eve'")
+    assert who("/calls", keys["eve"]) == [], "all are one's own"
+
+
 @pytest.mark.parametrize(
     ("query", "words"),
     [

@@ -194,6 +194,12 @@ def one(store: Store, user_id: str) -> dict[str, Any]:
         return one_of(connection, user_id)
 
 
+def names(store: Store, ids: Iterable[str]) -> dict[str, str]:
+    """Return the names of those users that there are, by id."""
+    with store.begin() as connection:
+        return people.names_of(connection, ids)
+
+
 def id_of(store: Store, told: str) -> str:
     """Return the id of who has this name; what is nobody's name as it was told: it may be an id."""
     with store.begin() as connection:

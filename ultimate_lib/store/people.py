@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from ultimate_lib.store.tables import by_letters, role_grants, team_members, teams, users
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from datetime import datetime
 
     from sqlalchemy import Connection, RowMapping
@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 def add_user(connection: Connection, row: Mapping[str, Any]) -> None:
     """Insert a user."""
     connection.execute(sa.insert(users).values(**row))
+
+
+def names_of(connection: Connection, ids: Iterable[str]) -> dict[str, str]:
+    """Return the names of those users that there are, by id."""
+    query = sa.select(users.c.id, users.c.name).where(users.c.id.in_(list(ids)))
+    return {row.id: row.name for row in connection.execute(query)}
 
 
 def user(connection: Connection, user_id: str) -> RowMapping | None:

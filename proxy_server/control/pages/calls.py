@@ -12,7 +12,7 @@ from msgspec import Struct, structs
 
 from proxy_server.control.answers import Answer, Page
 from proxy_server.control.api import analytics, span
-from proxy_server.control.pages import shown, whose
+from proxy_server.control.pages import shown, subjects, whose
 from ultimate_lib.access import users
 from ultimate_lib.errors import Invalid, UltimateError
 
@@ -149,8 +149,9 @@ def _found(bench: Workbench, caller: Caller, asked: Asked, filters: list[str]) -
     )
     today = bench.clock.now().astimezone(zone).date()
     rows = analytics.rows_of(found.frame)
+    people = subjects.callers(bench, caller, rows)
     return {
-        "rows": [shown.row(row, zone, today) for row in rows],
+        "rows": [shown.row(row, zone, today, people) for row in rows],
         "newest": rows[0]["call_id"] if rows else "",
         "missing": found.missing_files,
         "older": _link(asked, cursor=found.cursor, trail=_longer(asked)) if found.cursor else "",

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from proxy_server.control.answers import Page
 from proxy_server.control.api import analytics, providers, span
-from proxy_server.control.pages import budgets, chart, shown, whose
+from proxy_server.control.pages import budgets, chart, shown, subjects, whose
 from proxy_server.control.pages.shown import count, usd
 from ultimate_lib.access.local import local_path
 from ultimate_lib.errors import UltimateError
@@ -60,6 +60,7 @@ def home(bench: Workbench, caller: Caller, asked: Asked) -> Page:
         "models": [],
         "chart": None,
         "missing": 0,
+        "sees_all": False,
         "may_see": "analytics:view" in may,
         "may_call": "proxy:call" in may,
         "unreadable": "",
@@ -75,7 +76,7 @@ def home(bench: Workbench, caller: Caller, asked: Asked) -> Page:
         "live": "/api/live",
     }
     if values["may_see"]:
-        values["choices"] = whose.choices(caller.known)
+        values["choices"], values["sees_all"] = whose.choices(caller.known), caller.known.view != "own"
         try:
             filters = tuple(whose.filters(caller.known, asked.whose))
             values["live"] += f"?{urlencode([('filter', one) for one in filters])}" if filters else ""
@@ -116,9 +117,10 @@ def _numbers(bench: Workbench, caller: Caller, filters: tuple[str, ...]) -> dict
         by=("model",), metrics=names, order_by="cost_usd", start=start, end=end, limit=_TOP_MODELS, filter=filters
     )
     models = analytics.breakdown(bench, caller, asked)
+    today, people = day.start.astimezone(day.zone).date(), subjects.callers(bench, caller, last.rows)
     return {
         "figures": _figures(total.rows[0] if total.rows else {}),
-        "rows": [shown.row(call, day.zone, day.start.astimezone(day.zone).date()) for call in last.rows],
+        "rows": [shown.row(call, day.zone, today, people) for call in last.rows],
         "newest": last.rows[0]["call_id"] if last.rows else "",
         "models": [_model(row) for row in models.rows],
         "chart": _chart(bench, caller, day.zone, filters),

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import date
     from zoneinfo import ZoneInfo
 
@@ -85,8 +86,8 @@ def aware(instant: datetime) -> datetime:
     return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant
 
 
-def row(call: dict[str, Any], zone: ZoneInfo, today: date) -> dict[str, str]:
-    """Return a call as a row of the tables of calls."""
+def row(call: dict[str, Any], zone: ZoneInfo, today: date, people: Mapping[str, str]) -> dict[str, str]:
+    """Return a call as a row of the tables of calls; who is none of these people stands there by id."""
     started = aware(call["started_at"])
     local = started.astimezone(zone)
     nano = call.get("cost_nano_usd")
@@ -94,6 +95,7 @@ def row(call: dict[str, Any], zone: ZoneInfo, today: date) -> dict[str, str]:
         "id": call["call_id"],
         "instant": started.isoformat(),
         "at": f"{local:%H:%M:%S}" if local.date() == today else f"{local:%Y-%m-%d %H:%M}",
+        "who": people.get(call.get("user_id") or "", call.get("user_id") or UNKNOWN),
         "model": call.get("model_served") or call.get("model_routed") or call.get("model_requested") or UNKNOWN,
         "provider": call.get("provider") or UNKNOWN,
         "project": call.get("project") or "",

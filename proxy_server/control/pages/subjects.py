@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+import logging
+from typing import TYPE_CHECKING, Any
 
 from proxy_server.control.api import keys as keys_api
 from ultimate_lib.access import keys, teams, users
-from ultimate_lib.errors import NotFound
+from ultimate_lib.errors import NotFound, Unavailable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from proxy_server.control.answers import Caller
     from ultimate_lib.workbench import Workbench
+
+log = logging.getLogger(__name__)
 
 _MOST_KEYS = 500
 
@@ -38,11 +43,27 @@ def name(bench: Workbench, caller: Caller, kind: str, one: str) -> str | None:
     with contextlib.suppress(NotFound):
         if kind == "key":
             return str(keys.one(bench.store, who, one)["name"])
-        if one == who.user_id:
-            return who.user_name
-        if "users:manage" in who.permissions:
-            return str(users.one(bench.store, one)["name"])
+        return people(bench, caller, [one]).get(one)
     return None
+
+
+def people(bench: Workbench, caller: Caller, ids: Iterable[str]) -> dict[str, str]:
+    """Return the names of those users that the caller may know: itself, whom it leads, with `users:manage` all."""
+    who = caller.known
+    if "users:manage" in who.permissions:
+        return users.names(bench.store, ids)
+    led = teams.listed(bench.store, who) if who.leads else []
+    known = {member["id"]: str(member["name"]) for team in led for member in team["members"] or ()}
+    return {one: name for one, name in {**known, who.user_id: who.user_name}.items() if one in set(ids)}
+
+
+def callers(bench: Workbench, caller: Caller, rows: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Return who made some calls, by id, as far as the caller may know; nobody while the store is away."""
+    try:
+        return people(bench, caller, {row["user_id"] for row in rows if row["user_id"]})
+    except Unavailable as error:  # calls are told all the same, with ids
+        log.warning("The names of callers cannot be told: %s", error)
+        return {}
 
 
 def suggested(bench: Workbench, caller: Caller) -> dict[str, list[tuple[str, str]]]:
