@@ -84,6 +84,36 @@ def test_a_tier_that_may_be_served_is_taken(book: PriceBook, text: str, environ:
     check_tiers(load(None, {**environ, "BIG_MODEL": named}, text=text), book)
 
 
+@pytest.mark.parametrize(
+    ("text", "environ", "entered"),
+    [
+        (TWO, {}, "anthropic"),
+        ("", GROQ | OPENAI, "anthropic"),
+        ("[providers.groq]\n[providers.mistral]\n", {}, "mistral"),
+    ],
+)
+def test_a_tier_may_name_what_the_only_one_that_has_a_key_is_sent(
+    book: PriceBook, text: str, environ: dict[str, str], entered: str
+) -> None:
+    read = load(None, {**environ, "BIG_MODEL": "newer-than-the-price-list"}, text=text)
+
+    def stored(name: str, _address: str) -> str:
+        return "sk-entered" if name == entered else ""
+
+    protocol = "anthropic-messages" if entered == "anthropic" else "openai-chat"
+    assert (
+        Routes(read, configured(read, stored=stored), book).find(protocol, "claude-opus-4-5").provider.name == entered
+    )
+    check_tiers(read, book, stored=stored)
+    with pytest.raises(Invalid):
+        check_tiers(read, book)
+
+
+def test_an_entered_key_has_no_tier_refused(book: PriceBook) -> None:
+    read = load(None, {**OPENAI, "BIG_MODEL": "nope-model"}, text="")
+    check_tiers(read, book, stored=lambda name, _: "sk-entered" if name == "groq" else "")
+
+
 def test_an_address_with_a_password_is_refused_without_showing_it() -> None:
     config = '[providers.openai]\nbase_url = "https://ada:secret@example.com/v1"\nauth = "none"\n'
     with pytest.raises(Invalid, match=r"providers\.openai\.base_url") as told:

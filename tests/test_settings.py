@@ -142,6 +142,20 @@ def test_relative_paths_begin_at_the_files_folder(tmp_path: Path, monkeypatch: p
     assert read.server.tls_cert == str(tmp_path / "home" / "chain.pem")
 
 
+def test_a_working_folder_that_is_gone_stops_nobody_who_does_not_ask_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path, PATHS.format(lake="lake", store="sqlite:///store.sqlite"))
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    given = {"overrides": {"data.folder": str(tmp_path / "given")}, "environ": {"ULTIMATE_DATA_LAKE_URL": "s3://b/l"}}
+    for read in (settings.load(path, **given), settings.load(path, text=path.read_text(), **given)):
+        assert (read.data_dir, read.lake_url) == (tmp_path / "given", "s3://b/l")
+        assert read.store_url == f"sqlite:///{tmp_path}/store.sqlite"
+
+
 @pytest.mark.parametrize(
     ("lake", "store"),
     [

@@ -67,8 +67,9 @@ def effective_routes(settings: Settings) -> Routes:
     if MasterKey.is_given(settings):  # else a file is made where there is none
         MasterKey.load(settings)
     book = PriceBook(pricelist.load())
-    check_tiers(settings, book, demo_url=_DEMO_URL)
-    return Routes(settings, configured(settings, demo_url=_DEMO_URL, stored=_stored(settings)), book)
+    stored = _stored(settings)
+    check_tiers(settings, book, demo_url=_DEMO_URL, stored=stored)
+    return Routes(settings, configured(settings, demo_url=_DEMO_URL, stored=stored), book)
 
 
 def _stored(settings: Settings) -> Callable[[str, str], str] | None:

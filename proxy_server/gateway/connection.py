@@ -58,6 +58,11 @@ class Connection(HTTP1Connection):
         """Whether a request has been read whose answer is not complete."""
         return self._request_start_line is not None and not self._write_finished
 
+    @property
+    def unread(self) -> bool:
+        """Whether a request has begun whose body is still to come."""
+        return self._request_start_line is not None and not self._read_finished
+
     def retire(self) -> None:
         """End this connection with its answer, unless that has begun without saying so: its client relies on it."""
         if not self._begun and self._response_start_line is None:
@@ -66,6 +71,7 @@ class Connection(HTTP1Connection):
     def linger(self) -> None:
         """Let the request be answered before its body is read; the connection ends with whichever ends last."""
         self.lingers = self._disconnect_on_finish = True
+        self.ready_since = time.monotonic()  # whoever sends nothing more is not waited for
 
     async def _read_chunked_body(self, delegate: httputil.HTTPMessageDelegate) -> None:
         """As Tornado's, but for saying what is wrong with a chunk."""

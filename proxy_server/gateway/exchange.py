@@ -83,12 +83,14 @@ class Exchange(httputil.HTTPMessageDelegate):
         length, most = int(headers["Content-Length"][:MOST_DIGITS]), self.state.settings.limits.body_bytes
         if length > most:
             self._too_large = True
-            if "Expect" in headers or length > most + _MOST_DISCARDED:
+            if length > most + _MOST_DISCARDED:
                 self._refuse_unread()
                 return
             self._size = length
-            self.connection.linger()  # or a client that sends first and listens then would not hear of it
+            if "Expect" not in headers:
+                self.connection.linger()  # or a client that sends first and listens then would not hear of it
             self._serve()
+            self.connection.linger()  # unless that has answered who asked first: its caller is still being read
 
     def data_received(self, chunk: bytes) -> None:
         """Take a piece of the body; what is beyond the limit is read and dropped, so that the refusal is heard."""

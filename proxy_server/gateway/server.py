@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 _SWEEP_S = 1.0
 _LOOK_S = (0.5, 0.6)
 _IDLE_CONNECTION_S = 3600.0
+_LINGER_S = 120.0  # how long a body is read that is refused already: 96 MiB take it 7 Mbit/s
 _LAST_WORDS_S = 0.1
 _PAGES_S = 10.0  # how long pages, which may be endless streams, hold up a stop
 _OWN = frozenset({"/health", "/healthz"})
@@ -206,10 +207,18 @@ def _sweep(state: State) -> None:
 
 
 def _close_idle(state: State, door: Door) -> None:
-    """Close connections that have not begun a request, or not ended its head, for too long."""
-    oldest = state.clock.monotonic() - _IDLE_CONNECTION_S
+    """Close connections that have not begun a request, or not ended its head or its body, for too long."""
+    now = state.clock.monotonic()
     for connection in list(door.connections.values()):
-        if connection.waiting and connection.ready_since < oldest:
+        if connection.waiting:
+            most = _IDLE_CONNECTION_S
+        elif connection.lingers and not connection.answering:
+            most = _LINGER_S
+        elif connection.unread:
+            most = 2 * _IDLE_CONNECTION_S  # its head may have come at the end of the time that it had
+        else:
+            continue
+        if now - connection.ready_since > most:
             connection.close()
 
 

@@ -83,13 +83,15 @@ class State:
         self.guard = Guard(self)
 
     def _first_routing(self) -> Routing:
-        if self.settings.tiers != Tiers():
-            check_tiers(self.settings, PriceBook(kept_table(self.settings.run_dir)), demo_url=self._demo_url)
         try:
-            return self._routing(provider_keys.read(self.store, self._master))
+            stored = provider_keys.read(self.store, self._master)
         except Unavailable as error:  # calls with keys of the configuration go on; each second looks again
             log.warning("The stored keys of providers cannot be read yet: %s", error)
             return self._routing(StoredKeys({}, self._master))
+        if self.settings.tiers != Tiers():
+            book = PriceBook(kept_table(self.settings.run_dir))
+            check_tiers(self.settings, book, demo_url=self._demo_url, stored=stored.key)
+        return self._routing(stored)
 
     def _routing(self, stored: StoredKeys) -> Routing:
         """Return providers, prices and routes with the keys that are stored now. Raises `Invalid`."""

@@ -2,7 +2,7 @@
 
 Whoever starts it has prepared the store, as in the product, where another process does: a gateway loads no Alembic.
 Prints one JSON line (port, key, pid) once it serves. Drains on SIGTERM and dies with its parent. DEMO_URL in the
-environment is where the scripted provider listens.
+environment is where the scripted provider listens; IDLE_S and LINGER_S are how long connections may keep silent.
 """
 
 from __future__ import annotations
@@ -50,6 +50,8 @@ def main() -> int:
     process._die_with_parent()
     if "BEAT_S" in os.environ:
         server._SWEEP_S = admit._BEAT_S = guard._BEAT_S = float(os.environ["BEAT_S"])
+    server._IDLE_CONNECTION_S = float(os.environ.get("IDLE_S", server._IDLE_CONNECTION_S))
+    server._LINGER_S = float(os.environ.get("LINGER_S", server._LINGER_S))
     if "MUTANT" in os.environ:
         setattr(*MUTANTS[os.environ["MUTANT"]])
     child = Announced(settings, "gateway", 0, sockets.loopback(), "", os.environ.get("DEMO_URL", ""))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,13 +10,17 @@ from tornado.httputil import HTTPHeaders
 
 from proxy_server.gateway.headers import RequestHeaders
 from tests.fakes.scripted import Scripted
-from tests.gateway.gateways import ANTHROPIC, CLAUDE, Gateway
+from tests.gateway.gateways import ANTHROPIC, CLAUDE, Gateway, start_gateway
 from tests.gateway.test_refusals import ask
+from tests.store.ready import ready_store
+from ultimate_lib.access import provider_keys
 from ultimate_lib.access.key_cache import KeyCache
 from ultimate_lib.access.keys import create_key
 from ultimate_lib.access.principal import Principal
 from ultimate_lib.clock import SystemClock
+from ultimate_lib.providers import offered
 from ultimate_lib.records import CallRecord
+from ultimate_lib.sealed import MasterKey
 from ultimate_lib.settings import load
 from ultimate_lib.store import Store
 
@@ -55,3 +60,15 @@ def test_a_key_calls_models_that_begin_as_it_says(
     assert got.status == status, got.body
     line = gateway.row(got.headers["x-ultimate-call-id"])
     assert (line.key_id, line.project, line.tags) == (row["id"], "alpha", ["env=prod"])
+
+
+def test_a_tier_may_name_what_an_entered_key_alone_can_serve(tmp_path: Path) -> None:
+    settings = load(environ={}, overrides={"data.folder": str(tmp_path / "data")})
+    store = ready_store(settings.store_url)
+    admin = Principal(user_id="u", user_name="u", permissions=frozenset())
+    anthropic = offered(settings)["anthropic"]
+    provider_keys.put(store, SystemClock(), MasterKey.load(settings), admin, anthropic, "sk-ant-entered")
+    store.close()
+    config = "[tiers]\nbig = 'newer-than-the-price-list'\n[providers.vllm]\n[providers.ollama]\n"
+    with start_gateway(tmp_path, config) as gateway:
+        assert gateway.request("GET", "/health").status == 200

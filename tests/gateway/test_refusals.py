@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.fakes.scripted import Scripted, answer
-from tests.gateway.gateways import ANTHROPIC, KEYS, PATHS, PROVIDERS, Gateway, Raw, ask, start_gateway
+from tests.gateway.gateways import ANTHROPIC, KEYS, OFTEN, OPENAI, PATHS, PROVIDERS, Gateway, Raw, ask, start_gateway
 from tests.gateway.test_pass_through import scripted_answer
 from tests.harness import wait_until
 from ultimate_lib.access.keys import KeyCache, create_key, revoke_key
@@ -174,12 +174,14 @@ def test_a_body_that_is_too_large_gets_413(
         kind, text = told(protocol, answered)
         assert kind == ("request_too_large" if protocol == "anthropic" else "invalid_request_error")
         assert "2000000" in text
-        client = Raw(
-            gateway.port,
-            f"POST {PATHS[protocol]} HTTP/1.1\r\nx-api-key: {gateway.key}\r\ncontent-length: 5000000\r\n"
-            "expect: 100-continue\r\n\r\n".encode(),
-        )
-        assert client.rest().startswith(b"HTTP/1.1 413"), "whoever asks first is told before it sends"
+        with gateway.one_row() as rows:
+            client = Raw(
+                gateway.port,
+                f"POST {PATHS[protocol]} HTTP/1.1\r\nx-api-key: {gateway.key}\r\ncontent-length: 5000000\r\n"
+                "expect: 100-continue\r\n\r\n".encode(),
+            )
+            assert client.rest().startswith(b"HTTP/1.1 413"), "whoever asks first is told before it sends"
+        assert (rows[0].http_status, rows[0].request_bytes) == (413, 5_000_000)
 
 
 def test_a_body_that_says_it_is_too_large_is_not_waited_for(gateway: Gateway, protocol: str) -> None:
@@ -202,6 +204,19 @@ def test_a_body_that_says_it_is_too_large_is_not_waited_for(gateway: Gateway, pr
     stranger.close()
     vast = Raw(gateway.port, f"{head}{'9' * 5000}\r\n\r\n".encode())
     assert vast.rest().startswith(b"HTTP/1.1 413")
+
+
+def test_who_never_sends_what_it_announced_is_let_go(tmp_path: Path, upstream: Scripted) -> None:
+    config = PROVIDERS.format(url=upstream.url) + "[limits]\nbody_bytes = 2000\n"
+    with start_gateway(tmp_path, config, {**OFTEN, "IDLE_S": "0.3", "LINGER_S": "0.2"}) as gateway:
+        head = f"POST {OPENAI} HTTP/1.1\r\nx-api-key: {gateway.key}\r\n"
+        refused = Raw(gateway.port, f"{head}content-length: 3000\r\n\r\n".encode())
+        began = [
+            Raw(gateway.port, f"{head}{framing}\r\n\r\nhel".encode())
+            for framing in ("content-length: 1000", "transfer-encoding: chunked\r\n\r\n5")
+        ]
+        assert refused.rest().startswith(b"HTTP/1.1 413"), "and the connection ended"
+        assert [client.rest() for client in began] == [b"", b""]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from ultimate_lib.clock import EPOCH
 from ultimate_lib.limits import spent
-from ultimate_lib.store import Store, identities, keys, limits
+from ultimate_lib.store import Store, identities, keys, limits, tables
 from ultimate_lib.store.tables import budget_sums
 
 AT = datetime(2026, 3, 28, tzinfo=UTC)
@@ -122,3 +122,17 @@ def test_keys_and_users_under_a_limit_are_called_by_their_names(store: Store) ->
     told = spent.read(store, told.mark)
     assert told is not None
     assert [one.title for one in told.rates] == ["key 'desk'"]
+
+
+def test_keys_under_a_limit_are_looked_up_not_searched_for(store: Store) -> None:
+    of_limit = sa.select(tables.keys.c.version).where(limits._limited("key", tables.keys.c.id))
+    with store.begin() as connection:
+        query = str(of_limit.compile(connection, compile_kwargs={"literal_binds": True}))
+        if connection.dialect.name == "postgresql":  # which else reads a small table whole
+            connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
+            plan = connection.exec_driver_sql(f"EXPLAIN {query}").scalars().all()
+        else:
+            plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}").mappings().all()
+    assert "keys" in str(plan)
+    assert "Seq Scan on keys" not in str(plan)
+    assert "SCAN keys" not in str(plan)

@@ -4,7 +4,8 @@
   ''), made once with the segments that were in it, and what the worker has added since, segment by segment.
 2 A gateway that learns of a budget takes that sum and adds the call lines of all segments behind the writers' marks:
   those of the journal at its start, its own up to the instant at which it learnt of a budget made later. What is in
-  the sum is not read again; what a new budget cannot know are calls of a clock that ran ahead and was put back.
+  the sum is not read again, but for what was written behind the period's end, by a clock that was put back since: it
+  may be of a period to come, whose sum has not begun.
 3 From then on it reads each second what other writers add: a predecessor that drains, until its end.
 4 An intent of another writer without its call line is held at its `charge`; of a dead writer for ever, for the worker
   charges just that when it replays the writer's end (unless it already has: the mark is behind the last segment).
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from ultimate_lib import journal
 from ultimate_lib.clock import to_datetime, to_us
-from ultimate_lib.limits.calendar import span
+from ultimate_lib.limits.calendar import Span, span
 from ultimate_lib.limits.calls import Budget, Index, RateLimit, charged, counted, counts
 from ultimate_lib.store import limits as rows
 
@@ -89,7 +90,7 @@ class Elsewhere:
         self._open: dict[str, dict[str, Counted]] = {}
         self._known: dict[str, Budget] = {}
         self._marks: dict[tuple[str, int], dict[str, Mark]] = {}
-        self._begun: dict[str, int] = {}  # budget's id → start of the period whose sum was taken last
+        self._begun: dict[str, Span] = {}  # budget's id → the period whose sum was taken last
 
     def look(
         self, budgets: Iterable[Budget], own_until: tuple[int, int] = (0, 0), anew: frozenset[str] = frozenset()
@@ -143,7 +144,8 @@ class Elsewhere:
         worker has read that period's past from the lake: the journal alone does not know it.
         """
         now_us = self._clock.now_us()
-        starts = {one.id: span(one.period, now_us, self._settings.billing).start_us for one in fresh}
+        periods = {one.id: span(one.period, now_us, self._settings.billing) for one in fresh}
+        starts = {name: period.start_us for name, period in periods.items()}
         with self._store.begin() as connection:
             sums = rows.sums(connection, {name: to_datetime(start) for name, start in starts.items()})
             last = rows.last_periods(connection)
@@ -156,14 +158,20 @@ class Elsewhere:
             if name not in late:
                 marks = sums.get(name, {})
                 self._marks[name, start] = marks
-                self._begun[name] = start
+                self._begun[name] = periods[name]
                 spent[name, start] += sum(mark.spent for mark in marks.values())
         return frozenset(late)
 
     def _is_summed(self, segment: Segment, fresh: list[Budget]) -> bool:
         """Say whether a segment is in the sums that these budgets begin with, so that nobody need read it again."""
-        marks = (self._marks[one.id, self._begun[one.id]].get(segment.writer) for one in fresh)
-        return all(mark is not None and mark.segment >= segment.number for mark in marks)
+        ends_us = []
+        for one in fresh:
+            start_us, end_us = self._begun[one.id]
+            mark = self._marks[one.id, start_us].get(segment.writer)
+            if mark is None or mark.segment < segment.number:
+                return False
+            ends_us.append(end_us)
+        return _written_us(segment) < min(ends_us)
 
     def _follow(self, segment: Segment, budgets: Iterable[Budget], spent: Amounts) -> None:
         key = (segment.writer, segment.number)
@@ -234,6 +242,14 @@ def turned(budget: Budget, last: datetime, start_us: int, billing: Billing) -> b
     """
     last_us = to_us(last)
     return last_us <= start_us and span(budget.period, last_us, billing).start_us == last_us
+
+
+def _written_us(segment: Segment) -> int:
+    """Return when the last line of a sealed segment was written, by the clock of then; 0: it is gone."""
+    try:
+        return segment.path.stat().st_mtime_ns // 1000
+    except FileNotFoundError:
+        return 0
 
 
 def _read(segment: Segment, offset: int, until: int = 1 << 62) -> journal.Lines | None:

@@ -133,11 +133,15 @@ def priced(book: PriceBook, price_id: str, rule: str, record: CallRecord) -> int
 
 def check_price_as(book: PriceBook, rule: str, at_us: int) -> None:
     """Refuse a rule whose model has no price now, which would refuse every call that it is for. Raises `Invalid`."""
-    price_id, model = _priced_as(book, "", rule)
-    if book.ceiling(price_id, model, at_us, 1, Bounds(1)) is not None:
-        return
     named = rule.removeprefix(PRICE_AS)
-    close = difflib.get_close_matches(model, book.models(), n=3)
+    for own in (
+        "",
+        *book.sellers(named),
+    ):  # a call's own provider goes first, and may have a price where others have not
+        price_id, model = _priced_as(book, own, rule)
+        if book.ceiling(price_id, model, at_us, 1, Bounds(1)) is not None:
+            return
+    close = difflib.get_close_matches(named, book.models(), n=3)
     raise Invalid(
         f"No provider that is configured has a price of '{named}'.",
         hint=f"Nearest: {', '.join(close)}." if close else "Name a model of theirs, as the price list calls it.",

@@ -13,21 +13,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ultimate_lib.pricing import PriceBook
-    from ultimate_lib.providers.configured import Provider
+    from ultimate_lib.providers.configured import Provider, Stored
     from ultimate_lib.settings import Settings
 
 
-def check_tiers(settings: Settings, book: PriceBook, *, demo_url: str = "") -> None:
+def check_tiers(settings: Settings, book: PriceBook, *, demo_url: str = "", stored: Stored | None = None) -> None:
     """Refuse a tier's model that is no alias, and that no provider serves or would serve once it has a key.
 
-    The configuration alone decides: a start must not hang on keys that people enter and remove. Any name may be right
-    where no provider is configured yet, and where a protocol has a single one, for that is sent every name. Raises
-    `Invalid` with the place.
+    Any name may be right where no provider is configured yet, and where a protocol has a single one, for that is sent
+    every name. Keys that people enter (`stored`) may make a provider that single one, but never have a name refused
+    that is taken without them. Raises `Invalid` with the place.
     """
     tiers = {tier: str(getattr(settings.tiers, tier)) for tier in settings.tiers.__struct_fields__}
     named = {tier: model for tier, model in tiers.items() if model and model not in settings.models}
-    inforce = [one for one in configured(settings, demo_url=demo_url).values() if one.name != "demo"]
-    if not named or not inforce or any(_is_single(inforce, protocol) for protocol in protocols.names()):
+    if not named or any(_takes_any(settings, demo_url, keys) for keys in (None, stored)):
         return
     known = offered(settings, demo_url=demo_url)
     sold = {one.price_id for one in known.values()}
@@ -44,6 +43,12 @@ def check_tiers(settings: Settings, book: PriceBook, *, demo_url: str = "") -> N
             + f"Write provider/model, with one of these providers: {', '.join(known)}.",
             code="tier_unserved",
         )
+
+
+def _takes_any(settings: Settings, demo_url: str, stored: Stored | None) -> bool:
+    found = configured(settings, demo_url=demo_url, stored=stored).values()
+    inforce = [one for one in found if one.name != "demo"]
+    return not inforce or any(_is_single(inforce, protocol) for protocol in protocols.names())
 
 
 def _is_single(inforce: Iterable[Provider], protocol: str) -> bool:

@@ -26,19 +26,25 @@ def given(tree: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str, str]]:
             yield entry, "api_key_file", f"providers.{name}.api_key_file"
 
 
-def whole(dotted: str, value: str, base: Path) -> str:
+def whole(dotted: str, value: str, base: Path | None) -> str:
     """Return a path, or an address that holds one, that does not begin at the working folder.
 
-    `base` is where a relative one begins; `~` is a home folder. What is no path of this machine stays. Raises
-    RuntimeError for the home of a user that there is not.
+    `base` is where a relative one begins, None at the working folder, which is asked for by none but these: it may
+    be gone. `~` is a home folder. What is no path of this machine stays. Raises RuntimeError for the home of a user
+    that there is not.
     """
     if dotted == "data.store_url":
         scheme, mark, rest = value.partition(":///")
         file, asks, options = rest.partition("?")
         is_file = scheme.startswith("sqlite") and file not in {"", _IN_MEMORY} and not file.startswith("file:")
-        return f"{scheme}{mark}{base / Path(file).expanduser()}{asks}{options}" if is_file else value
+        return f"{scheme}{mark}{_absolute(file, base)}{asks}{options}" if is_file else value
     if dotted in _ADDRESSES:
         value = value.removeprefix("file://")
     if not value or (dotted in _ADDRESSES and "://" in value):
         return value
-    return str(base / Path(value).expanduser())
+    return _absolute(value, base)
+
+
+def _absolute(value: str, base: Path | None) -> str:
+    path = Path(value).expanduser()
+    return str(path.absolute() if base is None else base / path)

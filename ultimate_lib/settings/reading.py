@@ -66,9 +66,8 @@ def load(
         text = read(path) if path is not None else ""
     where = _Where(path, text)
     tree = where.parse()
-    here = Path.cwd()
     for table, key, dotted in paths.given(tree):
-        table[key] = where.whole(dotted, table[key], path.absolute().parent if path is not None else here)
+        table[key] = where.whole(dotted, table[key], path.absolute().parent if path is not None else None)
     origins = {name: f"{path}:{line}" for name, line in where.lines.items()}
     told = [
         *_from_environment(environ),
@@ -76,7 +75,7 @@ def load(
     ]
     for dotted, value, source in told:
         origins[dotted] = where.sources[dotted] = source
-        _put(tree, dotted, where.whole(dotted, value, here) if dotted in paths.PATHS else value)
+        _put(tree, dotted, where.whole(dotted, value, None) if dotted in paths.PATHS else value)
     values = _convert(tree, where)
     settings = Settings(config_path=path, environment=Environment(environ), origins=origins, **values)
     _check(settings, where)
@@ -155,7 +154,7 @@ class _Where:
             msg = f"{self.path}:{line}: not valid TOML: {value!r} ({error})."
             raise Invalid(msg, hint="Correct this line.", code="config_syntax") from error
 
-    def whole(self, dotted: str, value: str, base: Path) -> str:
+    def whole(self, dotted: str, value: str, base: Path | None) -> str:
         """Return a path setting that begins at `base` where it is a relative one. Raises `Invalid`."""
         try:
             return paths.whole(dotted, value, base)
