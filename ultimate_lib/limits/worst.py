@@ -134,10 +134,7 @@ def priced(book: PriceBook, price_id: str, rule: str, record: CallRecord) -> int
 def check_price_as(book: PriceBook, rule: str, at_us: int) -> None:
     """Refuse a rule whose model has no price now, which would refuse every call that it is for. Raises `Invalid`."""
     named = rule.removeprefix(PRICE_AS)
-    for own in (
-        "",
-        *book.sellers(named),
-    ):  # a call's own provider goes first, and may have a price where others have not
+    for own in ("", *book.sellers(named)):  # a call's own provider goes first, and may have a price where none has
         price_id, model = _priced_as(book, own, rule)
         if book.ceiling(price_id, model, at_us, 1, Bounds(1)) is not None:
             return
