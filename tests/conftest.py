@@ -6,7 +6,7 @@ import gc
 import os
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from datetime import UTC, datetime
 
 import pytest
@@ -39,6 +39,11 @@ def pytest_collection() -> Generator[None, object, object]:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _calm_day() -> None:
-    """Begin no file of tests where a day is about to end: what was spent today would be of yesterday."""
+def _a_file() -> Iterator[None]:
+    """Begin no file of tests where a day is about to end, and end it with what it left to the garbage collector.
+
+    What was spent today would be of yesterday; and a connection left open in a cycle would fail another file's test.
+    """
     time.sleep(until_calm(datetime.now(UTC), DAY).total_seconds())
+    yield
+    gc.collect()
