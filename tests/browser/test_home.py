@@ -19,6 +19,7 @@ LONG = call(
     datetime.now(UTC) - timedelta(days=2), model_served="claude-sonnet-4-5-20250929", provider="openrouter",
     project="customer-support-assistant", notebook="teams/search/experiments/analysis_of_costs_by_region.ipynb",
     input_tokens=1_234_567, output_tokens=123_456, cost_nano_usd=12_345_678, duration_ms=123_456,
+    user_id="user_a-colleague-who-has-gone",
 )  # fmt: skip
 
 
