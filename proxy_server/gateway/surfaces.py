@@ -9,6 +9,7 @@ import msgspec
 
 from ultimate_lib.protocols import RequestFacts, anthropic_messages, openai_chat
 from ultimate_lib.protocols import body as look
+from ultimate_lib.protocols.telling import Telling
 
 if TYPE_CHECKING:
     from ultimate_lib.protocols.facts import Protocol
@@ -84,7 +85,7 @@ def describe(record: CallRecord, facts: RequestFacts, surface: Surface) -> None:
         record.prefix_tokens = len(facts.prefix) // 4
 
 
-class _Named(msgspec.Struct):
+class _Named(Telling):
     model: Any = None
     stream: Any = None
 
@@ -111,4 +112,5 @@ def other_facts(surface: Surface, body: bytes, content_type: str) -> RequestFact
         model_span=look.model_span(body),
         stream=told.stream is True,
         input_estimate=look.estimate_tokens(body, encoded=False) if surface.bills else 0,
+        plain=surface.bills and look.is_text(body) and not told.tells(),
     )

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from ultimate_lib.protocols import anthropic_messages, openai_chat
 from ultimate_lib.protocols import bounds as bounds_of
 from ultimate_lib.protocols.bounds import _spelled_out, bounds
+from ultimate_lib.protocols.telling import TELLING
 
 CLAUDE = "claude-sonnet-4-5"
 PICTURE = base64.b64encode(os.urandom(9000)).decode()
@@ -76,6 +77,67 @@ def test_keys_spelled_with_escapes_are_seen() -> None:
     assert tokens(data) == len(data) + 64 + 1_000_000
     data = body("x", mcp_servers=[]).replace(b'"mcp_servers"', b'"\\u006dcp_servers"')
     assert bounds(data, anthropic_messages.read_request(data), CLAUDE).unbound == "it calls MCP servers"
+
+
+MARKS = (
+    "image",
+    "image_url",
+    "input_image",
+    "document",
+    "file",
+    "input_file",
+    "input_audio",
+    "container_upload",
+    "cache_control",
+)
+
+
+@pytest.mark.parametrize("mark", MARKS)
+def test_a_body_is_plain_only_without_media_caching_and_escapes(mark: str) -> None:
+    plain = body({"type": "text", "text": "an image, a document, a file; input_ and cache_control"}, user="an image")
+    assert anthropic_messages.read_request(plain).plain
+    for part in ({"type": mark}, {mark: {}}, {"deep": [{mark: 1}]}):
+        data = body({"type": "text"}, part)
+        assert not anthropic_messages.read_request(data).plain
+        assert not openai_chat.read_request(data).plain
+        escaped = data.replace(mark.encode(), b"\\u00%02x" % ord(mark[0]) + mark[1:].encode())
+        assert json.loads(escaped) == json.loads(data)
+        assert not anthropic_messages.read_request(escaped).plain
+
+
+@pytest.mark.parametrize("name", sorted(TELLING))
+@pytest.mark.parametrize("value", [None, 0, "", [], {}, {"a": 1}])
+def test_what_tells_of_more_use_is_seen_wherever_and_however_it_stands(name: str, value: object) -> None:
+    data = body("x")
+    member = json.dumps({name: value}).encode()[1:-1]
+    escaped = member.replace(b'"%b"' % name.encode(), b'"\\u00%02x%b"' % (ord(name[0]), name[1:].encode()))
+    for protocol in (anthropic_messages, openai_chat):
+        assert protocol.read_request(body({name: value})).plain
+        plain = bounds(data, protocol.read_request(data), CLAUDE)
+        for told in (
+            b"{%b,%b" % (member, data[1:]),
+            b"%b,%b}" % (data[:-1], member),
+            b"{%b,%b" % (escaped, data[1:]),
+        ):
+            facts = protocol.read_request(told)
+            assert not facts.plain
+            given = bounds(told, facts, CLAUDE)
+            same = (given.unbound, given.tier, given.sound) == (plain.unbound, plain.tier, plain.sound)
+            assert same == (value is None)
+
+
+def test_all_that_has_no_bound_is_looked_for() -> None:
+    assert set(bounds_of._UNBOUND) < TELLING
+
+
+@pytest.mark.parametrize("key", [b"service\xff_tier", b"max_\xfftokens", b"\xc3"])
+def test_a_body_with_keys_that_are_no_text_cannot_be_read(key: bytes) -> None:
+    for text in (b"Hello", "Привет".encode()):
+        data = b'{"model":"m","max_tokens":5,"messages":[{"role":"user","content":"%b"}],"%b":1}' % (text, key)
+        for protocol in (anthropic_messages, openai_chat):
+            assert bounds(data, protocol.read_request(data), CLAUDE).unbound == "its body cannot be read"
+        whole = data.replace(key, b"user")
+        assert bounds(whole, openai_chat.read_request(whole), CLAUDE).unbound is None
 
 
 def test_a_member_that_is_null_is_none() -> None:

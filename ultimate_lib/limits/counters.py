@@ -37,7 +37,11 @@ class Ask(Protocol):
     asked: bool  # its own max_tokens says so; False: it has none, and takes what there is
     spliceable: bool  # its body can be given another max_tokens
     tokens: int  # estimate for the rates
-    size: int  # bytes of its body, which stay in memory while it waits
+
+    @property
+    def size(self) -> int:
+        """Bytes of its body, which stay in memory while it waits."""
+        ...
 
     @property
     def true(self) -> TrueCost:
@@ -70,10 +74,12 @@ class Hold(msgspec.Struct, eq=False):
         """Return what is left of the USD budgets that the call is under, holds subtracted; None without one."""
         left: int | None = None
         for want in self.wants:
-            budget, ledger = want.account.budget, want.ledger
+            budget = want.account.budget
             if budget.unit == "nano_usd":
+                ledger = want.ledger
                 free = budget.amount - ledger.spent - ledger.held - ledger.others
-                left = free if left is None or free < left else left
+                if left is None or free < left:
+                    left = free
         return left if left is None or left > 0 else 0
 
 

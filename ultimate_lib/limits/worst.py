@@ -12,7 +12,6 @@ from ultimate_lib.errors import Invalid
 from ultimate_lib.limits.counters import TrueCost
 from ultimate_lib.pricing.ceiling import MILLIONTHS, UNSAID_OUTPUT, Ceiling, most_output
 from ultimate_lib.protocols import RequestFacts
-from ultimate_lib.protocols.body import UNREADABLE
 from ultimate_lib.protocols.bounds import Bounds, bounds
 from ultimate_lib.records import CallRecord, Usage
 
@@ -44,7 +43,6 @@ class WorstCase(msgspec.Struct, eq=False):
     spliceable: bool
     tokens: int
     true: TrueCost
-    size: int
     body: bytes
     facts: RequestFacts
     sold: Sold
@@ -53,25 +51,42 @@ class WorstCase(msgspec.Struct, eq=False):
     read: bool
     bound: Bounds | None = None
 
+    @property
+    def size(self) -> int:
+        """Bytes of its body."""
+        return len(self.body)
+
     def need(self, unit: str, rule: str) -> Ceiling | str:
         """Return the worst case, or why there is none."""
         if self.free:
             return Ceiling(0, 0)
-        bound = self.bound or self._look()
+        bound = self.bound
+        if bound is None:
+            bound = self.bound = bounds(self.body, self.facts, self.model, self.read)
         if bound.unbound is not None and rule != "allow":
             return bound.unbound
         choices = self.facts.choices or 1  # none are fewer than one
         if unit == "tokens":
             return Ceiling(bound.input_tokens, choices * MILLIONTHS)
-        sold, at_us = self.sold, self.record.started_at
-        most = sold.book.ceiling(sold.price_id, self.model, at_us, bound.input_tokens, bound)
-        if most is None and rule.startswith(PRICE_AS):
+        sold = self.sold
+        most = sold.book.ceiling(sold.price_id, self.model, self.record.started_at, bound.input_tokens, bound)
+        if most is None:
+            stead = self._stead(bound, rule)
+            if isinstance(stead, str):
+                return stead
+            most = stead
+        return most if choices == 1 else Ceiling(most.base, most.each * choices)
+
+    def _stead(self, bound: Bounds, rule: str) -> Ceiling | str:
+        """Return what stands for a price that the list does not have."""
+        sold = self.sold
+        if rule.startswith(PRICE_AS):
             price_id, model = _priced_as(sold.book, sold.price_id, rule)
             most = sold.book.ceiling(
-                price_id, model, at_us, bound.input_tokens, msgspec.structs.replace(bound, tier=None)
-            )
-        if most is not None:
-            return most if choices == 1 else Ceiling(most.base, most.each * choices)
+                price_id, model, self.record.started_at, bound.input_tokens, msgspec.structs.replace(bound, tier=None)
+            )  # fmt: skip
+            if most is not None:
+                return most
         if rule == "allow":
             return Ceiling(0, 0)
         tier = f" with the service tier '{bound.tier}'" if bound.tier else ""
@@ -85,18 +100,7 @@ class WorstCase(msgspec.Struct, eq=False):
     def weigh(self) -> None:
         """Look through the body now, so that `need` knows its bounds; any thread may do it."""
         if not self.free and self.bound is None:
-            self._look()
-
-    def _look(self) -> Bounds:
-        if self.read:
-            try:
-                found = bounds(self.body, self.facts, self.model)
-            except UNREADABLE:
-                found = Bounds(self.size, unbound="its body cannot be read")
-        else:
-            found = Bounds(self.size, unbound="it is of a kind whose usage is not read")
-        self.bound = found
-        return found
+            self.bound = bounds(self.body, self.facts, self.model, self.read)
 
 
 def worst_case(  # noqa: PLR0917 - every call under a limit comes here, and keywords cost it
@@ -116,9 +120,7 @@ def worst_case(  # noqa: PLR0917 - every call under a limit comes here, and keyw
         output, asked = most_output(model) or UNSAID_OUTPUT, False
     free = method in _FREE_METHODS or record.operation in _FREE
     tokens = facts.input_estimate + (facts.max_tokens or 0)
-    return WorstCase(
-        record, output, asked, generates, tokens, sold.true, len(body), body, facts, sold, model, free, read
-    )  # fmt: skip
+    return WorstCase(record, output, asked, generates, tokens, sold.true, body, facts, sold, model, free, read)
 
 
 def priced(book: PriceBook, price_id: str, rule: str, record: CallRecord) -> int | None:

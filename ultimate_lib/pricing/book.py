@@ -40,7 +40,7 @@ class PriceBook:
 
     def __init__(self, table: PriceTable) -> None:
         self._table = table
-        self._dearest: dict[tuple[object, ...], tuple[int, Dearest]] = {}  # with the minute that it is of
+        self._dearest: dict[tuple[object, ...], tuple[int, Dearest]] = {}  # with the end of the minute that it is of
         self._found: dict[tuple[str, str], tuple[str, Model] | None] = {}
 
     @property
@@ -66,8 +66,10 @@ class PriceBook:
         """Return the most that a call with at most so many input tokens can cost; None: a price is not known."""
         key = (price_id, model, about.tier, about.caches, about.caches_hour, about.sound)
         kept = self._dearest.get(key)
-        if kept is not None and kept[1].until >= input_tokens and kept[0] == at_us // _MINUTE_US:
-            return kept[1].of(input_tokens)
+        if kept is not None:
+            until_us, most = kept
+            if until_us - _MINUTE_US <= at_us < until_us and most.over < input_tokens <= most.until:
+                return most.of(input_tokens)
         found = self._find(price_id, model)
         if found is None:
             return None
@@ -78,13 +80,13 @@ class PriceBook:
             if not variants:
                 return None
             dated += variants
-        most = dearest([one.rates for one in dated], input_tokens, about)
-        if most is None:
+        found_most = dearest([one.rates for one in dated], input_tokens, about)
+        if found_most is None:
             return None
         if len(self._dearest) >= _MOST_CACHED:
             self._dearest.clear()
-        self._dearest[key] = (at_us // _MINUTE_US, most)
-        return most.of(input_tokens)
+        self._dearest[key] = (at_us // _MINUTE_US * _MINUTE_US + _MINUTE_US, found_most)
+        return found_most.of(input_tokens)
 
     def sellers(self, model: str) -> list[str]:
         """Return the price ids under which the list knows a model."""

@@ -7,7 +7,7 @@ minutes or an hour, sound), at the dearest tier that so many tokens can reach, a
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 MILLIONTHS = 1_000_000
 _FEMTO_A_NANO = 1_000_000
 _ROUNDINGS = 5  # a cost is the sum of five parts, each rounded to a nano-dollar
+_UP = (_ROUNDINGS + 1) * _FEMTO_A_NANO - 1  # what is added before a sum of femto-dollars is cut to nano-dollars
 
 # Most output tokens of one answer, by the beginning of a model's name, the longest first. Vendors' pages, read in
 # November 2026: docs.anthropic.com (Models overview), platform.openai.com (Models), ai.google.dev (Models).
@@ -105,25 +106,28 @@ class Ceiling(msgspec.Struct, frozen=True, gc=False):
         return left * MILLIONTHS // self.each if self.each else 1 << 62
 
 
-class Dearest(NamedTuple):
-    """Femto-dollars of an input token, an output token and a request, for calls of at most `until` input tokens."""
+class Dearest(msgspec.Struct, frozen=True, gc=False):
+    """Femto-dollars of an input token, an output token and a request.
+
+    For calls of more than `over` and at most `until` input tokens, edges of tiers between which no other lies.
+    """
 
     input: int
     output: int
     request: int
+    over: int
     until: int
 
     def of(self, input_tokens: int) -> Ceiling:
         """Return the most that so many input tokens cost, in nano-dollars."""
-        if not self.input and not self.output and not self.request:
-            return Ceiling(0, 0)
-        return Ceiling(-(-(input_tokens * self.input + self.request) // _FEMTO_A_NANO) + _ROUNDINGS, self.output)
+        if self.input or self.output or self.request:
+            return Ceiling((input_tokens * self.input + self.request + _UP) // _FEMTO_A_NANO, self.output)
+        return Ceiling(0, 0)
 
 
 def dearest(rates: Iterable[Mapping[str, Rate]], input_tokens: int, about: Asked) -> Dearest | None:
     """Return the highest prices that a call may fall under, or None where a rate that it needs is missing."""
-    most = Dearest(0, 0, 0, 0)
-    until = 1 << 62
+    most = Dearest(0, 0, 0, -1, 1 << 62)
     for one in rates:
         if about.sound and not ("input_audio_mtok" in one and "output_audio_mtok" in one):
             return None
@@ -142,11 +146,14 @@ def dearest(rates: Iterable[Mapping[str, Rate]], input_tokens: int, about: Asked
             inputs.append(_dearest(one.get("input_audio_mtok"), input_tokens))
             outputs.append(_dearest(one.get("output_audio_mtok"), input_tokens))
         request = _dearest(one.get("requests_kcount"), input_tokens)
-        edges = [above for rate in one.values() for above, _ in rate.tiers if above >= input_tokens]
-        until = min(until, *edges, 1 << 62)
+        edges = [above for rate in one.values() for above, _ in rate.tiers]
         most = Dearest(
-            max(most.input, *inputs), max(most.output, *outputs), max(most.request, request), until
-        )  # fmt: skip
+            input=max(most.input, *inputs),
+            output=max(most.output, *outputs),
+            request=max(most.request, request),
+            over=max(most.over, *(edge for edge in edges if edge < input_tokens), -1),
+            until=min(most.until, *(edge for edge in edges if edge >= input_tokens), 1 << 62),
+        )
     return most
 
 

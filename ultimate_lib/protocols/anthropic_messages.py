@@ -11,6 +11,7 @@ from ultimate_lib.protocols import body as look
 from ultimate_lib.protocols import sse
 from ultimate_lib.protocols.errors import anthropic_error
 from ultimate_lib.protocols.facts import RequestFacts, ResponseFacts
+from ultimate_lib.protocols.telling import Telling
 from ultimate_lib.records import Usage
 
 name = "anthropic-messages"
@@ -25,7 +26,7 @@ class _Metadata(msgspec.Struct):
     user_id: Any = None
 
 
-class _Request(msgspec.Struct):
+class _Request(Telling, kw_only=True):
     model: str
     stream: Any = None
     max_tokens: Any = None
@@ -79,15 +80,18 @@ def read_request(body: bytes) -> RequestFacts:
         raise Invalid(f"The request body is not a Messages request: {error}.", code="body") from error
     span = look.model_span(body)
     messages, tools = look.items(request.messages), look.items(request.tools)
-    images, documents = look.media(body)
-    metadata = request.metadata
+    text = look.is_text(body)
+    images, documents = (False, False) if text else look.media(body)
+    metadata, most = request.metadata, look.whole(request.max_tokens)
+    odd = request.max_tokens is not None and most is None
     return RequestFacts(
         model=request.model,
         model_span=span,
+        plain=text and not (tools or odd or request.tells()),
         stream=request.stream is True,
-        max_tokens=look.whole(request.max_tokens),
-        most_output=look.whole(request.max_tokens),
-        odd_counts=request.max_tokens is not None and look.whole(request.max_tokens) is None,
+        max_tokens=most,
+        most_output=most,
+        odd_counts=odd,
         message_count=None if messages is None else len(messages),
         tool_count=None if tools is None else len(tools),
         has_system=len(request.system) > len(b'""'),

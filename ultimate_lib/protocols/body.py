@@ -22,7 +22,9 @@ _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _IMAGE = re.compile(rb'"type"\s*:\s*"(?:image|image_url|input_image)"')
 _DOCUMENT = re.compile(rb'"type"\s*:\s*"(?:document|file|input_file)"')
 _ENCODED = re.compile(rb'"(?:data|url|image_url|file_data)"\s*:\s*"[^"\\\s]{512,}"')
+_MEDIA_OR_CACHED = re.compile(rb'"(?:image|document"|file"|input_|container_upload"|cache_control")')
 _QUOTE = ord('"')
+_BACKSLASH = ord("\\")
 _MEDIA_TOKENS = 1500
 _MOST = 10**12  # no count is larger; one that is would not fit its column, or its cost would not
 _BYTES_A_TOKEN = 4
@@ -40,7 +42,7 @@ def model_span(body: bytes) -> tuple[int, int]:
     Raises `Invalid` when a deciding key stands twice at the top level. The body must be a valid JSON object with a
     string `model`.
     """
-    if b"\\u00" not in body and all(body.count(key) <= 1 for key in _QUOTED):
+    if not has_escapes(body) and all(body.count(key) <= 1 for key in _QUOTED):
         # A key without escapes is spelled exactly so; it stands once, so this is the top-level one.
         start = body.find(_QUOTED[0]) + len(_QUOTED[0])
     else:
@@ -123,6 +125,16 @@ def items(raw: msgspec.Raw | None) -> list[msgspec.Raw] | None:
         return _list_decoder.decode(raw)
     except UNREADABLE:
         return None
+
+
+def is_text(body: bytes) -> bool:
+    """Say for sure that nothing in the body is media, is to be cached, or is spelled with escapes."""
+    return _MEDIA_OR_CACHED.search(body) is None and not has_escapes(body)
+
+
+def has_escapes(body: bytes) -> bool:
+    """Say whether the body may spell ASCII with escapes: then it has to be searched otherwise."""
+    return _BACKSLASH in body and b"\\u00" in body
 
 
 def media(body: bytes) -> tuple[bool, bool]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ultimate_lib.protocols import body as look
+from ultimate_lib.protocols.telling import TELLING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -51,9 +52,6 @@ _UNBOUND = {
 }
 
 
-_TELLING = frozenset({*_UNBOUND, "service_tier", "audio", "modalities"})
-_BACKSLASH = ord("\\")
-_ODD = re.compile(rb'_(?:audio|upload|control)"')  # "input_audio", "container_upload", "cache_control", in one look
 _Members = dict[str, msgspec.Raw]
 _members: msgspec.json.Decoder[_Members] = msgspec.json.Decoder(_Members)
 
@@ -69,13 +67,18 @@ class Bounds(msgspec.Struct, frozen=True, gc=False):
     sound: bool = False
 
 
-def bounds(body: bytes, facts: RequestFacts, model: str) -> Bounds:
-    """Return the bounds of a request whose body is valid JSON of its protocol; `model` is the one it goes to."""
-    if not (facts.tool_count or facts.has_images or facts.has_documents or facts.odd_counts) and len(body) <= _PIECE:
-        odd = _ODD.search(body) or (_BACKSLASH in body and b"\\u00" in body)
-        if not odd and _TELLING.isdisjoint(_members.decode(body)):  # as most are
-            return Bounds(len(body) + _FRAME_TOKENS, caches=not model.startswith("claude"))
-    return _looked_through(body, facts, model)
+def bounds(body: bytes, facts: RequestFacts, model: str, read: bool = True) -> Bounds:
+    """Return the bounds of a request; `model` is the one it goes to, `read` says that its kind's usage is read."""
+    if not read:
+        return Bounds(len(body), unbound="it is of a kind whose usage is not read")
+    try:
+        if not facts.plain:
+            return _looked_through(body, facts, model)
+        if not body.isascii():
+            _members.decode(body)  # whoever reads keys that are no text may read others than we do
+    except look.UNREADABLE:
+        return Bounds(len(body), unbound="its body cannot be read")
+    return Bounds(len(body) + _FRAME_TOKENS, None, None, not model.startswith("claude"))
 
 
 def _looked_through(body: bytes, facts: RequestFacts, model: str) -> Bounds:
@@ -90,7 +93,7 @@ def _looked_through(body: bytes, facts: RequestFacts, model: str) -> Bounds:
     unbound = "a maximum in it is no number" if facts.odd_counts else None
     sound, tier = has(b'"input_audio"'), None
     members = _members.decode(plain)
-    if not _TELLING.isdisjoint(members):
+    if not TELLING.isdisjoint(members):
         given = {key: value for key, value in members.items() if bytes(value) != b"null"}
         unbound = next((reason for key, reason in _UNBOUND.items() if key in given), unbound)
         sound = sound or "audio" in given or "modalities" in given

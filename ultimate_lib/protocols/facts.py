@@ -28,6 +28,7 @@ class RequestFacts(msgspec.Struct, kw_only=True, frozen=True):
     input_estimate: int = 0  # tokens, from the size of the text
     prefix: bytes = b""  # tools and system as they stand in the body
     model_span: tuple[int, int] = (0, 0)  # where the model's JSON string stands in the body
+    plain: bool = False  # for sure text alone, of which its size bounds what it is billed for, see bounds.py
 
 
 class ResponseFacts(msgspec.Struct, kw_only=True):

@@ -13,6 +13,7 @@ from ultimate_lib.protocols import body as look
 from ultimate_lib.protocols import sse
 from ultimate_lib.protocols.errors import openai_error
 from ultimate_lib.protocols.facts import RequestFacts, ResponseFacts
+from ultimate_lib.protocols.telling import Telling
 from ultimate_lib.records import Usage
 
 name = "openai-chat"
@@ -29,7 +30,7 @@ _NANO = 1_000_000_000
 _MOST_USD = 10**9  # a call that costs more is a mistake, and its nano-dollars would not fit their column
 
 
-class _Request(msgspec.Struct):
+class _Request(Telling, kw_only=True):
     model: str
     stream: Any = None
     max_tokens: Any = None
@@ -73,7 +74,8 @@ def read_request(body: bytes) -> RequestFacts:
         raise Invalid(f"The request body is not a Chat Completions request: {error}.", code="body") from error
     span = look.model_span(body)
     messages, tools = look.items(request.messages), look.items(request.tools)
-    images, documents = look.media(body)
+    text = look.is_text(body)
+    images, documents = (False, False) if text else look.media(body)
     first = bytes(messages[0]) if messages else b""
     system = first if _SYSTEM.search(first) else b""
     maxima = [told for told in (request.max_completion_tokens, request.max_tokens) if told is not None]
@@ -82,6 +84,7 @@ def read_request(body: bytes) -> RequestFacts:
     return RequestFacts(
         model=request.model,
         model_span=span,
+        plain=text and not (tools or None in counts or request.tells()),
         stream=request.stream is True,
         max_tokens=look.whole(most),
         choices=look.whole(request.n),
