@@ -141,6 +141,7 @@ class Relay:
         )
         self.facts = self.told = None
         exchange.body = sent = b""
+        del facts, told
         try:
             await transfer.head()
             self.heard_now()
@@ -219,11 +220,14 @@ class Relay:
             self.connection.reply(status, head, body)
 
     def _head(self, transfer: Transfer) -> bytes:
-        head = b"%bX-Ultimate-Call-Id: %b\r\n" % (returned(transfer.lines), self.record.call_id.encode())
-        if self.hold is not None:
-            left = self.hold.remaining_nano_usd()
-            if left is not None:
-                head += b"X-Ultimate-Budget-Remaining-Usd: %d.%09d\r\n" % divmod(left, _NANO)
+        passed, call_id = returned(transfer.lines), self.record.call_id.encode()
+        left = self.hold.remaining_nano_usd() if self.hold is not None else None
+        if left is None:
+            head = b"%bX-Ultimate-Call-Id: %b\r\n" % (passed, call_id)
+        else:
+            head = b"%bX-Ultimate-Call-Id: %b\r\nX-Ultimate-Budget-Remaining-Usd: %d.%09d\r\n" % (
+                passed, call_id, *divmod(left, _NANO)
+            )  # fmt: skip
         if self.exchange.warning:
             head += b"X-Ultimate-Anomaly: %b\r\n" % self.exchange.warning.encode("ascii")
         return head

@@ -272,6 +272,39 @@ def test_f14_slow_readers_cost_little_memory(gateway: Gateway, upstream: Scripte
     assert grown < 40 * 256
 
 
+@pytest.mark.parametrize("large", ["messages", "tools"])
+def test_open_streams_do_not_keep_what_they_were_asked(gateway: Gateway, upstream: Scripted, large: str) -> None:
+    event = b'data: {"choices":[{"index":0,"delta":{"content":"x"}}]}\n\n'
+    stop = threading.Event()
+
+    def script(connection: Connection) -> None:
+        connection.send(head())
+        connection.send(chunk(event))
+        stop.wait(60)
+        connection.close()
+
+    text = "x" * 8_000_000
+    member: object = [{"role": "user", "content": text}]
+    if large == "tools":
+        member = [{"type": "function", "function": {"name": "look", "description": text}}]
+    asked = ask("openai", stream=True, **{large: member})
+    upstream.script = answer(scripted_answer("openai", streamed=True), kind="text/event-stream")
+    assert gateway.post(OPENAI, asked).status == 200  # what a first call loads is not counted
+    data = json.dumps(asked).encode()
+    told = f"POST {OPENAI} HTTP/1.1\r\nhost: x\r\nx-api-key: {gateway.key}\r\ncontent-length: {len(data)}\r\n\r\n"
+    upstream.script = script
+    before = rss_kib(gateway.pid)
+    clients = []
+    for _ in range(10):
+        clients.append(Raw(gateway.port, told.encode() + data))
+        clients[-1].until(b"delta")
+    grown = rss_kib(gateway.pid) - before
+    stop.set()
+    for client in clients:
+        client.reset()
+    assert grown < 10 * len(data) / 1024 / 3
+
+
 def rss_kib(pid: int) -> int:
     import psutil
 
