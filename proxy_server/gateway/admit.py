@@ -226,16 +226,25 @@ class Admission:
         ask = worst_case(
             exchange.body, facts, record, exchange.method, sold, route.model, surface.bills, surface.generates
         )  # fmt: skip
-        if ask.size > _LARGE and self.counters.prices(record):
+        if len(exchange.body) > _LARGE and self.counters.prices(record):
             self._weigh(ask, exchange, partial(self._admit, ask, exchange, surface, facts, route, record, told))
             return
-        self._admit(ask, exchange, surface, facts, route, record, told)
+        answer = self.counters.admit(ask)
+        if type(answer) is Hold:  # as most are
+            exchange.go(surface, facts, route, record, told, answer)
+        else:
+            self._answer(answer, exchange, surface, facts, route, record, told)
 
     def _admit(  # noqa: PLR0917 - what a call is made of
         self, ask: WorstCase, exchange: Exchange, surface: Surface, facts: RequestFacts, route: Route,
         record: CallRecord, told: RequestHeaders,
     ) -> None:  # fmt: skip
-        answer = self.counters.admit(ask)
+        self._answer(self.counters.admit(ask), exchange, surface, facts, route, record, told)
+
+    def _answer(  # noqa: PLR0917 - what a call is made of
+        self, answer: Hold | Wait | Refusal | None, exchange: Exchange, surface: Surface, facts: RequestFacts,
+        route: Route, record: CallRecord, told: RequestHeaders,
+    ) -> None:  # fmt: skip
         if answer is None or isinstance(answer, Hold):
             exchange.go(surface, facts, route, record, told, answer)
         elif isinstance(answer, Refusal):

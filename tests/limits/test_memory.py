@@ -75,6 +75,14 @@ def standing(made: MemoryCounters, number: int = 1) -> tuple[int, int]:
     return one.spent, one.held
 
 
+def test_a_call_that_one_of_its_budgets_lacks_holds_nothing_of_the_others() -> None:
+    made = counters(budget(1), budget(2, 50), budget(3, 5), budget(4))
+    assert isinstance(made.admit(ask(record())), Refusal)
+    assert [standing(made, number) for number in (1, 2, 3, 4)] == [(0, 0)] * 4
+    assert isinstance(made.admit(ask(record(), base=5)), Hold)
+    assert [standing(made, number) for number in (1, 2, 3, 4)] == [(0, 5)] * 4
+
+
 def test_the_last_call_whose_worst_case_fits_is_the_last() -> None:
     made = counters(budget(amount=30))
     calls = [record() for _ in range(4)]
@@ -469,6 +477,17 @@ def test_a_unit_that_is_limited_midway_counts_the_minute_before() -> None:
     made.settle(hold, ended(call, 1), reached=True)
     assert isinstance(made.admit(ask(record(clock), tokens=71)), Refusal)
     assert isinstance(made.admit(ask(record(clock), tokens=70)), Hold)
+
+
+def test_what_is_learned_of_a_call_after_its_minute_changes_nothing_of_the_next() -> None:
+    window = Window()
+    early, late = window.take(0.0, 10), window.take(61.0, 20)
+    for entry in (early, late):
+        window.correct(entry, 5)
+        window.unask(entry)
+    assert (window.requests, window.tokens) == (0, 25)
+    window.take(130.0, 1)
+    assert (window.requests, window.tokens) == (1, 1)
 
 
 @given(st.lists(st.tuples(st.floats(0, 30), st.integers(1, 10)), max_size=60))

@@ -45,14 +45,22 @@ class Account:
     comes back leaves ledgers of periods to come; they are kept, for what they hold was spent.
     """
 
-    __slots__ = ("_billing", "budget", "current", "ledgers", "queue")
+    __slots__ = ("_billing", "budget", "current", "ledgers", "queue", "rule")
+
+    budget: Budget
+    rule: str
 
     def __init__(self, budget: Budget, billing: Billing, at_us: int) -> None:
-        self.budget = budget
         self._billing = billing
+        self.set(budget)
         self.current = Ledger(*span(budget.period, at_us, billing))
         self.ledgers = [self.current]
         self.queue: deque[Wait] = deque()
+
+    def set(self, budget: Budget) -> None:
+        """Go by this budget; `rule` is its own for unknown prices, or that of all."""
+        self.budget = budget
+        self.rule = budget.unpriced or self._billing.unpriced
 
     @property
     def loaded(self) -> bool:
@@ -101,7 +109,7 @@ class Accounts(dict[str, Account]):
             known.queue.clear()
         for budget in budgets:
             account = before.get(budget.id) or Account(budget, self._billing, now_us)
-            account.budget = budget
+            account.set(budget)
             self[budget.id] = account
 
     def count_anew(self) -> frozenset[str]:

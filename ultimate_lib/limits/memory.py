@@ -20,14 +20,15 @@ from ultimate_lib.limits.calls import Index, amount, counts
 from ultimate_lib.limits.counters import Hold, Refusal, Wait, charge, is_sure
 from ultimate_lib.limits.gauges import Gauge, give_back, settle, take
 from ultimate_lib.limits.queues import Queues, lacking
-from ultimate_lib.limits.wants import Want, fit
+from ultimate_lib.limits.wants import Want
+from ultimate_lib.pricing.ceiling import MILLIONTHS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from ultimate_lib.clock import Clock
     from ultimate_lib.errors import Limited
-    from ultimate_lib.limits.accounts import Account
+    from ultimate_lib.limits.accounts import Account, Ledger
     from ultimate_lib.limits.calls import Budget, RateLimit
     from ultimate_lib.limits.counters import Ask
     from ultimate_lib.limits.spent import Amounts
@@ -38,6 +39,7 @@ LEAST_OUTPUT = 16  # tokens; an answer cut shorter than this helps nobody
 MARGIN_S = 60.0  # a hold expires so long after the longest call
 _OWNED_WAIT_S = 10.0
 _MOST_FOUND = 10_000
+_UP = MILLIONTHS - 1
 
 
 class MemoryCounters:
@@ -48,7 +50,6 @@ class MemoryCounters:
         self._clock = clock
         self._gateways = settings.server.gateways
         self._hold_s = settings.limits.total_s + MARGIN_S
-        self._unpriced = settings.billing.unpriced
         self.accounts = Accounts(settings.billing, clock)
         self._gauges: dict[str, Gauge] = {}
         self._budgets: Index[Account] = Index.of(())
@@ -83,10 +84,10 @@ class MemoryCounters:
     def _concerning(self, record: CallRecord) -> tuple[list[Gauge], list[Account], list[Account]]:
         """Return the rates and the budgets that a call is under, and the hard ones among these."""
         tags = tuple(record.tags) if record.tags and self._budgets["tag"] else None
-        of = (record.key_id, record.user_id, record.team, record.project, tags, record.billing == "subscription")
+        of = (record.key_id, record.user_id, record.team, record.project, tags, record.billing)
         found = self._found.get(of)
         if found is None:
-            accounts = [] if of[-1] else self._budgets.of_call(record)
+            accounts = self._budgets.of_call(record) if record.billing != "subscription" else []
             found = self._rates.of_call(record), accounts, _hard(accounts)
             if len(self._found) >= _MOST_FOUND:
                 self._found.clear()
@@ -101,24 +102,29 @@ class MemoryCounters:
         gauges, accounts, hard = self._concerning(record)
         if not gauges and not hard:
             return None
-        now = self._clock.monotonic()
         hold = Hold(record.call_id, ask.true, self._edition, accounts)
-        refused = take(gauges, ask, hold, now) if gauges else None
-        if refused is not None:
-            return refused
+        now = self._clock.monotonic()
+        if gauges:
+            refused = take(gauges, ask, hold, now)
+            if refused is not None:
+                return refused
+        if not hard:
+            return hold
         try:
-            wants = self._wants(hard, ask) if hard else []
+            wants = self._wants(hard, ask)
         except BaseException:
             give_back(hold)
             raise
         if isinstance(wants, Refusal):
             give_back(hold)
             return wants
-        if not wants:
+        if not wants or (self.owning and not self._waits.waits and self._reserve(wants, ask.output, ask, hold, now)):
             return hold
-        at_once = self.owning
-        if self._waits.waits:
-            at_once = at_once and not any(want.account.queue for want in wants)  # nobody overtakes who waits
+        return self._admit_late(wants, ask, hold)
+
+    def _admit_late(self, wants: list[Want], ask: Ask, hold: Hold) -> Hold | Wait | Refusal:
+        """Go on with a call for which one of its hard budgets has not enough free, or while others wait."""
+        at_once = self.owning and not any(want.account.queue for want in wants)  # nobody overtakes who waits
         answer: Hold | Wait | Refusal | None = self._decide(wants, ask, hold) if at_once else None
         if answer is None:
             self._arrived += 1
@@ -129,44 +135,62 @@ class MemoryCounters:
 
     def _wants(self, hard: list[Account], ask: Ask) -> list[Want] | Refusal:
         """Return what a call needs of each hard budget; those of which it needs nothing are left out."""
+        if hard and self._gateways != 1:
+            return Refusal(words.several_gateways(hard[0].budget))
         wants = []
         at_us = ask.record.started_at
-        default = self._unpriced
         for account in hard:
-            budget = account.budget
-            if self._gateways != 1:
-                return Refusal(words.several_gateways(budget))
-            rule = budget.unpriced or default
-            need = ask.need(budget.unit, rule)
+            need = ask.need(account.budget.unit, account.rule)
             if isinstance(need, str):
-                return Refusal(words.unpriced(budget, need))
+                return Refusal(words.unpriced(account.budget, need))
             if need.base or need.each:
-                ledger = account.ledger(at_us)
-                if ledger is None:  # it came before this period did, or the clock went back
-                    account.follow(self._clock.now_us())
-                    ledger = account.current
-                wants.append(Want(account, ledger, need, rule))
+                ledger = account.current
+                if at_us < ledger.start_us or at_us >= ledger.end_us:
+                    ledger = self._ledger(account, at_us)
+                wants.append(Want(account, ledger, need, account.rule))
         return wants
+
+    def _ledger(self, account: Account, at_us: int) -> Ledger:
+        """Return the ledger that a call is admitted under which did not start in the present period."""
+        ledger = account.ledger(at_us)
+        if ledger is None:  # it came before this period did, or the clock went back
+            account.follow(self._clock.now_us())
+            ledger = account.current
+        return ledger
 
     def _decide(self, wants: list[Want], ask: Ask, hold: Hold, *, last: bool = False) -> Hold | Refusal | None:
         """Take what a call needs; None: others' holds stand in the way. `last`: what is free now has to do."""
-        output = ask.output
-        if not fit(wants, output):
-            most = self._most(wants, ask, last=last)
-            if isinstance(most, Refusal):
-                return most
-            output = most
-            if not fit(wants, output):
-                return None
-        hold.wants = wants
+        now = self._clock.monotonic()
+        if self._reserve(wants, ask.output, ask, hold, now):
+            return hold
+        most = self._most(wants, ask, last=last)
+        if isinstance(most, Refusal):
+            return most
+        return hold if self._reserve(wants, most, ask, hold, now) else None
+
+    def _reserve(self, wants: list[Want], output: int, ask: Ask, hold: Hold, now: float) -> bool:
+        """Take what a call with so much output needs, if each budget is loaded and has it free; else nothing.
+
+        The sums are those of `Ceiling.at` and `Want.free`, spelled out: every call under a hard budget comes here.
+        The hold has nothing of them yet, and no two wants are of one budget.
+        """
+        amounts = hold.amounts
         for want in wants:
-            want.ledger.held += want.most
-            hold.amounts[want.account.budget.id] = want.most
+            need, ledger, budget = want.need, want.ledger, want.account.budget
+            want.most = most = need.base + (output * need.each + _UP) // MILLIONTHS
+            if not ledger.loaded or most > budget.amount - ledger.spent - ledger.held - ledger.others:
+                for taken in wants[: len(amounts)]:
+                    taken.ledger.held -= taken.most
+                amounts.clear()
+                return False
+            ledger.held += most
+            amounts[budget.id] = most
+        hold.wants = wants
         if ask.spliceable and (not ask.asked or output < ask.output):
             hold.output = output
-        hold.expires = self._clock.monotonic() + self._hold_s
+        hold.expires = now + self._hold_s
         self._holds[hold.call_id] = hold
-        return hold
+        return True
 
     def _most(self, wants: list[Want], ask: Ask, *, last: bool = False) -> int | Refusal:
         """Return how much output its budgets pay for, others' holds apart unless it is the last chance."""
@@ -305,30 +329,29 @@ class MemoryCounters:
         `reached` says that its provider may have worked on it; otherwise what it held comes back. What is not known,
         or only estimated, is charged as it was held.
         """
-        charges: dict[str, int] = {}
-        held: Mapping[str, int] = {}
-        if hold is not None:
-            self._free(hold)
+        charges: Mapping[str, int] = {}
+        if hold is None:
+            accounts = self._under(record)
+        else:
+            accounts = hold.accounts if hold.edition == self._edition else self._under(record)
+            if hold.wants:
+                self._free(hold)
             if hold.rates:
                 settle(hold, record, reached)
             if hold.amounts and not (reached and is_sure(record)):
-                held = hold.amounts
-        if hold is not None and hold.edition == self._edition:
-            accounts = hold.accounts
-        else:
-            accounts = self._budgets.of_call(record) if counts(record) else []
+                charges = _charges(hold, accounts, record, reached)
         at_us, nano_usd = record.started_at, record.cost_nano_usd or 0
         for account in accounts:
             budget = account.budget
-            cost = plain = nano_usd if budget.unit == "nano_usd" else amount(record, budget.unit)
-            if hold is not None and budget.id in held:
-                cost = charge(hold, budget, record, plain) if reached else 0
-                if cost != plain:
-                    charges[budget.id] = cost
-            ledger = account.ledger(at_us)
-            if ledger is not None:
+            cost = nano_usd if budget.unit == "nano_usd" else amount(record, budget.unit)
+            if charges:
+                cost = charges.get(budget.id, cost)
+            ledger = account.current
+            if ledger.start_us <= at_us < ledger.end_us:
                 ledger.spent += cost
-        if hold is not None and hold.wants and self._waits.waits:
+            elif (kept := account.ledger(at_us)) is not None:
+                kept.spent += cost
+        if self._waits.waits and hold is not None:
             self._pump(*(want.account for want in hold.wants))
         return charges
 
@@ -340,6 +363,10 @@ class MemoryCounters:
                 want.ledger.spent -= want.most
             else:
                 want.ledger.held -= want.most
+
+    def _under(self, record: CallRecord) -> list[Account]:
+        """Return the budgets that an ended call counts under."""
+        return self._budgets.of_call(record) if counts(record) else []
 
     def expire(self) -> None:
         """Charge holds that nobody has settled in time; a settlement that comes late corrects it."""
@@ -359,3 +386,16 @@ class MemoryCounters:
 
 def _hard(accounts: list[Account]) -> list[Account]:
     return [one for one in accounts if one.budget.hard and one.budget.enabled]
+
+
+def _charges(hold: Hold, accounts: list[Account], record: CallRecord, reached: bool) -> dict[str, int]:
+    """Return what budgets of which a call held something are charged, where that is not its plain cost."""
+    charges = {}
+    for account in accounts:
+        budget = account.budget
+        if budget.id in hold.amounts:
+            plain = amount(record, budget.unit)
+            cost = charge(hold, budget, record, plain) if reached else 0
+            if cost != plain:
+                charges[budget.id] = cost
+    return charges

@@ -7,6 +7,7 @@ as the last of them: no 60 seconds ever hold more than the limit.
 from __future__ import annotations
 
 from collections import deque
+from math import inf
 from typing import Literal
 
 WINDOW_S = 60.0
@@ -14,23 +15,24 @@ _TOGETHER_S = 0.05
 
 
 class Entry:
-    """What calls that came together take of a window; it may be corrected later."""
+    """What calls that came together take of a window; it may be corrected as long as it `counts`."""
 
-    __slots__ = ("at", "requests", "since", "tokens")
+    __slots__ = ("at", "counts", "requests", "since", "tokens")
 
-    def __init__(self, at: float, tokens: int) -> None:
-        self.since = self.at = at
-        self.requests = 1
-        self.tokens = tokens
+    def __init__(self, since: float) -> None:
+        self.since = self.at = since
+        self.requests = self.tokens = 0
+        self.counts = True
 
 
 class Window:
     """The sums of the last 60 seconds, and now and then of a little more: never less than they are."""
 
-    __slots__ = ("_entries", "requests", "tokens")
+    __slots__ = ("_entries", "_last", "requests", "tokens")
 
     def __init__(self) -> None:
         self._entries: deque[Entry] = deque()
+        self._last = Entry(-inf)
         self.requests = 0
         self.tokens = 0
 
@@ -51,36 +53,35 @@ class Window:
 
     def take(self, now: float, tokens: int) -> Entry:
         """Add a request of so many tokens and return the entry that it is in."""
-        entries = self._entries
-        if entries:
-            entry = entries[-1]
-            if now - entry.since < _TOGETHER_S:
-                entry.at = now
-                entry.requests += 1
-                entry.tokens += tokens
-                self.requests += 1
-                self.tokens += tokens
-                return entry
-        self._forget(now)
-        entry = Entry(now, tokens)
-        entries.append(entry)
+        entry = self._last
+        if now - entry.since >= _TOGETHER_S:
+            self._forget(now)
+            entry = self._last = Entry(now)
+            self._entries.append(entry)
+        entry.at = now
+        entry.requests += 1
+        entry.tokens += tokens
         self.requests += 1
         self.tokens += tokens
         return entry
 
-    def correct(self, entry: Entry, requests: int, tokens: int) -> None:
-        """Add to what an entry counts, or take from it, if it still counts."""
-        entries = self._entries
-        if entries and entry.at >= entries[0].at:
-            self.requests += requests
-            entry.requests += requests
+    def correct(self, entry: Entry, tokens: int) -> None:
+        """Add to the tokens of an entry, or take from them, if it still counts."""
+        if entry.counts:
             self.tokens += tokens
             entry.tokens += tokens
+
+    def unask(self, entry: Entry) -> None:
+        """Take a request from an entry, if it still counts."""
+        if entry.counts:
+            self.requests -= 1
+            entry.requests -= 1
 
     def _forget(self, now: float) -> None:
         entries = self._entries
         horizon = now - WINDOW_S
         while entries and entries[0].at <= horizon:
             gone = entries.popleft()
+            gone.counts = False
             self.requests -= gone.requests
             self.tokens -= gone.tokens
