@@ -3,20 +3,21 @@
     python -m tests.bench.limits [--quick]
 
 `limits_added_us`: a call's admission and settlement in this process, timed as the gateway does them, the worst case
-priced from the real list, the lowest of several windows. `limits_added_over_sockets_us`: one gateway called over
-sockets, with these limits and without them in turns, for two processes differ by more than what is measured; the CPU
-time of its process. It is the median of the turns' differences: a shared machine that is quick for a second moves the
-lowest of two separate series by more than is measured, but hardly this.
+priced from the real list, the lowest of several windows. `limits_added_over_sockets_us`: the CPU time of a gateway's
+process, called over sockets, which goes by these limits and by none in turns; it is switched by a signal, for two
+processes differ by more than what is measured, and so does one after it has read its journal for a new budget. It is
+the median of the turns' differences, which a machine that is quick for a second moves least.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
+import os
 import shutil
+import signal
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import fmean, median, stdev
@@ -24,11 +25,10 @@ from statistics import fmean, median, stdev
 from tests.bench.figures import Figure, emit
 from tests.bench.gateway import BODY, CONNECTIONS, config_text, null_upstream, on_core, window, wrk_script
 from tests.gateway.gateways import Gateway, start_gateway
-from tests.gateway.limited import make_budget, make_rate, noticed, open_store, told_state
+from tests.gateway.limited import make_budget, make_rate, noticed, open_store
 from ultimate_lib.access.key_cache import KeyCache
 from ultimate_lib.clock import SystemClock
 from ultimate_lib.journal import JournalWriter
-from ultimate_lib.limits import edit
 from ultimate_lib.limits.calls import Budget, RateLimit
 from ultimate_lib.limits.counters import Hold
 from ultimate_lib.limits.memory import MemoryCounters
@@ -39,6 +39,8 @@ from ultimate_lib.records import CallRecord
 from ultimate_lib.settings import Record, load
 
 LIMIT_US = 15.0
+NONE, LIMITS = signal.SIGUSR1, signal.SIGUSR2
+_SWITCHING_S = 0.03
 
 
 def limited() -> MemoryCounters:
@@ -115,25 +117,30 @@ def over_sockets(*, quick: bool) -> list[Figure]:
     if shutil.which("wrk") is None:
         print("limits_added_over_sockets_us: skipped, wrk is not here (apt-get install wrk)")
         return []
-    turns, seconds = (8 if quick else 30), 1.0
+    turns, seconds = (20 if quick else 80), 0.5
     on_core(1)
     without: list[float] = []
     under: list[float] = []
     with (
         tempfile.TemporaryDirectory() as name,
         null_upstream() as upstream,
-        start_gateway(Path(name), config_text(upstream), {"BENCH_KEY": "sk-bench"}) as gateway,
+        start_gateway(Path(name), config_text(upstream), {"BENCH_KEY": "sk-bench", "SWITCHED": ""}) as gateway,
     ):
         on_core(0, gateway.pid)
         script = wrk_script(Path(name), gateway.key)
-        window(gateway.port, [gateway.pid], seconds, script)  # warms up
+
+        def cpu_us(switch: signal.Signals) -> float:
+            os.kill(gateway.pid, switch)
+            time.sleep(_SWITCHING_S)
+            return window(gateway.port, [gateway.pid], seconds, script).cpu_us
+
+        limits(gateway)
+        for switch in (NONE, LIMITS):
+            cpu_us(switch)  # warms up
         for _ in range(turns):
-            before = window(gateway.port, [gateway.pid], seconds, script).cpu_us
-            with limits(gateway):
-                under.append(fmean(window(gateway.port, [gateway.pid], seconds, script).cpu_us for _ in range(2)))
-            after = window(gateway.port, [gateway.pid], seconds, script).cpu_us
+            before, *some, after = [cpu_us(switch) for switch in (NONE, LIMITS, LIMITS, NONE)]
+            under.append(fmean(some))
             without.append((before + after) / 2)
-            take_away(gateway)
     added = [some - none for some, none in zip(under, without, strict=True)]
     error = stdev(added) / len(added) ** 0.5
     how = (
@@ -144,31 +151,15 @@ def over_sockets(*, quick: bool) -> list[Figure]:
     return [Figure("limits_added_over_sockets_us", median(added), "us", LIMIT_US, peers, how)]
 
 
-def take_away(gateway: Gateway) -> None:
-    """Remove the sealed segments, as a worker does that has taken them into the lake: new budgets read the rest."""
-    for sealed in (gateway.folder / "journal").rglob("*.seg"):
-        sealed.unlink()
-
-
-@contextlib.contextmanager
-def limits(gateway: Gateway) -> Iterator[None]:
-    """Let a gateway go by limits until the block ends: of its key, of the key's user, of all."""
-    folder, clock = gateway.folder, SystemClock()
+def limits(gateway: Gateway) -> None:
+    """Let a gateway go by limits: of its key, of the key's user, of all."""
+    folder = gateway.folder
     with open_store(folder) as store:
-        caller = KeyCache(store, clock).lookup(gateway.key)
-        assert caller is not None
-        make_rate(
-            folder, subject="key", subject_id=caller.key_id, requests_per_minute=10**7, tokens_per_minute=10**10
-        )
-        make_budget(folder, 10**15, subject="user", subject_id=caller.user_id, hard=False)
-        hard = make_budget(folder, 10**15)
-        noticed(gateway, hard, 60)  # what is left of the journal is read for it
-        yield
-        for kind in ("budget", "rate_limit"):
-            for row in edit.listed(store, kind):
-                edit.remove(store, clock, "bench", kind, row["id"], expect=lambda _: None)
-        while told_state(gateway, hard) is not None:
-            time.sleep(0.1)
+        caller = KeyCache(store, SystemClock()).lookup(gateway.key)
+    assert caller is not None
+    make_rate(folder, subject="key", subject_id=caller.key_id, requests_per_minute=10**7, tokens_per_minute=10**10)
+    make_budget(folder, 10**15, subject="user", subject_id=caller.user_id, hard=False)
+    noticed(gateway, make_budget(folder, 10**15))
 
 
 if __name__ == "__main__":
