@@ -229,7 +229,7 @@ def test_while_the_store_is_away_the_journal_keeps_its_segments(
 ) -> None:
     from proxy_server.worker.jobs import Budgets, _ingest
 
-    made = make_budget(folder, 10**6)
+    made = make_budget(folder, 10**6, period="total")  # the worker's clock goes on for more than an hour
     one = writer(folder)
     for _ in range(4):
         one.call(call())
