@@ -83,13 +83,6 @@ class Hold(msgspec.Struct, eq=False):
         return left if left is None or left > 0 else 0
 
 
-def is_sure(record: CallRecord) -> bool:
-    """Say whether usage and cost of a call are the provider's and the list's: then it is charged just these."""
-    return (
-        record.usage_source == "provider" and record.cost_nano_usd is not None and record.cost_source != "estimated"
-    )
-
-
 def charge(hold: Hold, budget: Budget, record: CallRecord, plain: int) -> int:
     """Return what a call that held something is charged: its true cost, or what it held where that is not known."""
     if budget.unit == "tokens":

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from ultimate_lib.limits import words
 from ultimate_lib.limits.accounts import Accounts
 from ultimate_lib.limits.calls import Index, amount, counts
-from ultimate_lib.limits.counters import Hold, Refusal, Wait, charge, is_sure
+from ultimate_lib.limits.counters import Hold, Refusal, Wait, charge
 from ultimate_lib.limits.gauges import Gauge, give_back, settle, take
 from ultimate_lib.limits.queues import Queues, lacking
 from ultimate_lib.limits.wants import Want
@@ -88,7 +88,8 @@ class MemoryCounters:
         found = self._found.get(of)
         if found is None:
             accounts = self._budgets.of_call(record) if record.billing != "subscription" else []
-            found = self._rates.of_call(record), accounts, _hard(accounts)
+            hard = [one for one in accounts if one.budget.hard and one.budget.enabled]
+            found = self._rates.of_call(record), accounts, hard
             if len(self._found) >= _MOST_FOUND:
                 self._found.clear()
             self._found[of] = found
@@ -186,7 +187,7 @@ class MemoryCounters:
             ledger.held += most
             amounts[budget.id] = most
         hold.wants = wants
-        if ask.spliceable and (not ask.asked or output < ask.output):
+        if (output < ask.output or not ask.asked) and ask.spliceable:
             hold.output = output
         hold.expires = now + self._hold_s
         self._holds[hold.call_id] = hold
@@ -323,7 +324,9 @@ class MemoryCounters:
 
     # -- settling -----------------------------------------------------------------------------------------------
 
-    def settle(self, hold: Hold | None, record: CallRecord, reached: bool) -> Mapping[str, int]:
+    def settle(  # noqa: C901, PLR0912 - in one piece: every call under a limit ends here, and steps cost it
+        self, hold: Hold | None, record: CallRecord, reached: bool
+    ) -> Mapping[str, int]:
         """Charge an ended call and free what it held; return the charges that are not its plain cost.
 
         `reached` says that its provider may have worked on it; otherwise what it held comes back. What is not known,
@@ -334,11 +337,20 @@ class MemoryCounters:
             accounts = self._under(record)
         else:
             accounts = hold.accounts if hold.edition == self._edition else self._under(record)
-            if hold.wants:
-                self._free(hold)
             if hold.rates:
                 settle(hold, record, reached)
-            if hold.amounts and not (reached and is_sure(record)):
+            if hold.wants and self._holds.pop(hold.call_id, None) is not None:
+                for want in hold.wants:
+                    if hold.expired:
+                        want.ledger.spent -= want.most
+                    else:
+                        want.ledger.held -= want.most
+            if hold.amounts and not (
+                reached
+                and record.usage_source == "provider"
+                and record.cost_nano_usd is not None
+                and record.cost_source != "estimated"
+            ):  # not the provider's usage and the list's price, which it is charged as they are
                 charges = _charges(hold, accounts, record, reached)
         at_us, nano_usd = record.started_at, record.cost_nano_usd or 0
         for account in accounts:
@@ -354,15 +366,6 @@ class MemoryCounters:
         if self._waits.waits and hold is not None:
             self._pump(*(want.account for want in hold.wants))
         return charges
-
-    def _free(self, hold: Hold) -> None:
-        if self._holds.pop(hold.call_id, None) is None:
-            return
-        for want in hold.wants:
-            if hold.expired:
-                want.ledger.spent -= want.most
-            else:
-                want.ledger.held -= want.most
 
     def _under(self, record: CallRecord) -> list[Account]:
         """Return the budgets that an ended call counts under."""
@@ -382,10 +385,6 @@ class MemoryCounters:
         """Add what was spent elsewhere, as the accounts take it, and let in whom that leaves room for."""
         self.accounts.add(spent, held, begun)
         self._pump(*self.accounts.values())
-
-
-def _hard(accounts: list[Account]) -> list[Account]:
-    return [one for one in accounts if one.budget.hard and one.budget.enabled]
 
 
 def _charges(hold: Hold, accounts: list[Account], record: CallRecord, reached: bool) -> dict[str, int]:

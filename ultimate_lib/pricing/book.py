@@ -40,7 +40,7 @@ class PriceBook:
 
     def __init__(self, table: PriceTable) -> None:
         self._table = table
-        self._dearest: dict[tuple[object, ...], tuple[int, Dearest]] = {}  # with the end of the minute that it is of
+        self._dearest: dict[tuple[object, ...], tuple[int, int, Dearest]] = {}  # with the minute that it is of
         self._found: dict[tuple[str, str], tuple[str, Model] | None] = {}
 
     @property
@@ -67,8 +67,8 @@ class PriceBook:
         key = (price_id, model, about.tier, about.caches, about.caches_hour, about.sound)
         kept = self._dearest.get(key)
         if kept is not None:
-            until_us, most = kept
-            if until_us - _MINUTE_US <= at_us < until_us and most.over < input_tokens <= most.until:
+            since_us, until_us, most = kept
+            if since_us <= at_us < until_us and most.over < input_tokens <= most.until:
                 return most.of(input_tokens)
         found = self._find(price_id, model)
         if found is None:
@@ -85,7 +85,8 @@ class PriceBook:
             return None
         if len(self._dearest) >= _MOST_CACHED:
             self._dearest.clear()
-        self._dearest[key] = (at_us // _MINUTE_US * _MINUTE_US + _MINUTE_US, found_most)
+        since_us = at_us // _MINUTE_US * _MINUTE_US
+        self._dearest[key] = (since_us, since_us + _MINUTE_US, found_most)
         return found_most.of(input_tokens)
 
     def sellers(self, model: str) -> list[str]:
